@@ -1,0 +1,207 @@
+//! Every reason for a no: what the client sees of it and what the metrics call it.
+
+use std::{sync::Arc, time::Duration};
+
+use hyper::StatusCode;
+
+/// Why a request doesn't go on. Carries no internals: all that is in it may be shown to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The path has no canonical form, or another reading of it leads elsewhere.
+    Path(&'static str),
+    /// The bytes of the message are ambiguous (RFC 9112, section 11.2).
+    Framing(&'static str),
+    /// The request head is over `server.max_header_bytes` or has over 100 fields (RFC 6585, section 5).
+    HeadTooLarge,
+    /// The head didn't arrive within `server.header_timeout`.
+    HeadTooSlow,
+    /// The body is over its limit.
+    BodyTooLarge,
+    /// The body brought no byte for `server.body_timeout`.
+    BodyTooSlow,
+    /// The route's `timeout` was over during the upload.
+    UploadTimedOut,
+    /// No route takes this host and path.
+    NoRoute,
+    /// The route takes other methods; the value of `Allow`.
+    Method {
+        /// The methods of the route, as RFC 9110, section 10.2.1 wants them.
+        allow: Arc<str>,
+    },
+    /// A credential is needed and none of a kind that is understood was sent.
+    NoCredential,
+    /// The credential's form is wrong (RFC 6750, section 3.1: `invalid_request`).
+    Credential(&'static str),
+    /// The token is no good (RFC 6750, section 3.1: `invalid_token`).
+    Token(TokenFault),
+    /// The keys that the token asks for can't be had now.
+    KeysUnavailable {
+        /// When it is worth to ask again.
+        retry_after: Duration,
+    },
+    /// The token is good and isn't enough for this route.
+    Rule(RuleFault),
+    /// The upstream's fault; the decision was a yes.
+    Upstream(UpstreamFault),
+}
+
+/// What is wrong with a token. In the order in which faults are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TokenFault {
+    /// Over `server.max_token_bytes`.
+    TooLong,
+    /// Not a token that any issuer of the route takes: not three parts, not base64url, not JSON objects…
+    Malformed,
+    /// The algorithm isn't one of the issuer's.
+    Algorithm,
+    /// The `typ` isn't one of the issuer's.
+    Type,
+    /// `crit` names something (RFC 7515, section 4.1.11).
+    Critical,
+    /// No issuer of the route has this `iss`.
+    Issuer,
+    /// The issuer has no key of this `kid`, or none that fits.
+    Key,
+    /// The signature doesn't verify.
+    Signature,
+    /// `exp` is over.
+    Expired,
+    /// `nbf` is yet to come.
+    NotYetValid,
+    /// `iat` is yet to come.
+    IssuedInFuture,
+    /// `iat` is further back than `max_token_age`.
+    TooOld,
+    /// No accepted audience in `aud`.
+    Audience,
+    /// A claim that the issuer's tokens must have is absent.
+    MissingClaim,
+    /// The token is bound to a key or certificate and no proof of it is honoured (RFC 7800).
+    Binding,
+}
+
+/// What the closest rule misses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuleFault {
+    /// Scopes; the value of the challenge's `scope` (RFC 6750, section 3).
+    Scope(Arc<str>),
+    /// Roles.
+    Role,
+}
+
+/// What went wrong behind the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamFault {
+    /// The connection was refused, reset or closed, or the answer wasn't HTTP.
+    Broken,
+    /// Connecting or waiting for the answer's head took too long.
+    TimedOut,
+    /// No endpoint may be asked, or all its connections are in use.
+    Unavailable,
+}
+
+impl Refusal {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Refusal::Path(_) | Refusal::Framing(_) | Refusal::Credential(_) => StatusCode::BAD_REQUEST,
+            Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Refusal::HeadTooSlow | Refusal::BodyTooSlow | Refusal::UploadTimedOut => StatusCode::REQUEST_TIMEOUT,
+            Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::NoRoute => StatusCode::NOT_FOUND,
+            Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::NoCredential | Refusal::Token(_) => StatusCode::UNAUTHORIZED,
+            Refusal::KeysUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Rule(_) => StatusCode::FORBIDDEN,
+            Refusal::Upstream(UpstreamFault::Broken) => StatusCode::BAD_GATEWAY,
+            Refusal::Upstream(UpstreamFault::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
+            Refusal::Upstream(UpstreamFault::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The `reason` label of metrics and log.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Refusal::Path(_) => "path",
+            Refusal::Framing(_) => "framing",
+            Refusal::HeadTooLarge | Refusal::BodyTooLarge => "size",
+            Refusal::HeadTooSlow | Refusal::BodyTooSlow | Refusal::UploadTimedOut => "timeout",
+            Refusal::NoRoute => "no_route",
+            Refusal::Method { .. } => "method",
+            Refusal::NoCredential => "no_credential",
+            Refusal::Credential(_) => "invalid_request",
+            Refusal::Token(fault) => fault.reason(),
+            Refusal::KeysUnavailable { .. } => "keys_unavailable",
+            Refusal::Rule(RuleFault::Scope(_)) => "scope",
+            Refusal::Rule(RuleFault::Role) => "role",
+            Refusal::Upstream(_) => "ok",
+        }
+    }
+
+    /// One plain clause for the client: the `detail` of the problem document and, for tokens, the
+    /// challenge's `error_description`. ASCII, without quotes or backslashes (RFC 6750, section 3).
+    pub fn detail(&self) -> &'static str {
+        match self {
+            Refusal::Path(detail) | Refusal::Framing(detail) | Refusal::Credential(detail) => detail,
+            Refusal::HeadTooLarge => "the request head is too large",
+            Refusal::HeadTooSlow => "the request head took too long to arrive",
+            Refusal::BodyTooLarge => "the request body is too large",
+            Refusal::BodyTooSlow => "the request body took too long to arrive",
+            Refusal::UploadTimedOut => "the time for this request was over before its body had arrived",
+            Refusal::NoRoute => "nothing is served at this address",
+            Refusal::Method { .. } => "the method is not allowed here",
+            Refusal::NoCredential => "a bearer token is needed",
+            Refusal::Token(fault) => fault.detail(),
+            Refusal::KeysUnavailable { .. } => "the keys to verify this token are not available at the moment",
+            Refusal::Rule(RuleFault::Scope(_)) => "the token lacks a scope that is needed here",
+            Refusal::Rule(RuleFault::Role) => "the token lacks a role that is needed here",
+            Refusal::Upstream(UpstreamFault::Broken) => "the service behind the gateway failed to answer",
+            Refusal::Upstream(UpstreamFault::TimedOut) => "the service behind the gateway took too long to answer",
+            Refusal::Upstream(UpstreamFault::Unavailable) => "the service behind the gateway is not available",
+        }
+    }
+}
+
+impl TokenFault {
+    /// The `reason` label of metrics and log, and the `result` of a verification.
+    pub fn reason(self) -> &'static str {
+        match self {
+            TokenFault::TooLong => "size",
+            TokenFault::Malformed => "malformed",
+            TokenFault::Algorithm => "algorithm",
+            TokenFault::Type => "typ",
+            TokenFault::Critical => "crit",
+            TokenFault::Issuer => "unknown_issuer",
+            TokenFault::Key => "unknown_key",
+            TokenFault::Signature => "signature",
+            TokenFault::Expired => "expired",
+            TokenFault::NotYetValid => "not_yet_valid",
+            TokenFault::IssuedInFuture => "issued_in_future",
+            TokenFault::TooOld => "too_old",
+            TokenFault::Audience => "audience",
+            TokenFault::MissingClaim => "missing_claim",
+            TokenFault::Binding => "binding",
+        }
+    }
+
+    /// One plain clause for the client.
+    pub fn detail(self) -> &'static str {
+        match self {
+            TokenFault::TooLong => "the token is too long",
+            TokenFault::Malformed => "the token is malformed",
+            TokenFault::Algorithm => "the token is signed with an algorithm that is not accepted",
+            TokenFault::Type => "the token is of a type that is not accepted",
+            TokenFault::Critical => "the token has a critical header that is not understood",
+            TokenFault::Issuer => "the token is from an issuer that is not accepted here",
+            TokenFault::Key => "the token is signed with a key that the issuer does not publish",
+            TokenFault::Signature => "the signature of the token does not verify",
+            TokenFault::Expired => "the token has expired",
+            TokenFault::NotYetValid => "the token is not valid yet",
+            TokenFault::IssuedInFuture => "the token was issued in the future",
+            TokenFault::TooOld => "the token is too old",
+            TokenFault::Audience => "the token is for another audience",
+            TokenFault::MissingClaim => "the token lacks a claim that is needed",
+            TokenFault::Binding => "the token is bound to a sender and no proof of that is accepted",
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! One issuer: what its tokens must be, and its keys.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::{claims::ClaimPlaces, jwks::KeyStore};
+
+/// An issuer as the configuration gives it, compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IssuerSettings {
+    /// The key in the configuration.
+    pub name: Arc<str>,
+    /// Compared with `iss` to the letter.
+    pub issuer: String,
+    /// What must be in `aud`.
+    pub audiences: Audiences,
+    /// How its JWTs are verified.
+    pub jwt: JwtSettings,
+    /// Where things are in its claims.
+    pub claims: ClaimPlaces,
+    /// A call to one of its endpoints takes no longer.
+    pub http_timeout: Duration,
+    /// Whether endpoints over plain http off loopback are called.
+    pub allow_http: bool,
+}
+
+/// Whom a token must be for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Audiences {
+    /// `audiences: any`: on purpose.
+    Any,
+    /// One of these at least. Never empty.
+    OneOf(Vec<String>),
+}
+
+/// `issuers.*.jwt`
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct JwtSettings {
+    /// Where the keys come from.
+    pub keys: KeySource,
+    /// Accepted algorithms. Never empty.
+    pub algorithms: Vec<Algorithm>,
+    /// Accepted `typ`, lower-case, without `application/`. Never empty.
+    pub types: Vec<String>,
+    /// For exp, nbf, iat.
+    pub clock_skew: Duration,
+    /// `iat` older than this is refused.
+    pub max_token_age: Option<Duration>,
+    /// Claims that must be there.
+    pub require_claims: Vec<String>,
+    /// Whether NumericDates may be JSON strings.
+    pub string_dates: bool,
+    /// Background refresh of remote keys.
+    pub refresh: Duration,
+    /// How long keys serve when the key server is down.
+    pub stale_keys: Duration,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KeySource {
+    /// `<issuer>/.well-known/openid-configuration`, then RFC 8414's form.
+    Discovery,
+    /// A JWKS by URL.
+    Uri(String),
+    /// A JWKS file: where it is, and what was in it at load.
+    File {
+        /// Resolved.
+        path: PathBuf,
+        /// The JSON text as of load.
+        text: String,
+    },
+    /// A JWKS in place: its JSON text.
+    Inline(String),
+}
+
+/// A signature algorithm (RFC 7518, section 3.1; RFC 8037, section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Algorithm {
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    EdDsa,
+}
+
+/// An issuer at work: its settings and its keys, which outlive a reload.
+#[derive(Debug)]
+pub struct Issuer {
+    /// As configured.
+    pub settings: IssuerSettings,
+    /// Shared by all snapshots whose key source is the same.
+    pub keys: Arc<KeyStore>,
+}

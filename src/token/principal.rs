@@ -1,0 +1,55 @@
+//! Verified claims, typed.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::credential::Fingerprint;
+
+/// Who a verified token speaks for. Made by verification alone.
+#[derive(Debug)]
+pub struct Principal {
+    pub(in crate::token) issuer: Arc<str>,
+    pub(in crate::token) subject: Option<String>,
+    pub(in crate::token) client: Option<String>,
+    pub(in crate::token) scopes: Vec<String>,
+    pub(in crate::token) roles: Vec<String>,
+    pub(in crate::token) expires_at: Option<i64>,
+    pub(in crate::token) claims: Map<String, Value>,
+    pub(in crate::token) fingerprint: Fingerprint,
+}
+
+impl Principal {
+    /// The issuer's key in the configuration.
+    pub fn issuer(&self) -> &Arc<str> {
+        &self.issuer
+    }
+    /// Whom the token is about.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+    /// The client that it was issued to.
+    pub fn client(&self) -> Option<&str> {
+        self.client.as_deref()
+    }
+    /// The scopes, each once.
+    pub fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+    /// The roles, each once.
+    pub fn roles(&self) -> &[String] {
+        &self.roles
+    }
+    /// Unix seconds at which it ends, skew not added.
+    pub fn expires_at(&self) -> Option<i64> {
+        self.expires_at
+    }
+    /// All claims.
+    pub fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+    /// How logs name the token.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+}
