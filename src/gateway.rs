@@ -1,8 +1,33 @@
 //! The request path: decide, forward, answer.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use crate::refusal::Refusal;
+use arc_swap::ArcSwap;
+use hyper::{
+    Method, Request, Response, Uri,
+    body::Incoming,
+    http::{request, uri::PathAndQuery},
+};
+
+use crate::{
+    body::{Body, BodyFault, BodyLimits, RequestBody},
+    decision::{self, Permit},
+    exchange::Exchange,
+    headers,
+    observe::Observer,
+    path::CanonicalPath,
+    refusal::Refusal,
+    request::{RequestView, authority},
+    respond, server,
+    snapshot::{Route, Snapshot},
+};
+
+/// The gateway: one for the process, asked by all workers.
+#[derive(Debug)]
+pub struct Gateway {
+    snapshot: ArcSwap<Snapshot>,
+    observer: Arc<Observer>,
+}
 
 /// What a connection knows about a request that isn't in its head.
 #[derive(Clone, Debug)]
@@ -18,5 +43,156 @@ pub struct Arrival {
     /// Set where the head was refused before it was parsed: the request is then a stand-in and only its answer matters.
     pub fault: Option<Refusal>,
     /// What the framing guard finds wrong in the body, later.
-    pub body_fault: crate::body::BodyFault,
+    pub body_fault: BodyFault,
+}
+
+impl server::Handler for Arc<Gateway> {
+    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+        Gateway::handle(self, request, arrival).await
+    }
+}
+
+impl Gateway {
+    /// A gateway that goes by this snapshot.
+    pub fn new(snapshot: Snapshot, observer: Arc<Observer>) -> Gateway {
+        Gateway { snapshot: ArcSwap::from_pointee(snapshot), observer }
+    }
+
+    /// What requests go by now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Answers one request. Time, log and the form of refusals are this function's; what happens in between is
+    /// `answer`'s.
+    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+        let snapshot = self.snapshot.load_full();
+        let (head, body) = request.into_parts();
+        let mut exchange = Exchange::begin(self.observer.clone(), snapshot.clone(), &head, &arrival);
+        let head_only = head.method == Method::HEAD;
+
+        let response = match answer(&snapshot, &mut exchange, head, body, &arrival).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                exchange.refused(&refusal);
+                respond::refuse(&refusal, &snapshot.realm, exchange.request_id().as_str(), head_only)
+            }
+        };
+        exchange.answer_with(response)
+    }
+}
+
+async fn answer(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    head: request::Parts,
+    body: Incoming,
+    arrival: &Arrival,
+) -> Result<Response<Body>, Refusal> {
+    if let Some(fault) = &arrival.fault {
+        return Err(fault.clone());
+    }
+    let permit = decide(snapshot, exchange, &head).await?;
+    let Some(route) = snapshot.routes.get(permit.route()) else { return Err(Refusal::NoRoute) };
+
+    let body = upload(snapshot, exchange, route, body, arrival)?;
+    let request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
+    forward(exchange, route, permit, request.map(|()| body), arrival).await
+}
+
+/// The path made canonical, and the decision.
+async fn decide(snapshot: &Snapshot, exchange: &mut Exchange, head: &request::Parts) -> Result<Permit, Refusal> {
+    if head.uri.path() == "*" && head.method == Method::OPTIONS {
+        return Err(Refusal::NoRoute);
+    }
+    if head.method == Method::CONNECT {
+        return Err(Refusal::Method { allow: "".into() });
+    }
+    let path = exchange.set_path(CanonicalPath::parse(head.uri.path())?);
+    let view = RequestView {
+        method: &head.method,
+        host: exchange.host(),
+        path: &path,
+        query: head.uri.query(),
+        headers: &head.headers,
+        client_ip: exchange.client_ip(),
+    };
+    let decided = decision::decide(snapshot, &view).await;
+    exchange.decided(&decided);
+    decided.map_err(|denial| denial.refusal)
+}
+
+/// The body under the route's limits.
+fn upload(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    route: &Route,
+    body: Incoming,
+    arrival: &Arrival,
+) -> Result<RequestBody, Refusal> {
+    let limits = BodyLimits {
+        max_bytes: route.settings.max_body_bytes,
+        idle: snapshot.body_timeout,
+        deadline: route.settings.timeout.and_then(|timeout| exchange.began().checked_add(timeout)).map(Into::into),
+    };
+    let body = RequestBody::new(body, limits, arrival.body_fault.clone(), snapshot.reserved.clone());
+    body.check_declared()?;
+    exchange.uploads(body.upload());
+    Ok(body)
+}
+
+/// The head as the upstream is to see it: what a client may not send goes first, what we say is written last.
+fn outgoing(
+    snapshot: &Snapshot,
+    exchange: &Exchange,
+    route: &Route,
+    permit: &Permit,
+    head: request::Parts,
+    arrival: &Arrival,
+) -> Result<Request<()>, Refusal> {
+    let target = target(exchange.path(), &head.uri)?;
+    let host = authority(&head).map(str::to_owned);
+    let mut fields = head.headers;
+    headers::remove_hop_by_hop(&mut fields);
+    snapshot.reserved.strip(&mut fields, exchange.trusted_peer());
+
+    headers::add_forwarding(&mut fields, arrival.peer, exchange.trusted_peer(), arrival.scheme, host.as_deref());
+    exchange.request_id().write(&mut fields);
+    exchange.trace().write(&mut fields);
+    if let (Some(principal), Some(credential)) = (permit.principal(), permit.credential()) {
+        route.settings.identity.write_authorization(credential, &mut fields);
+        route.settings.identity.write(principal, &mut fields);
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = head.method;
+    *request.uri_mut() = target;
+    *request.headers_mut() = fields;
+    Ok(request)
+}
+
+/// The canonical path, which is the one that was decided, with the query as it came.
+fn target(path: Option<&CanonicalPath>, uri: &Uri) -> Result<Uri, Refusal> {
+    let Some(path) = path else { return Err(Refusal::NoRoute) };
+    if path.as_str() == uri.path() && uri.authority().is_none() {
+        return Ok(uri.clone());
+    }
+    let target = match uri.query() {
+        Some(query) => PathAndQuery::try_from(format!("{}?{query}", path.as_str())),
+        None => PathAndQuery::try_from(path.as_str()),
+    };
+    target.map(Uri::from).map_err(|_| Refusal::Path("the path cannot be sent on"))
+}
+
+/// Gives the permit up for an answer.
+async fn forward(
+    exchange: &mut Exchange,
+    route: &Route,
+    permit: Permit,
+    request: Request<RequestBody>,
+    arrival: &Arrival,
+) -> Result<Response<Body>, Refusal> {
+    let sent = Instant::now();
+    let outcome = route.upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await;
+    exchange.forwarded(sent.elapsed(), outcome.attempts);
+    outcome.answer
 }

@@ -1,33 +1,45 @@
 //! bearward: a reverse-proxy API gateway that enforces OAuth 2.0 bearer tokens.
 //!
-//! The modules stand in the order in which a request meets them; `gateway` is the whole way on one screen.
+//! The modules stand in the order in which a request meets them; [`gateway`] is the whole way on one screen.
+//!
+//! ```text
+//! server -> gateway -> decision -> upstream        a request's way
+//!              |          |- path, route            where does it lead?
+//!              |          |- token                  who asks?
+//!              |          '- policy                 may they?
+//!              '-> respond                          every answer of our own
+//! config -> snapshot                                what all of them go by
+//! ```
 
+pub mod app;
 pub mod config;
+pub mod snapshot;
 
 pub mod server;
 
+pub mod exchange;
 pub mod gateway;
 
 pub mod path;
 pub mod request;
-pub mod route;
-pub mod method;
 
 pub mod decision;
-pub mod token;
+pub mod method;
 pub mod policy;
+pub mod route;
+pub mod token;
 
 pub mod headers;
 pub mod identity;
 pub mod upstream;
 
+pub mod body;
 pub mod refusal;
 pub mod respond;
-pub mod body;
 
-pub mod fetch;
-pub mod snapshot;
-pub mod observe;
 pub mod admin;
+pub mod fetch;
+pub mod observe;
+
 pub mod cli;
 pub mod demo;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hyper::{HeaderMap, Method};
+use hyper::{HeaderMap, Method, header::HOST, http::request};
 
 use crate::path::CanonicalPath;
 
@@ -21,4 +21,49 @@ pub struct RequestView<'r> {
     pub headers: &'r HeaderMap,
     /// Who asks, as far as trusted proxies tell.
     pub client_ip: IpAddr,
+}
+
+/// The authority that a request is for: of its target where that is absolute (RFC 9112, section 3.2.2), else of `Host`.
+pub fn authority(head: &request::Parts) -> Option<&str> {
+    match head.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => head.headers.get(HOST)?.to_str().ok(),
+    }
+}
+
+/// The authority's host: lower-case, without port and final dot.
+pub fn host(head: &request::Parts) -> Option<String> {
+    let name = without_port(authority(head)?);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    (!name.is_empty()).then(|| name.to_ascii_lowercase())
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_compared_without_case_port_and_final_dot() {
+        for (target, header, expected) in [
+            ("/", "api.example.com", Some("api.example.com")),
+            ("/", "API.Example.COM:8443", Some("api.example.com")),
+            ("/", "api.example.com.", Some("api.example.com")),
+            ("/", "api.example.com.:80", Some("api.example.com")),
+            ("/", "[::1]:8080", Some("[::1]")),
+            ("/", "[2001:DB8::1]", Some("[2001:db8::1]")),
+            ("/", "", None),
+            ("http://one.example:80/x", "two.example", Some("one.example")),
+        ] {
+            let request = hyper::Request::builder().uri(target).header(HOST, header).body(()).unwrap();
+            assert_eq!(host(&request.into_parts().0).as_deref(), expected, "{target} {header}");
+        }
+    }
 }

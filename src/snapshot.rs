@@ -1,1 +1,181 @@
-//! snapshot
+//! What one request sees of the configuration from start to end, and what outlives it.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use crate::{
+    config::Policy,
+    headers::TrustedProxies,
+    identity::ReservedNames,
+    observe::{Observer, RouteMetrics},
+    route::{RouteSettings, RouteTable},
+    token::{
+        issuer::{Issuer, IssuerSettings, KeySource},
+        jwks::KeyStore,
+    },
+    upstream::{Upstream, UpstreamSettings},
+};
+
+/// A policy put to work. Immutable; swapped as a whole.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// By the indices that `table` gives.
+    pub routes: Vec<Route>,
+    /// From host, path and method to a route.
+    pub table: RouteTable,
+    /// All issuers, in the file's order.
+    pub issuers: Vec<Arc<Issuer>>,
+    /// What no client may send.
+    pub reserved: Arc<ReservedNames>,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// Of challenges.
+    pub realm: Arc<str>,
+    /// Bytes of a credential.
+    pub max_token_bytes: usize,
+    /// Between two pieces of a request body.
+    pub body_timeout: Duration,
+    /// For requests that no route takes.
+    pub no_route: RouteMetrics,
+}
+
+/// A route at work.
+#[derive(Debug)]
+pub struct Route {
+    /// As configured.
+    pub settings: RouteSettings,
+    /// The value of `Allow`.
+    pub allow_header: String,
+    /// Whose tokens it takes, in the file's order.
+    pub issuers: Vec<Arc<Issuer>>,
+    /// Where it leads.
+    pub upstream: Arc<Upstream>,
+    /// Its counters.
+    pub metrics: RouteMetrics,
+}
+
+/// What outlives a snapshot: each part is keyed by what it was configured with and lives as long as a snapshot uses it.
+#[derive(Debug)]
+pub struct LongLived {
+    observer: Arc<Observer>,
+    workers: usize,
+    keys: Registry<KeyStoreIdentity, KeyStore>,
+    upstreams: Registry<UpstreamSettings, Upstream>,
+}
+
+/// What a key store depends on; a change to anything else of an issuer keeps its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct KeyStoreIdentity {
+    name: Arc<str>,
+    issuer: String,
+    keys: KeySource,
+    refresh: Duration,
+    stale_keys: Duration,
+    http_timeout: Duration,
+    allow_http: bool,
+}
+
+impl KeyStoreIdentity {
+    fn of(settings: &IssuerSettings) -> KeyStoreIdentity {
+        KeyStoreIdentity {
+            name: settings.name.clone(),
+            issuer: settings.issuer.clone(),
+            keys: settings.jwt.keys.clone(),
+            refresh: settings.jwt.refresh,
+            stale_keys: settings.jwt.stale_keys,
+            http_timeout: settings.http_timeout,
+            allow_http: settings.allow_http,
+        }
+    }
+}
+
+impl LongLived {
+    /// Empty. `workers` is how many threads serve: pools are per worker.
+    pub fn new(observer: Arc<Observer>, workers: usize) -> LongLived {
+        LongLived { observer, workers, keys: Registry::default(), upstreams: Registry::default() }
+    }
+}
+
+impl Snapshot {
+    /// Puts a policy to work with the parts that are there already; the key stores that are new need their
+    /// `KeyStore::maintain` spawned.
+    ///
+    /// # Errors
+    /// A local key set that can't be used, routes that contradict each other: in words for the configuration's author.
+    pub fn assemble(policy: &Policy, long_lived: &LongLived) -> Result<(Snapshot, Vec<Arc<KeyStore>>), String> {
+        let observer = &long_lived.observer;
+        let mut new_stores = Vec::new();
+        let mut issuers = Vec::new();
+        for settings in &policy.issuers {
+            let (keys, new) = long_lived.keys.get_or_make(KeyStoreIdentity::of(settings), || {
+                KeyStore::new(settings, observer.clone()).map_err(|why| format!("issuers.{}: {why}", settings.name))
+            })?;
+            if new {
+                new_stores.push(keys.clone());
+            }
+            issuers.push(Arc::new(Issuer::new(settings.clone(), keys, observer)));
+        }
+        let mut upstreams = Vec::new();
+        for settings in &policy.upstreams {
+            let (upstream, _) = long_lived.upstreams.get_or_make(settings.clone(), || {
+                let metrics = observer.upstream(&settings.name, &settings.endpoint.authority());
+                Ok::<_, String>(Upstream::new(settings.clone(), long_lived.workers, metrics))
+            })?;
+            upstreams.push(upstream);
+        }
+        let table = RouteTable::new(&policy.routes).map_err(|conflicts| format!("{conflicts:?}"))?;
+        let mut routes = Vec::new();
+        for settings in &policy.routes {
+            let upstream = upstreams.get(settings.upstream).cloned();
+            routes.push(Route {
+                allow_header: settings.methods.allow_header(),
+                issuers: settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect(),
+                upstream: upstream.ok_or_else(|| format!("route {} leads nowhere", settings.name))?,
+                metrics: observer.route(&settings.name),
+                settings: settings.clone(),
+            });
+        }
+        let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
+        let reserved = Arc::new(ReservedNames::new(plans.flat_map(|plan| plan.headers.iter().map(|(name, _)| name))));
+        let snapshot = Snapshot {
+            routes,
+            table,
+            issuers,
+            reserved,
+            trusted_proxies: policy.server.trusted_proxies.clone(),
+            realm: policy.realm.clone(),
+            max_token_bytes: policy.server.max_token_bytes,
+            body_timeout: policy.server.body_timeout,
+            no_route: observer.route(""),
+        };
+        Ok((snapshot, new_stores))
+    }
+}
+
+/// Parts by the identity of their configuration. Holds none of them alive.
+#[derive(Debug)]
+struct Registry<K, T>(Mutex<HashMap<K, Weak<T>>>);
+
+impl<K, T> Default for Registry<K, T> {
+    fn default() -> Self {
+        Registry(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, T> Registry<K, T> {
+    /// The part of this identity, and whether it was made now.
+    fn get_or_make<E>(&self, key: K, make: impl FnOnce() -> Result<Arc<T>, E>) -> Result<(Arc<T>, bool), E> {
+        let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(part) = parts.get(&key).and_then(Weak::upgrade) {
+            return Ok((part, false));
+        }
+        let part = make()?;
+        parts.retain(|_, part| part.strong_count() > 0);
+        parts.insert(key, Arc::downgrade(&part));
+        Ok((part, true))
+    }
+}

@@ -1,1 +1,93 @@
-//! cli
+//! The command line: one file a command.
+
+pub mod check;
+pub mod run;
+
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// The answer is no.
+const NO: u8 = 1;
+/// A configuration can't be used (EX_CONFIG of sysexits.h).
+const UNUSABLE_CONFIGURATION: u8 = 78;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "bearward",
+    version,
+    about = "A reverse-proxy API gateway that enforces OAuth 2.0 bearer tokens",
+    after_help = "First steps: `bearward demo` shows a gateway at work, with curl lines to paste.\n\
+                  Exit codes: 0 good, 1 the answer is no, 2 wrong usage, 78 the configuration can't be used."
+)]
+struct Arguments {
+    /// The configuration to go by
+    #[arg(long, short, global = true, value_name = "FILE", default_value = "gateway.yaml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve
+    ///
+    /// Logs `listening` with the real address of every listener, then `ready`. SIGTERM or SIGINT: not ready any more,
+    /// then no new connections, then exit when the last request has ended or `server.drain_timeout` is over.
+    Run,
+    /// Say what is wrong with the configuration, or unwise
+    ///
+    /// Reads, resolves and compiles the file, with no network, and prints all of its errors and warnings.
+    #[command(after_help = "Example: bearward check --config gateway.yaml --format json")]
+    Check {
+        /// How to print what was found
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Show a gateway at work, in one process on loopback
+    ///
+    /// Starts an issuer of tokens, an echo API and the gateway before it, and prints curl lines to paste.
+    Demo {
+        /// The gateway's port
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Runs one command.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(wrong) => {
+            // Help and version are "errors" with code 0. A closed stdout or stderr leaves nobody to tell.
+            let _ = wrong.print();
+            return u8::try_from(wrong.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    match arguments.command {
+        Command::Run => run::run(&arguments.config),
+        Command::Check { format } => check::check(&arguments.config, format),
+        Command::Demo { port } => crate::demo::run(port),
+    }
+}
+
+/// Whether what goes to stderr may be coloured (see no-color.org).
+fn colour_on_stderr() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Writes to stderr; one that is closed leaves nobody to tell.
+fn complain(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

@@ -1,0 +1,269 @@
+//! The process: a control thread for keys and admin, workers for requests, and their common end.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    admin::{self, AdminState, Health},
+    config::Policy,
+    gateway::Gateway,
+    observe::Observer,
+    server,
+    snapshot::{LongLived, Snapshot},
+    token::jwks::KeyStore,
+};
+
+/// A gateway that serves. Dropping it ends it at once; `drain` and `wait` end it in good order.
+#[derive(Debug)]
+pub struct App {
+    running: Option<server::Running>,
+    addresses: Vec<SocketAddr>,
+    admin_address: Option<SocketAddr>,
+    readiness: Arc<Readiness>,
+    drain_asked: (mpsc::Sender<()>, mpsc::Receiver<()>),
+    drain_delay: Duration,
+    drain_timeout: Duration,
+    control: Option<Control>,
+    // Holds the registry that a later configuration takes its long-lived parts from.
+    _long_lived: LongLived,
+}
+
+/// The control thread, and how it is told to end.
+#[derive(Debug)]
+struct Control {
+    thread: JoinHandle<()>,
+    end: oneshot::Sender<()>,
+}
+
+/// Asks an app to drain, from another thread.
+#[derive(Clone, Debug)]
+pub struct Drainer {
+    readiness: Arc<Readiness>,
+    ask: mpsc::Sender<()>,
+}
+
+/// Why a gateway can't start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The policy can't be put to work, in words for its author.
+    Policy(String),
+    /// An address can't be listened at.
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A thread or its runtime can't be had.
+    Thread(io::Error),
+}
+
+impl App {
+    /// Starts serving; counts, and logs nowhere.
+    ///
+    /// # Errors
+    /// A policy that can't be put to work, an address that is taken.
+    pub fn start(policy: Policy) -> Result<App, StartError> {
+        App::start_observed(&policy, Observer::silent())
+    }
+
+    /// Starts serving under an observer of the caller's.
+    ///
+    /// # Errors
+    /// A policy that can't be put to work, an address that is taken.
+    pub fn start_observed(policy: &Policy, observer: Arc<Observer>) -> Result<App, StartError> {
+        let long_lived = LongLived::new(observer.clone(), policy.server.workers);
+        let (snapshot, stores) = Snapshot::assemble(policy, &long_lived).map_err(StartError::Policy)?;
+        let gateway = Arc::new(Gateway::new(snapshot, observer.clone()));
+        let readiness = Arc::new(Readiness {
+            gateway: gateway.clone(),
+            draining: AtomicBool::new(false),
+            began: Instant::now(),
+            ready_timeout: policy.server.ready_timeout,
+        });
+
+        let admin = policy.admin.map(listen_for_admin).transpose()?;
+        let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
+        let metrics = policy.listen.iter().map(|listen| observer.listener(&listen.name)).collect();
+        let running = server::start(&policy.listen, &policy.server, |_worker| gateway.clone(), metrics)?;
+        let addresses = running.addresses().to_vec();
+
+        for (listen, address) in policy.listen.iter().zip(&addresses) {
+            tracing::info!(listener = %listen.name, address = %address, "listening");
+        }
+        if let Some(address) = admin_address {
+            tracing::info!(listener = "admin", address = %address, "listening");
+        }
+        let state = Arc::new(AdminState::new(readiness.clone(), observer));
+        let control = Control::start(admin, state, stores, readiness.clone())?;
+        Ok(App {
+            running: Some(running),
+            addresses,
+            admin_address,
+            readiness,
+            drain_asked: mpsc::channel(),
+            drain_delay: policy.server.drain_delay,
+            drain_timeout: policy.server.drain_timeout,
+            control: Some(control),
+            _long_lived: long_lived,
+        })
+    }
+
+    /// The real addresses, in the order of `listen`.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The real address of the admin listener.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// To drain it from elsewhere (a signal's handler).
+    pub fn drainer(&self) -> Drainer {
+        Drainer { readiness: self.readiness.clone(), ask: self.drain_asked.0.clone() }
+    }
+
+    /// Not ready from now on; `wait` does the rest.
+    pub fn drain(&self) {
+        self.drainer().drain();
+    }
+
+    /// Waits until it is asked to drain, then for `drain_delay`, closes the listeners and waits for what runs, at
+    /// most for `drain_timeout`. Tells whether everything had ended by then.
+    pub fn wait(mut self) -> bool {
+        // The sender is in self: this can't fail while we wait.
+        let _ = self.drain_asked.1.recv();
+        thread::sleep(self.drain_delay);
+        let Some(running) = self.running.take() else { return true };
+        running.begin_drain();
+        running.wait(self.drain_timeout)
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.begin_drain();
+            running.wait(Duration::ZERO);
+        }
+        if let Some(control) = self.control.take() {
+            // An error says that the thread has ended already.
+            let _ = control.end.send(());
+            let _ = control.thread.join();
+        }
+    }
+}
+
+impl Drainer {
+    /// Not ready from now on, and `App::wait` goes on.
+    pub fn drain(&self) {
+        self.readiness.draining.store(true, Ordering::Relaxed);
+        // An error says that nobody waits any more.
+        let _ = self.ask.send(());
+    }
+}
+
+fn listen_for_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+    let listen = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|error| StartError::Listen { address, error })
+}
+
+impl Control {
+    fn start(
+        admin: Option<std::net::TcpListener>,
+        state: Arc<AdminState>,
+        stores: Vec<Arc<KeyStore>>,
+        readiness: Arc<Readiness>,
+    ) -> Result<Control, StartError> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let (end, ended) = oneshot::channel();
+        let work = move || {
+            runtime.block_on(async move {
+                for store in stores {
+                    tokio::spawn(store.maintain());
+                }
+                if let Some(listener) = admin {
+                    match tokio::net::TcpListener::from_std(listener) {
+                        Ok(listener) => drop(tokio::spawn(admin::serve(listener, state))),
+                        Err(error) => tracing::error!(%error, "the admin listener can't be served"),
+                    }
+                }
+                tokio::spawn(say_when_ready(readiness));
+                // An error says that the app is gone without a word: the end all the same.
+                let _ = ended.await;
+            });
+        };
+        let thread = thread::Builder::new().name("control".into()).spawn(work).map_err(StartError::Thread)?;
+        Ok(Control { thread, end })
+    }
+}
+
+async fn say_when_ready(readiness: Arc<Readiness>) {
+    while !readiness.waiting_for().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tracing::info!("ready");
+}
+
+/// What `/readyz` goes by.
+#[derive(Debug)]
+struct Readiness {
+    gateway: Arc<Gateway>,
+    draining: AtomicBool,
+    began: Instant,
+    ready_timeout: Duration,
+}
+
+impl Health for Readiness {
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    fn waiting_for(&self) -> Vec<String> {
+        if self.began.elapsed() >= self.ready_timeout {
+            return Vec::new();
+        }
+        self.issuers(|keys| !keys.is_ready())
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        self.issuers(KeyStore::is_degraded)
+    }
+}
+
+impl Readiness {
+    fn issuers(&self, which: impl Fn(&KeyStore) -> bool) -> Vec<String> {
+        let snapshot = self.gateway.snapshot();
+        let chosen = snapshot.issuers.iter().filter(|issuer| which(&issuer.keys));
+        chosen.map(|issuer| issuer.settings.name.to_string()).collect()
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Policy(why) => f.write_str(why),
+            StartError::Listen { address, error } => write!(f, "can't listen at {address}: {error}"),
+            StartError::Thread(error) => write!(f, "can't start a thread: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

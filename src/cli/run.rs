@@ -1,0 +1,92 @@
+//! `bearward run`
+
+use std::{io, path::Path, process::ExitCode, thread};
+
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use super::{UNUSABLE_CONFIGURATION, colour_on_stderr, complain};
+use crate::{
+    app::{App, Drainer, StartError},
+    config::{self, diagnostic},
+    observe::Observer,
+};
+
+/// Serves until it is told to end.
+pub(super) fn run(path: &Path) -> ExitCode {
+    let loaded = match config::load(path, &|name| std::env::var(name).ok()) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => {
+            complain(diagnostic::render_all(&diagnostics, colour_on_stderr()));
+            return ExitCode::from(UNUSABLE_CONFIGURATION);
+        }
+    };
+    let observer = match Observer::new(&loaded.policy.logging) {
+        Ok(observer) => observer,
+        Err(why) => {
+            complain(format_args!("error: logging: {why}"));
+            return ExitCode::from(UNUSABLE_CONFIGURATION);
+        }
+    };
+    observer.install_log();
+    for warning in &loaded.warnings {
+        tracing::warn!(place = %warning.place(), "{}", warning.message);
+    }
+    let app = Signals::listen().map_err(StartError::Thread).and_then(|signals| {
+        let app = App::start_observed(&loaded.policy, observer.clone())?;
+        signals.drain(app.drainer());
+        Ok(app)
+    });
+    let app = match app {
+        Ok(app) => app,
+        Err(why) => {
+            observer.flush();
+            complain(format_args!("error: {why}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    if !app.wait() {
+        tracing::warn!("drain_timeout is over: requests that were still running were cut off");
+    }
+    tracing::info!("stopped");
+    observer.flush();
+    ExitCode::SUCCESS
+}
+
+/// SIGTERM and SIGINT, caught from the moment that this is made.
+struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        drop(entered);
+        Ok(Signals { runtime, terminate, interrupt })
+    }
+
+    /// The first signal drains; the second one ends the process as it stands.
+    fn drain(mut self, drainer: Drainer) {
+        thread::spawn(move || {
+            self.runtime.block_on(async {
+                tracing::info!(signal = next(&mut self.terminate, &mut self.interrupt).await, "draining");
+                drainer.drain();
+                next(&mut self.terminate, &mut self.interrupt).await;
+                std::process::exit(130);
+            });
+        });
+    }
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}

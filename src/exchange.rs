@@ -1,0 +1,221 @@
+//! One request from its head to the last byte of its answer: what is to be said of it when it is over.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hyper::{Method, Response, Uri, http::request};
+
+use crate::{
+    body::{Body, Upload},
+    decision::{Denial, Permit},
+    gateway::Arrival,
+    headers::{self, RequestId, TraceContext},
+    observe::{Observer, RequestFinished, RouteMetrics},
+    path::CanonicalPath,
+    refusal::Refusal,
+    request,
+    snapshot::{Route, Snapshot},
+    token::{credential::Fingerprint, principal::Principal},
+};
+
+/// The status that the log gives a request whose client went away before an answer (as nginx has it).
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// Records itself when it is dropped: with the last byte of the answer, or when the client goes away.
+#[derive(Debug)]
+pub struct Exchange {
+    observer: Arc<Observer>,
+    snapshot: Arc<Snapshot>,
+    began: Instant,
+    request_id: RequestId,
+    trace: TraceContext,
+    client_ip: IpAddr,
+    trusted_peer: bool,
+    method: Method,
+    uri: Uri,
+    host: Option<String>,
+    path: Option<Arc<CanonicalPath>>,
+    route: Option<usize>,
+    allowed: bool,
+    reason: &'static str,
+    issuer: Option<Arc<str>>,
+    principal: Option<Arc<Principal>>,
+    token: Option<Fingerprint>,
+    status: u16,
+    upstream_time: Duration,
+    attempts: u32,
+    overhead: Option<Duration>,
+    upload: Upload,
+    bytes_out: u64,
+}
+
+impl Exchange {
+    /// Begins with a head.
+    pub fn begin(
+        observer: Arc<Observer>,
+        snapshot: Arc<Snapshot>,
+        head: &request::Parts,
+        arrival: &Arrival,
+    ) -> Exchange {
+        let trusted_peer = snapshot.trusted_proxies.trusts(arrival.peer);
+        Exchange {
+            began: Instant::now(),
+            request_id: headers::request_id(&head.headers),
+            trace: headers::trace_context(&head.headers),
+            client_ip: snapshot.trusted_proxies.client_ip(arrival.peer, &head.headers),
+            trusted_peer,
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            host: request::host(head),
+            path: None,
+            route: None,
+            allowed: false,
+            reason: "ok",
+            issuer: None,
+            principal: None,
+            token: None,
+            status: CLIENT_CLOSED_REQUEST,
+            upstream_time: Duration::ZERO,
+            attempts: 0,
+            overhead: None,
+            upload: Upload::default(),
+            bytes_out: 0,
+            observer,
+            snapshot,
+        }
+    }
+}
+
+impl Exchange {
+    /// When its head had arrived.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// X-Request-Id: the client's, or a new one.
+    pub fn request_id(&self) -> &RequestId {
+        &self.request_id
+    }
+
+    /// W3C trace context: the client's, or a new one.
+    pub fn trace(&self) -> &TraceContext {
+        &self.trace
+    }
+
+    /// Lower-case, without port and final dot.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// Who asks, as far as trusted proxies tell.
+    pub fn client_ip(&self) -> IpAddr {
+        self.client_ip
+    }
+
+    /// Whether the peer's forwarding headers are believed.
+    pub fn trusted_peer(&self) -> bool {
+        self.trusted_peer
+    }
+
+    /// The canonical path, once there is one.
+    pub fn path(&self) -> Option<&CanonicalPath> {
+        self.path.as_deref()
+    }
+
+    /// Keeps the canonical path for the log and hands it back for the decision.
+    pub fn set_path(&mut self, path: CanonicalPath) -> Arc<CanonicalPath> {
+        self.path.insert(Arc::new(path)).clone()
+    }
+
+    /// Follows an upload, for its bytes.
+    pub fn uploads(&mut self, upload: Upload) {
+        self.upload = upload;
+    }
+
+    /// Notes a decision.
+    pub fn decided(&mut self, decision: &Result<Permit, Denial>) {
+        match decision {
+            Ok(permit) => {
+                self.allowed = true;
+                self.route = Some(permit.route());
+                self.principal = permit.principal().cloned();
+                self.issuer = self.principal.as_ref().map(|principal| principal.issuer().clone());
+                self.token = self.principal.as_ref().map(|principal| principal.fingerprint());
+                self.reason = if self.principal.is_some() { "ok" } else { "public" };
+            }
+            Err(denial) => {
+                self.route = denial.route;
+                self.principal = denial.principal.clone();
+                self.issuer = denial.issuer.clone();
+                self.token = denial.token;
+            }
+        }
+    }
+
+    /// Notes a refusal; one that comes after a yes leaves the decision as it was, unless it has a reason of its own.
+    pub fn refused(&mut self, refusal: &Refusal) {
+        if !matches!(refusal, Refusal::Upstream(_)) {
+            self.allowed = false;
+            self.reason = refusal.reason();
+        }
+    }
+
+    /// Notes time spent with the upstream, and its attempts.
+    pub fn forwarded(&mut self, took: Duration, attempts: u32) {
+        self.upstream_time = took;
+        self.attempts = attempts;
+    }
+
+    /// Rides along with the answer until its last byte.
+    pub fn answer_with(mut self, response: Response<Body>) -> Response<Body> {
+        self.status = response.status().as_u16();
+        self.overhead = Some(self.began.elapsed().saturating_sub(self.upstream_time));
+        response.map(|body| {
+            body.watched(Box::new(move |bytes_out| {
+                self.bytes_out = bytes_out;
+                drop(self);
+            }))
+        })
+    }
+
+    fn matched(&self) -> Option<&Route> {
+        self.route.and_then(|route| self.snapshot.routes.get(route))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let duration = self.began.elapsed();
+        let route = self.matched();
+        let upstream = route.filter(|_| self.attempts > 0).map(|route| &route.upstream);
+        let metrics: &RouteMetrics = route.map_or(&self.snapshot.no_route, |route| &route.metrics);
+        RequestFinished {
+            request_id: self.request_id.as_str(),
+            trace_id: self.trace.trace_id(),
+            client_ip: self.client_ip,
+            method: self.method.as_str(),
+            host: self.host.as_deref(),
+            path: self.path.as_ref().map_or_else(|| self.uri.path(), |path| path.as_str()),
+            query: self.uri.query(),
+            route: route.map_or("", |route| &route.settings.name),
+            status: self.status,
+            duration,
+            overhead: self.overhead.unwrap_or_else(|| duration.saturating_sub(self.upstream_time)),
+            bytes_in: self.upload.bytes(),
+            bytes_out: self.bytes_out,
+            upstream: upstream.map(|upstream| &*upstream.settings().name),
+            endpoint: upstream.map(|upstream| upstream.authority()),
+            attempts: self.attempts,
+            allowed: self.allowed,
+            reason: self.reason,
+            issuer: self.issuer.as_deref(),
+            subject: self.principal.as_ref().and_then(|principal| principal.subject()),
+            client: self.principal.as_ref().and_then(|principal| principal.client()),
+            token: self.token,
+        }
+        .record(&self.observer, metrics);
+    }
+}
