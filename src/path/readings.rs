@@ -91,9 +91,7 @@ impl Habit {
                 let encoded = octet == b'%' && hex_digit(*high).is_some() && hex_digit(*low).is_some();
                 encoded.then_some('%')
             }),
-            Habit::DecodeReserved => {
-                replace_encoded(text, |octet, _| is_reserved(octet).then_some(char::from(octet)))
-            }
+            Habit::DecodeReserved => replace_encoded(text, |octet, _| is_reserved(octet).then_some(char::from(octet))),
         }
     }
 }
