@@ -6,6 +6,8 @@ mod readings;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::readings::decode_reserved;
+
 /// A path in the one form that is matched and sent upstream, with the ways in which other servers may read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CanonicalPath {

@@ -91,7 +91,7 @@ impl Habit {
                 let encoded = octet == b'%' && hex_digit(*high).is_some() && hex_digit(*low).is_some();
                 encoded.then_some('%')
             }),
-            Habit::DecodeReserved => replace_encoded(text, |octet, _| is_reserved(octet).then_some(char::from(octet))),
+            Habit::DecodeReserved => decode_reserved(text),
         }
     }
 }
@@ -121,6 +121,11 @@ fn merge_slashes(text: &str) -> Option<String> {
         }
     }
     Some(merged)
+}
+
+/// The path with its encoded reserved characters decoded; None if it has none.
+pub(crate) fn decode_reserved(text: &str) -> Option<String> {
+    replace_encoded(text, |octet, _| is_reserved(octet).then_some(char::from(octet)))
 }
 
 /// Puts what `decode` says in place of each encoded octet; it is given the octet and what follows.

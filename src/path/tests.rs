@@ -436,7 +436,9 @@ mod models {
         written
     }
 
-    pub(super) fn all() -> Vec<(&'static str, Box<dyn Fn(&str) -> String>)> {
+    type Server = (&'static str, Box<dyn Fn(&str) -> String>);
+
+    pub(super) fn all() -> Vec<Server> {
         vec![
             ("Tomcat", Box::new(|path| merge(&strip(path)))),
             ("Tomcat without merging", Box::new(strip)),

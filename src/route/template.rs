@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::path::canonical;
+use crate::path::{canonical, decode_reserved};
 
 /// A path with `{name}` segments and perhaps a `/**` at its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +101,10 @@ impl Segment {
         }
         let below =
             canonical(&format!("/x/{text}")).map_err(|detail| format!("`{path}` cannot be asked for: {detail}"))?;
+        // Requests with the plain character would not match, and upstreams take both for one path.
+        if let Some(plain) = decode_reserved(text) {
+            return Err(format!("`{text}` in `{path}` encodes what needs no encoding: write `{plain}`"));
+        }
         match below.strip_prefix("/x/") {
             Some(literal) if !literal.is_empty() => Ok(Segment::Literal(literal.to_owned())),
             _ => Err(format!("the path `{path}` has a dot segment: write the path that it leads to")),
@@ -221,6 +225,9 @@ mod tests {
             ("/a b", "space"),
             ("/a%zz", "hex digits"),
             ("/a%00", "control character"),
+            ("/a%3Ab", "write `a:b`"),
+            ("/a%40%3b", "write `a@;`"),
+            ("/a%2A", "write `a*`"),
             ("/a?b=c", "by its path alone"),
             ("/a#b", "by its path alone"),
             ("/café", "write `caf%C3%A9`"),

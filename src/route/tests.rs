@@ -135,7 +135,7 @@ fn methods_choose_within_a_path_and_nothing_falls_through() {
     for method in ["DELETE", "get", "purge", "PUT", "OPTIONS"] {
         assert_eq!(found("/a", method), Found::OtherMethods { index: 0, allow: "GET, HEAD, POST, PURGE".into() });
     }
-    assert_eq!(found("/z", "DELETE"), Found::Route { index: 3, params: vec![1..2] });
+    assert_eq!(index(found("/z", "DELETE")), Some(3));
     assert_eq!(found("/b", "DELETE"), Found::OtherMethods { index: 4, allow: "PUT".into() });
     assert_eq!(found("/b/c", "GET"), Found::OtherMethods { index: 4, allow: "PUT".into() });
     assert_eq!(index(found("/c/d", "GET")), Some(2));
