@@ -8,7 +8,7 @@ use super::{Reading, canonical, hex_digit, is_reserved};
 const MAX_READINGS: usize = 32;
 
 /// Octets that may be written to find the readings of one path: what bounds the work for a hostile one.
-const MAX_WORK: usize = 2 << 20;
+const MAX_WORK: usize = 1 << 20;
 
 const TOO_MANY: &str = "the path can be read in too many ways";
 
