@@ -393,6 +393,16 @@ fn hostile_paths_are_bounded() {
     }
 }
 
+#[test]
+fn too_much_work_is_refused() {
+    let piece = "/a;b//%3Ac%2541";
+    assert!(readings(piece).iter().all(Result::is_ok));
+    let long = piece.repeat((128 << 10) / piece.len());
+    assert_eq!(readings(&long), [Err("the path can be read in too many ways")]);
+    let long = "/a%40b".repeat((128 << 10) / 6);
+    assert_eq!(readings(&long), [Ok(long.replace("%40", "@"))]);
+}
+
 /// Other servers, written as simply as can be: they work on the canonical form, since it is what they are sent.
 mod models {
     pub(super) fn strip(path: &str) -> String {
