@@ -14,7 +14,13 @@ use hyper::{
 /// Why it is refused.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
     let host = single(request.headers(), &HOST).map_err(|()| "there is more than one Host")?;
-    let named = [host, request.uri().authority().map(|authority| authority.as_str())];
+    let named = [
+        host,
+        request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str()),
+    ];
     if named.iter().all(Option::is_none) || !named.into_iter().flatten().all(is_loopback) {
         return Err("the Host is not a loopback address");
     }
@@ -36,7 +42,9 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
 }
 
 fn is_own_origin(origin: &str, host: &str) -> bool {
-    origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+    origin
+        .strip_prefix("http://")
+        .is_some_and(|origin| origin.eq_ignore_ascii_case(host))
 }
 
 /// `localhost`, 127.0.0.0/8 or `[::1]`, with or without a port.
@@ -45,9 +53,15 @@ fn is_loopback(authority: &str) -> bool {
         Some(colon) if !authority.ends_with(']') => authority.split_at(colon),
         _ => (authority, ""),
     };
-    let is_port = port.strip_prefix(':').unwrap_or_default().bytes().all(|byte| byte.is_ascii_digit());
+    let is_port = port
+        .strip_prefix(':')
+        .unwrap_or_default()
+        .bytes()
+        .all(|byte| byte.is_ascii_digit());
     let is_host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').and_then(|ip| ip.parse().ok()) == Some(Ipv6Addr::LOCALHOST),
+        Some(rest) => {
+            rest.strip_suffix(']').and_then(|ip| ip.parse().ok()) == Some(Ipv6Addr::LOCALHOST)
+        }
         None => {
             host.eq_ignore_ascii_case("localhost")
                 || matches!(host.parse(), Ok(IpAddr::V4(ip)) if ip.is_loopback())
@@ -71,13 +85,45 @@ mod tests {
 
     #[test]
     fn loopback_hosts() {
-        for host in ["localhost", "LOCALHOST:9901", "127.0.0.1", "127.0.0.1:9901", "127.1.2.3:1", "[::1]", "[::1]:9901", "localhost:"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:9901",
+            "127.0.0.1",
+            "127.0.0.1:9901",
+            "127.1.2.3:1",
+            "[::1]",
+            "[::1]:9901",
+            "localhost:",
+        ] {
             assert_eq!(checked("/", &[("host", host)]), Ok(()), "{host}");
         }
         for host in [
-            "", "evil.example", "evil.example:9901", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil.example",
-            "evil.example#localhost", "10.0.0.1", "0.0.0.0", "[::]", "[::2]", "[::ffff:127.0.0.1]", "::1", "127.1", "0x7f000001", "2130706433",
-            "localhost:80:80", "localhost:evil", "localhost.", "[localhost]", "[::1", "::1]", "[::1]evil", "[::1].evil:80", " localhost", "localhost ",
+            "",
+            "evil.example",
+            "evil.example:9901",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "127.0.0.1@evil.example",
+            "evil.example#localhost",
+            "10.0.0.1",
+            "0.0.0.0",
+            "[::]",
+            "[::2]",
+            "[::ffff:127.0.0.1]",
+            "::1",
+            "127.1",
+            "0x7f000001",
+            "2130706433",
+            "localhost:80:80",
+            "localhost:evil",
+            "localhost.",
+            "[localhost]",
+            "[::1",
+            "::1]",
+            "[::1]evil",
+            "[::1].evil:80",
+            " localhost",
+            "localhost ",
         ] {
             assert!(checked("/", &[("host", host)]).is_err(), "{host:?}");
         }
@@ -90,7 +136,10 @@ mod tests {
         assert!(checked("/", &[("host", "localhost"), ("host", "evil.example")]).is_err());
         assert!(checked("http://evil.example/", &[("host", "localhost")]).is_err());
         assert!(checked("http://localhost/", &[("host", "evil.example")]).is_err());
-        assert_eq!(checked("http://localhost/", &[("host", "localhost")]), Ok(()));
+        assert_eq!(
+            checked("http://localhost/", &[("host", "localhost")]),
+            Ok(())
+        );
     }
 
     #[test]
@@ -98,12 +147,25 @@ mod tests {
         let with = |origin| checked("/", &[("host", "localhost:9901"), ("origin", origin)]);
         assert_eq!(with("http://localhost:9901"), Ok(()));
         for origin in [
-            "null", "", "http://evil.example", "http://localhost", "http://localhost:3000", "http://127.0.0.1:9901", "https://localhost:9901",
-            "http://localhost:9901.evil.example", "http://localhost:9901/", "http://localhost:9901 http://evil.example", "file://",
+            "null",
+            "",
+            "http://evil.example",
+            "http://localhost",
+            "http://localhost:3000",
+            "http://127.0.0.1:9901",
+            "https://localhost:9901",
+            "http://localhost:9901.evil.example",
+            "http://localhost:9901/",
+            "http://localhost:9901 http://evil.example",
+            "file://",
         ] {
             assert!(with(origin).is_err(), "{origin:?}");
         }
-        let two = [("host", "localhost"), ("origin", "http://localhost"), ("origin", "http://localhost")];
+        let two = [
+            ("host", "localhost"),
+            ("origin", "http://localhost"),
+            ("origin", "http://localhost"),
+        ];
         assert!(checked("/", &two).is_err());
     }
 }

@@ -32,7 +32,13 @@ pub(super) fn push_time(line: &mut String, at: SystemTime) {
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil_date(days);
     push_padded(line, year, 4);
-    for (mark, number) in [('-', month), ('-', day), ('T', second / 3600), (':', second / 60 % 60), (':', second % 60)] {
+    for (mark, number) in [
+        ('-', month),
+        ('-', day),
+        ('T', second / 3600),
+        (':', second / 60 % 60),
+        (':', second % 60),
+    ] {
         line.push(mark);
         push_padded(line, number, 2);
     }
@@ -45,11 +51,16 @@ pub(super) fn push_time(line: &mut String, at: SystemTime) {
 fn civil_date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
@@ -91,7 +102,8 @@ pub(super) fn push_word(line: &mut String, text: &str) {
 
 /// Text with what is dangerous in a log escaped; quotes and backslashes only where they stand in a JSON string.
 pub(super) fn push_escaped(line: &mut String, text: &str, in_json: bool) {
-    let harmless = |byte: u8| matches!(byte, b' '..=b'~') && !(in_json && matches!(byte, b'"' | b'\\'));
+    let harmless =
+        |byte: u8| matches!(byte, b' '..=b'~') && !(in_json && matches!(byte, b'"' | b'\\'));
     if text.bytes().all(harmless) {
         line.push_str(text);
         return;
@@ -102,7 +114,11 @@ pub(super) fn push_escaped(line: &mut String, text: &str, in_json: bool) {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
             '\t' => line.push_str("\\t"),
-            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{feff}' => {
+            '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{feff}' => {
                 push_fmt(line, format_args!("\\u{:04x}", u32::from(char)));
             }
             char if char.is_control() => push_fmt(line, format_args!("\\u{:04x}", u32::from(char))),
@@ -135,7 +151,10 @@ mod tests {
 
     fn time(secs: u64, millis: u32) -> String {
         let mut line = String::new();
-        push_time(&mut line, UNIX_EPOCH + Duration::new(secs, millis * 1_000_000));
+        push_time(
+            &mut line,
+            UNIX_EPOCH + Duration::new(secs, millis * 1_000_000),
+        );
         line
     }
 
@@ -150,7 +169,12 @@ mod tests {
 
     #[test]
     fn millis_have_three_decimals() {
-        for (micros, text) in [(0, "0.000"), (7, "0.007"), (1_234, "1.234"), (60_000_000, "60000.000")] {
+        for (micros, text) in [
+            (0, "0.000"),
+            (7, "0.007"),
+            (1_234, "1.234"),
+            (60_000_000, "60000.000"),
+        ] {
             let mut line = String::new();
             push_millis(&mut line, Duration::from_micros(micros));
             assert_eq!(line, text);

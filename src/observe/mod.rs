@@ -23,17 +23,17 @@ use tracing::Dispatch;
 use tracing_subscriber::layer::SubscriberExt;
 
 pub(crate) use self::line::push_json;
-pub use self::{
-    handles::{IssuerMetrics, ListenerMetrics, RouteMetrics, UpstreamMetrics},
-    log::parse_level,
-    sink::LogBuffer,
-};
 use self::{
     handles::KeysState,
     line::with_line,
     log::{LineLayer, Style},
     metrics::Metrics,
     sink::{Background, Sink, lock},
+};
+pub use self::{
+    handles::{IssuerMetrics, ListenerMetrics, RouteMetrics, UpstreamMetrics},
+    log::parse_level,
+    sink::LogBuffer,
 };
 use crate::token::credential::Fingerprint;
 
@@ -78,8 +78,15 @@ impl Observer {
     pub fn new(settings: &LoggingSettings) -> Result<Arc<Observer>, String> {
         let terminal = io::stdout().is_terminal();
         let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let format = settings.format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
-        let style = Style { format, colour: terminal && !no_colour };
+        let format = settings.format.unwrap_or(if terminal {
+            LogFormat::Text
+        } else {
+            LogFormat::Json
+        });
+        let style = Style {
+            format,
+            colour: terminal && !no_colour,
+        };
         parse_level(&settings.level)?;
         let sink = Sink::Background(Background::start(io::stdout(), style)?);
         Ok(Observer::with_sink(sink, style, settings))
@@ -87,8 +94,19 @@ impl Observer {
 
     /// One that counts, and logs nowhere.
     pub fn silent() -> Arc<Observer> {
-        let settings = LoggingSettings { level: "off".to_owned(), format: None, access: false };
-        Observer::with_sink(Sink::Nowhere, Style { format: LogFormat::Json, colour: false }, &settings)
+        let settings = LoggingSettings {
+            level: "off".to_owned(),
+            format: None,
+            access: false,
+        };
+        Observer::with_sink(
+            Sink::Nowhere,
+            Style {
+                format: LogFormat::Json,
+                colour: false,
+            },
+            &settings,
+        )
     }
 
     /// One that counts and logs to memory, for tests. JSON unless the settings say otherwise.
@@ -97,9 +115,15 @@ impl Observer {
     /// A level that can't be read.
     pub fn to_buffer(settings: &LoggingSettings) -> Result<(Arc<Observer>, LogBuffer), String> {
         parse_level(&settings.level)?;
-        let style = Style { format: settings.format.unwrap_or(LogFormat::Json), colour: false };
+        let style = Style {
+            format: settings.format.unwrap_or(LogFormat::Json),
+            colour: false,
+        };
         let buffer = LogBuffer::default();
-        Ok((Observer::with_sink(Sink::Buffer(buffer.clone()), style, settings), buffer))
+        Ok((
+            Observer::with_sink(Sink::Buffer(buffer.clone()), style, settings),
+            buffer,
+        ))
     }
 
     fn with_sink(sink: Sink, style: Style, settings: &LoggingSettings) -> Arc<Observer> {
@@ -126,8 +150,15 @@ impl Observer {
     /// # Errors
     /// A level that can't be read.
     pub fn dispatch(&self) -> Result<Dispatch, String> {
-        let lines = LineLayer { sink: self.sink.clone(), style: self.style };
-        Ok(Dispatch::new(tracing_subscriber::registry().with(parse_level(&self.level)?).with(lines)))
+        let lines = LineLayer {
+            sink: self.sink.clone(),
+            style: self.style,
+        };
+        Ok(Dispatch::new(
+            tracing_subscriber::registry()
+                .with(parse_level(&self.level)?)
+                .with(lines),
+        ))
     }
 
     /// Waits until all lines so far are written, two seconds at most. For the end of the process.
@@ -178,7 +209,10 @@ impl Observer {
 
     /// The names of all metrics, also of those without a sample so far.
     pub fn metric_names(&self) -> Vec<&str> {
-        self.metrics.names().chain(process::METRICS.map(|(name, ..)| name)).collect()
+        self.metrics
+            .names()
+            .chain(process::METRICS.map(|(name, ..)| name))
+            .collect()
     }
 
     fn update_key_ages(&self) {
@@ -188,7 +222,10 @@ impl Observer {
             match &keys {
                 Some(keys) => {
                     if let Some(age) = keys.age() {
-                        metrics.jwks_age.with_label_values(&[issuer]).set(age.as_secs_f64());
+                        metrics
+                            .jwks_age
+                            .with_label_values(&[issuer])
+                            .set(age.as_secs_f64());
                     }
                 }
                 None => {
@@ -232,7 +269,10 @@ impl KeysFetched<'_> {
         match self.result {
             Ok(keys) => {
                 metrics.fetches_ok.inc();
-                metrics.keys.count.set(i64::try_from(keys).unwrap_or(i64::MAX));
+                metrics
+                    .keys
+                    .count
+                    .set(i64::try_from(keys).unwrap_or(i64::MAX));
                 if metrics.keys.fetched() {
                     tracing::info!(issuer, keys, "keys fetched");
                 } else {
@@ -263,7 +303,9 @@ impl Verified {
     /// Counts it.
     pub fn record(&self, metrics: &IssuerMetrics) {
         metrics.count_verification(self.algorithm, self.result);
-        metrics.verification_seconds.observe(self.took.as_secs_f64());
+        metrics
+            .verification_seconds
+            .observe(self.took.as_secs_f64());
     }
 }
 
@@ -279,7 +321,12 @@ pub struct UpstreamAttempt {
 impl UpstreamAttempt {
     /// Counts it.
     pub fn record(&self, metrics: &UpstreamMetrics) {
-        if self.result == "ok" { &metrics.ok } else { &metrics.error }.inc();
+        if self.result == "ok" {
+            &metrics.ok
+        } else {
+            &metrics.error
+        }
+        .inc();
         metrics.seconds.observe(self.took.as_secs_f64());
     }
 }
