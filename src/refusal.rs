@@ -138,6 +138,20 @@ impl Refusal {
         }
     }
 
+    /// Whether the connection can't be used after the answer: where the next request begins isn't known, or bytes
+    /// of this one are still to come.
+    pub fn closes_connection(&self) -> bool {
+        matches!(
+            self,
+            Refusal::Framing(_)
+                | Refusal::HeadTooLarge
+                | Refusal::HeadTooSlow
+                | Refusal::BodyTooLarge
+                | Refusal::BodyTooSlow
+                | Refusal::UploadTimedOut
+        )
+    }
+
     /// One plain clause for the client: the `detail` of the problem document and, for tokens, the
     /// challenge's `error_description`. ASCII, without quotes or backslashes (RFC 6750, section 3).
     pub fn detail(&self) -> &'static str {

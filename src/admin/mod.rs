@@ -1,1 +1,193 @@
-//! admin
+//! The admin listener: liveness, readiness, metrics. On the control runtime, away from the requests' workers.
+
+mod guard;
+
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    body::Body,
+    observe::{Observer, push_json},
+    respond::problem,
+};
+
+/// Connections at a time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 64;
+/// To receive a head, and to idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection gets no new request after so long, so that 64 slow peers can't keep the others out.
+const LIFETIME: Duration = Duration::from_secs(60);
+/// Then an answer that is on its way has so long.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// After an accept that failed: mostly for want of file descriptors, which takes a while to pass.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What `/readyz` asks of the gateway.
+pub trait Health: Send + Sync {
+    /// Whether the process is about to end.
+    fn draining(&self) -> bool;
+    /// The issuers whose keys are waited for at start; empty once `ready_timeout` is over.
+    fn waiting_for(&self) -> Vec<String>;
+    /// The issuers whose last fetch of keys failed.
+    fn degraded(&self) -> Vec<String>;
+}
+
+/// What the admin listener tells of.
+pub struct AdminState {
+    /// For `/readyz`.
+    pub health: Arc<dyn Health>,
+    /// For `/metrics`.
+    pub observer: Arc<Observer>,
+}
+
+/// Answers on this listener until the task is dropped.
+pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // Without an address, the stricter rules hold.
+    let on_loopback = listener
+        .local_addr()
+        .as_ref()
+        .map(SocketAddr::ip)
+        .map_or(true, |ip| ip.to_canonical().is_loopback());
+    while let Ok(slot) = slots.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let state = state.clone();
+                tokio::spawn(async move {
+                    serve_connection(stream, &state, on_loopback).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the admin listener could not accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, state: &AdminState, on_loopback: bool) {
+    let service = service_fn(async |request: Request<Incoming>| {
+        Ok::<_, Infallible>(answer(&request, state, on_loopback))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    if timeout(LIFETIME, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(FAREWELL, connection).await;
+    }
+}
+
+fn answer<B>(request: &Request<B>, state: &AdminState, on_loopback: bool) -> Response<Body> {
+    let head_only = request.method() == Method::HEAD;
+    if on_loopback && let Err(reason) = guard::check(request) {
+        return problem(StatusCode::FORBIDDEN, reason, None, head_only);
+    }
+    let page: fn(&AdminState) -> Response<Body> = match request.uri().path() {
+        "/livez" => live,
+        "/readyz" => ready,
+        "/metrics" => metrics,
+        _ => {
+            return problem(
+                StatusCode::NOT_FOUND,
+                "nothing is served at this address",
+                None,
+                head_only,
+            );
+        }
+    };
+    if !head_only && request.method() != Method::GET {
+        let mut refusal = problem(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "the method is not allowed here",
+            None,
+            false,
+        );
+        refusal
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refusal;
+    }
+    let mut response = page(state);
+    if head_only {
+        *response.body_mut() = Body::Empty;
+    }
+    response
+}
+
+fn live(_: &AdminState) -> Response<Body> {
+    page(
+        StatusCode::OK,
+        "text/plain; charset=utf-8",
+        "ok\n".to_owned(),
+    )
+}
+
+fn metrics(state: &AdminState) -> Response<Body> {
+    page(
+        StatusCode::OK,
+        "text/plain; version=0.0.4",
+        state.observer.render_metrics(),
+    )
+}
+
+/// An issuer in trouble is told of and isn't a 503: one identity provider must not take every route down.
+fn ready(state: &AdminState) -> Response<Body> {
+    let waiting_for = state.health.waiting_for();
+    let (code, status) = if state.health.draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else if waiting_for.is_empty() {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting")
+    };
+    let mut text = format!("{{\"status\":\"{status}\",\"degraded\":");
+    push_list(&mut text, &state.health.degraded());
+    text.push_str(",\"waiting_for\":");
+    push_list(&mut text, &waiting_for);
+    text.push_str("}\n");
+    page(code, "application/json", text)
+}
+
+fn push_list(text: &mut String, names: &[String]) {
+    text.push('[');
+    for (index, name) in names.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        push_json(text, name);
+    }
+    text.push(']');
+}
+
+fn page(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
+    let length = HeaderValue::from(text.len());
+    let mut response = Response::new(Body::Full(Some(Bytes::from(text))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CONTENT_LENGTH, length);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,40 @@
 //! What operators watch: one struct per event, metric and log line together. Handles are bound at load, so that no
 //! request looks a metric up by its labels' text.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+mod access_log;
+mod handles;
+mod line;
+mod log;
+mod metrics;
+mod process;
+mod query;
+mod sink;
 
+use std::{
+    collections::HashMap,
+    env,
+    io::{self, IsTerminal},
+    net::IpAddr,
+    sync::{Arc, Mutex, Weak},
+    time::{Duration, SystemTime},
+};
+
+use tracing::Dispatch;
+use tracing_subscriber::layer::SubscriberExt;
+
+pub(crate) use self::line::push_json;
+use self::{
+    handles::KeysState,
+    line::with_line,
+    log::{LineLayer, Style},
+    metrics::Metrics,
+    sink::{Background, Sink, lock},
+};
+pub use self::{
+    handles::{IssuerMetrics, ListenerMetrics, RouteMetrics, UpstreamMetrics},
+    log::parse_level,
+    sink::LogBuffer,
+};
 use crate::token::credential::Fingerprint;
 
 /// `logging:`
@@ -27,45 +59,198 @@ pub enum LogFormat {
 
 /// The metrics of the process and the sink of its log. One for the process, held by Arc.
 #[derive(Debug)]
-pub struct Observer {}
-
-/// A route's metrics, bound. Index 0 of a snapshot's list is for "no route".
-#[derive(Debug)]
-pub struct RouteMetrics {}
-
-/// An issuer's metrics, bound.
-#[derive(Debug)]
-pub struct IssuerMetrics {}
-
-/// An upstream's metrics with its one endpoint, bound.
-#[derive(Debug)]
-pub struct UpstreamMetrics {}
-
-/// A listener's metrics, bound.
-#[derive(Debug)]
-pub struct ListenerMetrics {}
+pub struct Observer {
+    metrics: Metrics,
+    sink: Arc<Sink>,
+    style: Style,
+    level: String,
+    access: bool,
+    /// By name: an issuer keeps its state over a reload, and is forgotten when no snapshot has it any more.
+    issuers: Mutex<HashMap<String, Weak<KeysState>>>,
+}
 
 impl Observer {
+    /// One that counts and logs to stdout, by a thread of its own. `install_log` makes the events of `tracing` go there
+    /// too.
+    ///
+    /// # Errors
+    /// A level that can't be read, or no thread to be had, in words for the operator.
+    pub fn new(settings: &LoggingSettings) -> Result<Arc<Observer>, String> {
+        let terminal = io::stdout().is_terminal();
+        let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let format = settings.format.unwrap_or(if terminal {
+            LogFormat::Text
+        } else {
+            LogFormat::Json
+        });
+        let style = Style {
+            format,
+            colour: terminal && !no_colour,
+        };
+        parse_level(&settings.level)?;
+        let sink = Sink::Background(Background::start(io::stdout(), style)?);
+        Ok(Observer::with_sink(sink, style, settings))
+    }
+
     /// One that counts, and logs nowhere.
     pub fn silent() -> Arc<Observer> {
-        Arc::new(Observer {})
+        let settings = LoggingSettings {
+            level: "off".to_owned(),
+            format: None,
+            access: false,
+        };
+        Observer::with_sink(
+            Sink::Nowhere,
+            Style {
+                format: LogFormat::Json,
+                colour: false,
+            },
+            &settings,
+        )
     }
+
+    /// One that counts and logs to memory, for tests. JSON unless the settings say otherwise.
+    ///
+    /// # Errors
+    /// A level that can't be read.
+    pub fn to_buffer(settings: &LoggingSettings) -> Result<(Arc<Observer>, LogBuffer), String> {
+        parse_level(&settings.level)?;
+        let style = Style {
+            format: settings.format.unwrap_or(LogFormat::Json),
+            colour: false,
+        };
+        let buffer = LogBuffer::default();
+        Ok((
+            Observer::with_sink(Sink::Buffer(buffer.clone()), style, settings),
+            buffer,
+        ))
+    }
+
+    fn with_sink(sink: Sink, style: Style, settings: &LoggingSettings) -> Arc<Observer> {
+        Arc::new(Observer {
+            metrics: Metrics::new(),
+            sink: Arc::new(sink),
+            style,
+            level: settings.level.clone(),
+            access: settings.access,
+            issuers: Mutex::default(),
+        })
+    }
+
+    /// Sends the events of `tracing` to this log, from all threads. Once a process.
+    ///
+    /// # Errors
+    /// Somebody has done so before.
+    pub fn install_log(&self) -> Result<(), String> {
+        tracing::dispatcher::set_global_default(self.dispatch()?).map_err(|error| error.to_string())
+    }
+
+    /// What takes events of `tracing` to this log; for tests, which can't share a global one.
+    ///
+    /// # Errors
+    /// A level that can't be read.
+    pub fn dispatch(&self) -> Result<Dispatch, String> {
+        let lines = LineLayer {
+            sink: self.sink.clone(),
+            style: self.style,
+        };
+        Ok(Dispatch::new(
+            tracing_subscriber::registry()
+                .with(parse_level(&self.level)?)
+                .with(lines),
+        ))
+    }
+
+    /// Waits until all lines so far are written, two seconds at most. For the end of the process.
+    pub fn flush(&self) {
+        self.sink.flush();
+    }
+
     /// Binds a route's metrics; "" for requests that no route takes.
-    pub fn route(&self, _route: &str) -> RouteMetrics {
-        RouteMetrics {}
+    pub fn route(&self, route: &str) -> RouteMetrics {
+        RouteMetrics::new(&self.metrics, route)
     }
+
     /// Binds an issuer's metrics, by its key in the configuration.
-    pub fn issuer(&self, _issuer: &str) -> IssuerMetrics {
-        IssuerMetrics {}
+    pub fn issuer(&self, issuer: &str) -> IssuerMetrics {
+        let mut issuers = lock(&self.issuers);
+        let known = issuers.get(issuer).and_then(Weak::upgrade);
+        let keys = known.unwrap_or_else(|| {
+            let keys = Arc::new(KeysState::new(&self.metrics, issuer));
+            issuers.insert(issuer.to_owned(), Arc::downgrade(&keys));
+            keys
+        });
+        IssuerMetrics::new(&self.metrics, keys)
     }
+
     /// Binds an upstream's metrics. `endpoint` is its authority.
-    pub fn upstream(&self, _upstream: &str, _endpoint: &str) -> UpstreamMetrics {
-        UpstreamMetrics {}
+    pub fn upstream(&self, upstream: &str, endpoint: &str) -> UpstreamMetrics {
+        UpstreamMetrics::new(&self.metrics, upstream, endpoint)
     }
+
     /// Binds a listener's metrics.
-    pub fn listener(&self, _listener: &str) -> ListenerMetrics {
-        ListenerMetrics {}
+    pub fn listener(&self, listener: &str) -> ListenerMetrics {
+        ListenerMetrics(self.metrics.connections.with_label_values(&[listener]))
     }
+
+    /// Names the configuration that is in force from now on by its hash.
+    pub fn config_in_force(&self, hash: &str) {
+        self.metrics.config_info.reset();
+        self.metrics.config_info.with_label_values(&[hash]).set(1);
+    }
+
+    /// All metrics in the Prometheus text format, version 0.0.4.
+    pub fn render_metrics(&self) -> String {
+        self.update_key_ages();
+        let mut text = self.metrics.render();
+        process::render(&mut text);
+        text
+    }
+
+    /// The names of all metrics, also of those without a sample so far.
+    pub fn metric_names(&self) -> Vec<&str> {
+        self.metrics
+            .names()
+            .chain(process::METRICS.map(|(name, ..)| name))
+            .collect()
+    }
+
+    fn update_key_ages(&self) {
+        let metrics = &self.metrics;
+        lock(&self.issuers).retain(|issuer, keys| {
+            let keys = keys.upgrade();
+            match &keys {
+                Some(keys) => {
+                    if let Some(age) = keys.age() {
+                        metrics
+                            .jwks_age
+                            .with_label_values(&[issuer])
+                            .set(age.as_secs_f64());
+                    }
+                }
+                None => {
+                    // Not there if the keys never came.
+                    let _ = metrics.jwks_age.remove_label_values(&[issuer]);
+                    let _ = metrics.jwks_keys.remove_label_values(&[issuer]);
+                }
+            }
+            keys.is_some()
+        });
+    }
+
+    fn log_request(&self, request: &RequestFinished<'_>) {
+        if self.access {
+            with_line(|line| {
+                access_log::push_request(line, request, self.style, SystemTime::now());
+                self.sink.push(line);
+            });
+        }
+    }
+}
+
+/// The `outcome` label and the log's `decision`.
+fn outcome(allowed: bool) -> &'static str {
+    if allowed { "allow" } else { "deny" }
 }
 
 /// A fetch of an issuer's keys has ended. Metric and log line (info for the first good one, warn for an error).
@@ -79,7 +264,28 @@ pub struct KeysFetched<'e> {
 
 impl KeysFetched<'_> {
     /// Counts and logs it.
-    pub fn record(&self, _metrics: &IssuerMetrics) {}
+    pub fn record(&self, metrics: &IssuerMetrics) {
+        let issuer = self.issuer;
+        match self.result {
+            Ok(keys) => {
+                metrics.fetches_ok.inc();
+                metrics
+                    .keys
+                    .count
+                    .set(i64::try_from(keys).unwrap_or(i64::MAX));
+                if metrics.keys.fetched() {
+                    tracing::info!(issuer, keys, "keys fetched");
+                } else {
+                    tracing::debug!(issuer, keys, "keys fetched");
+                }
+            }
+            Err(error) => {
+                metrics.fetches_error.inc();
+                metrics.keys.failed();
+                tracing::warn!(issuer, error, "keys could not be fetched");
+            }
+        }
+    }
 }
 
 /// A token's verification has ended (not: was found in a cache).
@@ -95,7 +301,12 @@ pub struct Verified {
 
 impl Verified {
     /// Counts it.
-    pub fn record(&self, _metrics: &IssuerMetrics) {}
+    pub fn record(&self, metrics: &IssuerMetrics) {
+        metrics.count_verification(self.algorithm, self.result);
+        metrics
+            .verification_seconds
+            .observe(self.took.as_secs_f64());
+    }
 }
 
 /// An attempt at an upstream has ended with a response head or without.
@@ -109,17 +320,15 @@ pub struct UpstreamAttempt {
 
 impl UpstreamAttempt {
     /// Counts it.
-    pub fn record(&self, _metrics: &UpstreamMetrics) {}
-}
-
-impl UpstreamMetrics {
-    /// Connections now in use and idle in the pool.
-    pub fn connections(&self, _active_change: i64, _idle_change: i64) {}
-}
-
-impl ListenerMetrics {
-    /// A connection was opened (1) or closed (-1).
-    pub fn connections(&self, _change: i64) {}
+    pub fn record(&self, metrics: &UpstreamMetrics) {
+        if self.result == "ok" {
+            &metrics.ok
+        } else {
+            &metrics.error
+        }
+        .inc();
+        metrics.seconds.observe(self.took.as_secs_f64());
+    }
 }
 
 /// One request is over: all of its answer was sent, or its client is gone. Metrics and the access log's line.
@@ -173,5 +382,19 @@ pub struct RequestFinished<'e> {
 
 impl RequestFinished<'_> {
     /// Counts and logs it.
-    pub fn record(&self, _observer: &Observer, _route: &RouteMetrics) {}
+    pub fn record(&self, observer: &Observer, route: &RouteMetrics) {
+        route.count_request(self.method, self.status);
+        route.count_decision(self.issuer, self.allowed, self.reason);
+        route.request_seconds.observe(self.duration.as_secs_f64());
+        route.overhead_seconds.observe(self.overhead.as_secs_f64());
+        observer.log_request(self);
+    }
+
+    /// The `outcome` label and the log's `decision`.
+    fn outcome(&self) -> &'static str {
+        outcome(self.allowed)
+    }
 }
+
+#[cfg(test)]
+mod tests;

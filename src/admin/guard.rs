@@ -1,0 +1,171 @@
+//! Who may ask on loopback: no web page. A browser on this machine reaches the listener for any page that is open in
+//! it; the page's name, rebound to 127.0.0.1, is then in `Host`, or the page's origin in `Origin`.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use hyper::{
+    HeaderMap, Request,
+    header::{HOST, HeaderName, ORIGIN},
+};
+
+/// Whether the request names a loopback host, and comes from no foreign page.
+///
+/// # Errors
+/// Why it is refused.
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
+    let host = single(request.headers(), &HOST).map_err(|()| "there is more than one Host")?;
+    let named = [
+        host,
+        request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str()),
+    ];
+    if named.iter().all(Option::is_none) || !named.into_iter().flatten().all(is_loopback) {
+        return Err("the Host is not a loopback address");
+    }
+    match single(request.headers(), &ORIGIN) {
+        Ok(None) => Ok(()),
+        Ok(Some(origin)) if host.is_some_and(|host| is_own_origin(origin, host)) => Ok(()),
+        _ => Err("the Origin is a foreign one"),
+    }
+}
+
+/// The one value of a field. Err: there are more, or it isn't text.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(drop),
+        _ => Err(()),
+    }
+}
+
+fn is_own_origin(origin: &str, host: &str) -> bool {
+    origin
+        .strip_prefix("http://")
+        .is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+}
+
+/// `localhost`, 127.0.0.0/8 or `[::1]`, with or without a port.
+fn is_loopback(authority: &str) -> bool {
+    let (host, port) = match authority.rfind(':') {
+        Some(colon) if !authority.ends_with(']') => authority.split_at(colon),
+        _ => (authority, ""),
+    };
+    let is_port = port
+        .strip_prefix(':')
+        .unwrap_or_default()
+        .bytes()
+        .all(|byte| byte.is_ascii_digit());
+    let is_host = match host.strip_prefix('[') {
+        Some(rest) => {
+            rest.strip_suffix(']').and_then(|ip| ip.parse().ok()) == Some(Ipv6Addr::LOCALHOST)
+        }
+        None => {
+            host.eq_ignore_ascii_case("localhost")
+                || matches!(host.parse(), Ok(IpAddr::V4(ip)) if ip.is_loopback())
+        }
+    };
+    is_port && is_host
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn checked(target: &str, fields: &[(&str, &str)]) -> Result<(), &'static str> {
+        let mut request = Request::builder().uri(target);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        check(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn loopback_hosts() {
+        for host in [
+            "localhost",
+            "LOCALHOST:9901",
+            "127.0.0.1",
+            "127.0.0.1:9901",
+            "127.1.2.3:1",
+            "[::1]",
+            "[::1]:9901",
+            "localhost:",
+        ] {
+            assert_eq!(checked("/", &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:9901",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "127.0.0.1@evil.example",
+            "evil.example#localhost",
+            "10.0.0.1",
+            "0.0.0.0",
+            "[::]",
+            "[::2]",
+            "[::ffff:127.0.0.1]",
+            "::1",
+            "127.1",
+            "0x7f000001",
+            "2130706433",
+            "localhost:80:80",
+            "localhost:evil",
+            "localhost.",
+            "[localhost]",
+            "[::1",
+            "::1]",
+            "[::1]evil",
+            "[::1].evil:80",
+            " localhost",
+            "localhost ",
+        ] {
+            assert!(checked("/", &[("host", host)]).is_err(), "{host:?}");
+        }
+    }
+
+    #[test]
+    fn one_host_and_no_other_authority() {
+        assert!(checked("/", &[]).is_err());
+        assert!(checked("/", &[("host", "localhost"), ("host", "localhost")]).is_err());
+        assert!(checked("/", &[("host", "localhost"), ("host", "evil.example")]).is_err());
+        assert!(checked("http://evil.example/", &[("host", "localhost")]).is_err());
+        assert!(checked("http://localhost/", &[("host", "evil.example")]).is_err());
+        assert_eq!(
+            checked("http://localhost/", &[("host", "localhost")]),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn foreign_origins() {
+        let with = |origin| checked("/", &[("host", "localhost:9901"), ("origin", origin)]);
+        assert_eq!(with("http://localhost:9901"), Ok(()));
+        for origin in [
+            "null",
+            "",
+            "http://evil.example",
+            "http://localhost",
+            "http://localhost:3000",
+            "http://127.0.0.1:9901",
+            "https://localhost:9901",
+            "http://localhost:9901.evil.example",
+            "http://localhost:9901/",
+            "http://localhost:9901 http://evil.example",
+            "file://",
+        ] {
+            assert!(with(origin).is_err(), "{origin:?}");
+        }
+        let two = [
+            ("host", "localhost"),
+            ("origin", "http://localhost"),
+            ("origin", "http://localhost"),
+        ];
+        assert!(checked("/", &two).is_err());
+    }
+}

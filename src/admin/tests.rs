@@ -1,0 +1,235 @@
+//! The listener, asked over a socket.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::sync::Mutex;
+
+use insta::assert_snapshot;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+#[derive(Clone, Default)]
+struct Told {
+    draining: bool,
+    waiting_for: Vec<String>,
+    degraded: Vec<String>,
+}
+
+#[derive(Default)]
+struct ToldHealth(Mutex<Told>);
+
+impl Health for ToldHealth {
+    fn draining(&self) -> bool {
+        self.0.lock().unwrap().draining
+    }
+    fn waiting_for(&self) -> Vec<String> {
+        self.0.lock().unwrap().waiting_for.clone()
+    }
+    fn degraded(&self) -> Vec<String> {
+        self.0.lock().unwrap().degraded.clone()
+    }
+}
+
+struct Admin {
+    address: SocketAddr,
+    health: Arc<ToldHealth>,
+}
+
+async fn start() -> Admin {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let health = Arc::new(ToldHealth::default());
+    tokio::spawn(serve(
+        listener,
+        Arc::new(AdminState {
+            health: health.clone(),
+            observer: Observer::silent(),
+        }),
+    ));
+    Admin { address, health }
+}
+
+impl Admin {
+    /// Sends bytes and reads until the other end closes.
+    async fn raw(&self, bytes: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// The answer without `Date`.
+    async fn ask(&self, method: &str, path: &str, fields: &str) -> String {
+        let answer = self
+            .raw(&format!(
+                "{method} {path} HTTP/1.1\r\nConnection: close\r\n{fields}\r\n"
+            ))
+            .await;
+        answer
+            .lines()
+            .filter(|line| !line.starts_with("date: "))
+            .map(|line| format!("{line}\n"))
+            .collect()
+    }
+
+    async fn ready(&self, told: Told) -> String {
+        *self.health.0.lock().unwrap() = told;
+        let answer = self.ask("GET", "/readyz", "Host: localhost\r\n").await;
+        format!("{} {}", &answer[9..12], answer.lines().last().unwrap())
+    }
+}
+
+#[tokio::test]
+async fn liveness() {
+    let admin = start().await;
+    assert_snapshot!(admin.ask("GET", "/livez", "Host: localhost\r\n").await, @r"
+    HTTP/1.1 200 OK
+    content-type: text/plain; charset=utf-8
+    content-length: 3
+    cache-control: no-store
+    connection: close
+
+    ok
+    ");
+}
+
+#[tokio::test]
+async fn readiness() {
+    let admin = start().await;
+    let names = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let ready = Told::default();
+    let degraded = Told {
+        degraded: names(&["keycloak"]),
+        ..Told::default()
+    };
+    let starting = Told {
+        waiting_for: names(&["keycloak", "a\"b"]),
+        degraded: names(&["keycloak"]),
+        ..Told::default()
+    };
+    let draining = Told {
+        draining: true,
+        ..starting.clone()
+    };
+    assert_snapshot!(admin.ready(ready).await, @r#"200 {"status":"ready","degraded":[],"waiting_for":[]}"#);
+    assert_snapshot!(admin.ready(degraded).await, @r#"200 {"status":"ready","degraded":["keycloak"],"waiting_for":[]}"#);
+    assert_snapshot!(admin.ready(starting).await, @r#"503 {"status":"starting","degraded":["keycloak"],"waiting_for":["keycloak","a\"b"]}"#);
+    assert_snapshot!(admin.ready(draining).await, @r#"503 {"status":"draining","degraded":["keycloak"],"waiting_for":["keycloak","a\"b"]}"#);
+}
+
+#[tokio::test]
+async fn metrics_in_prometheus_text() {
+    let admin = start().await;
+    let answer = admin.ask("GET", "/metrics", "Host: 127.0.0.1\r\n").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\ncontent-type: text/plain; version=0.0.4\n"),
+        "{answer}"
+    );
+    assert!(
+        answer.contains("\nbearward_verification_seconds_count 0\n"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn other_methods_and_paths() {
+    let admin = start().await;
+    assert_snapshot!(admin.ask("POST", "/livez", "Host: localhost\r\nContent-Length: 0\r\n").await, @r#"
+    HTTP/1.1 405 Method Not Allowed
+    content-type: application/problem+json
+    content-length: 106
+    cache-control: no-store
+    allow: GET, HEAD
+    connection: close
+
+    {"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"the method is not allowed here"}
+    "#);
+    for path in ["/", "/livez/", "/LIVEZ", "/status", "//livez", "/%6civez"] {
+        let answer = admin.ask("GET", path, "Host: localhost\r\n").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 404 ") && answer.contains("application/problem+json"),
+            "{path}: {answer}"
+        );
+    }
+    for method in ["PUT", "DELETE", "OPTIONS", "BREW"] {
+        assert!(
+            admin
+                .ask(method, "/metrics", "Host: localhost\r\n")
+                .await
+                .starts_with("HTTP/1.1 405 "),
+            "{method}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn head_has_the_fields_and_no_body() {
+    let admin = start().await;
+    for path in ["/livez", "/readyz", "/nowhere"] {
+        let get = admin.ask("GET", path, "Host: localhost\r\n").await;
+        let head = admin.ask("HEAD", path, "Host: localhost\r\n").await;
+        let (get_head, get_body) = get.split_once("\n\n").unwrap();
+        assert!(!get_body.is_empty());
+        assert_eq!(head.trim_end(), get_head);
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_gets_nothing() {
+    let admin = start().await;
+    for fields in [
+        "",
+        "Host: evil.example\r\n",
+        "Host: localhost\r\nOrigin: http://evil.example\r\n",
+        "Host: localhost\r\nHost: localhost\r\n",
+    ] {
+        let answer = admin.ask("GET", "/metrics", fields).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{fields:?}: {answer}");
+        assert!(!answer.contains("bearward_"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn only_loopback_asks_for_a_loopback_host() {
+    let state = AdminState {
+        health: Arc::new(ToldHealth::default()),
+        observer: Observer::silent(),
+    };
+    let request = Request::builder()
+        .uri("/livez")
+        .header("host", "10.1.2.3:9901")
+        .body(())
+        .unwrap();
+    assert_eq!(answer(&request, &state, false).status(), StatusCode::OK);
+    assert_eq!(
+        answer(&request, &state, true).status(),
+        StatusCode::FORBIDDEN
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_and_idle_peers_are_cut_off() {
+    let admin = start().await;
+    let mut full = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: loc")
+            .await
+            .unwrap();
+        full.push(stream);
+    }
+    let answer = admin.ask("GET", "/livez", "Host: localhost\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}

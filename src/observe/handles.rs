@@ -1,0 +1,326 @@
+//! Metrics bound to their labels at load.
+//!
+//! A request must neither take a lock nor hash label text, and yet most combinations of labels never occur, so
+//! binding all of them at load would show thousands of zero samples. So each handle is a table of `OnceLock` cells
+//! indexed by small numbers (method, status, reason…): the first event of a kind binds its cell, every later one
+//! is an index and an atomic add. What has no place in a table (a status that is rare, the ninth issuer of a route) is
+//! looked up each time, which costs a read lock and is right all the same.
+
+use std::{
+    array,
+    sync::{Arc, Mutex, OnceLock},
+    time::{Duration, Instant},
+};
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+
+use super::{metrics::Metrics, sink::lock};
+
+/// The methods that metrics name; any other is the last one.
+const METHODS: [&str; 10] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "OTHER",
+];
+
+/// The statuses that have a cell.
+const STATUSES: [u16; 36] = [
+    200, 201, 202, 204, 206, 304, 401, 403, 404, 101, 207, 301, 302, 303, 307, 308, 400, 405, 406,
+    408, 409, 410, 412, 413, 415, 416, 422, 429, 431, 499, 500, 501, 502, 503, 504, 426,
+];
+
+/// The contract's reasons, the frequent ones first.
+const REASONS: [&str; 38] = [
+    "ok",
+    "public",
+    "no_credential",
+    "expired",
+    "scope",
+    "no_route",
+    "role",
+    "signature",
+    "malformed",
+    "invalid_request",
+    "unknown_issuer",
+    "unknown_key",
+    "algorithm",
+    "typ",
+    "crit",
+    "audience",
+    "not_yet_valid",
+    "issued_in_future",
+    "too_old",
+    "missing_claim",
+    "revoked",
+    "inactive",
+    "binding",
+    "claim",
+    "token_kind",
+    "acr",
+    "max_age",
+    "condition",
+    "keys_unavailable",
+    "introspection_unavailable",
+    "rate_limit",
+    "method",
+    "path",
+    "framing",
+    "header",
+    "size",
+    "timeout",
+    "issuer",
+];
+
+/// The algorithms that a verification names; "" where the token names none that is known.
+const ALGORITHMS: [&str; 13] = [
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256",
+    "HS384", "HS512", "",
+];
+
+/// Issuers of one route that have cells.
+const ISSUERS: usize = 8;
+
+type Cells<const N: usize> = [OnceLock<IntCounter>; N];
+
+fn cells<const N: usize>() -> Box<Cells<N>> {
+    Box::new(array::from_fn(|_| OnceLock::new()))
+}
+
+/// A route's metrics, bound. Index 0 of a snapshot's list is for "no route".
+#[derive(Debug)]
+pub struct RouteMetrics {
+    route: Box<str>,
+    requests: IntCounterVec,
+    by_method: [OnceLock<Box<Cells<{ STATUSES.len() }>>>; METHODS.len()],
+    decisions: IntCounterVec,
+    without_issuer: Box<DecisionCells>,
+    /// Filled from the front, never emptied.
+    by_issuer: [OnceLock<(Box<str>, Box<DecisionCells>)>; ISSUERS],
+    pub(super) request_seconds: Histogram,
+    pub(super) overhead_seconds: Histogram,
+}
+
+#[derive(Debug)]
+struct DecisionCells {
+    allow: Box<Cells<{ REASONS.len() }>>,
+    deny: Box<Cells<{ REASONS.len() }>>,
+}
+
+impl DecisionCells {
+    fn new() -> Box<DecisionCells> {
+        Box::new(DecisionCells {
+            allow: cells(),
+            deny: cells(),
+        })
+    }
+}
+
+impl RouteMetrics {
+    pub(super) fn new(metrics: &Metrics, route: &str) -> RouteMetrics {
+        RouteMetrics {
+            route: route.into(),
+            requests: metrics.requests.clone(),
+            by_method: array::from_fn(|_| OnceLock::new()),
+            decisions: metrics.decisions.clone(),
+            without_issuer: DecisionCells::new(),
+            by_issuer: array::from_fn(|_| OnceLock::new()),
+            request_seconds: metrics.request_seconds.with_label_values(&[route]),
+            overhead_seconds: metrics.overhead_seconds.with_label_values(&[route]),
+        }
+    }
+
+    pub(super) fn count_request(&self, method: &str, status: u16) {
+        let method_index = METHODS
+            .iter()
+            .position(|known| *known == method)
+            .unwrap_or(METHODS.len() - 1);
+        let method = METHODS.get(method_index).copied().unwrap_or("OTHER");
+        let cell = STATUSES
+            .iter()
+            .position(|known| *known == status)
+            .and_then(|index| {
+                self.by_method
+                    .get(method_index)?
+                    .get_or_init(cells)
+                    .get(index)
+            });
+        count(cell, || {
+            self.requests
+                .with_label_values(&[&*self.route, method, &status.to_string()])
+        });
+    }
+
+    pub(super) fn count_decision(&self, issuer: Option<&str>, allowed: bool, reason: &'static str) {
+        let cell = self.decision_cells(issuer).and_then(|cells| {
+            let row = if allowed { &cells.allow } else { &cells.deny };
+            row.get(reason_index(reason)?)
+        });
+        count(cell, || {
+            let issuer = issuer.unwrap_or_default();
+            self.decisions.with_label_values(&[
+                &*self.route,
+                issuer,
+                super::outcome(allowed),
+                reason,
+            ])
+        });
+    }
+
+    fn decision_cells(&self, issuer: Option<&str>) -> Option<&DecisionCells> {
+        let Some(issuer) = issuer else {
+            return Some(&self.without_issuer);
+        };
+        // The first free cell is taken by whoever comes first; whoever lost that race looks at the next.
+        self.by_issuer
+            .iter()
+            .map(|cell| cell.get_or_init(|| (issuer.into(), DecisionCells::new())))
+            .find(|(bound, _)| **bound == *issuer)
+            .map(|(_, cells)| &**cells)
+    }
+}
+
+pub(super) fn reason_index(reason: &str) -> Option<usize> {
+    REASONS.iter().position(|known| *known == reason)
+}
+
+#[inline]
+fn count(cell: Option<&OnceLock<IntCounter>>, bind: impl Fn() -> IntCounter) {
+    match cell {
+        Some(cell) => cell.get_or_init(bind).inc(),
+        None => bind().inc(),
+    }
+}
+
+/// An issuer's metrics, bound.
+#[derive(Debug)]
+pub struct IssuerMetrics {
+    verifications: IntCounterVec,
+    by_algorithm: [OnceLock<Box<Cells<{ REASONS.len() }>>>; ALGORITHMS.len()],
+    pub(super) verification_seconds: Histogram,
+    pub(super) fetches_ok: IntCounter,
+    pub(super) fetches_error: IntCounter,
+    pub(super) keys: Arc<KeysState>,
+}
+
+/// What is known of an issuer's fetches; one for all snapshots that have the issuer.
+#[derive(Debug)]
+pub(super) struct KeysState {
+    pub(super) issuer: Box<str>,
+    pub(super) count: IntGauge,
+    last: Mutex<LastFetch>,
+}
+
+#[derive(Debug, Default)]
+struct LastFetch {
+    good: Option<Instant>,
+    failed: bool,
+}
+
+impl KeysState {
+    pub(super) fn new(metrics: &Metrics, issuer: &str) -> KeysState {
+        let count = metrics.jwks_keys.with_label_values(&[issuer]);
+        KeysState {
+            issuer: issuer.into(),
+            count,
+            last: Mutex::default(),
+        }
+    }
+
+    /// Notes a fetch that went well. True if it was the first one, or the one before it failed.
+    pub(super) fn fetched(&self) -> bool {
+        let last = &mut *lock(&self.last);
+        let is_news = last.good.is_none() || last.failed;
+        *last = LastFetch {
+            good: Some(Instant::now()),
+            failed: false,
+        };
+        is_news
+    }
+
+    pub(super) fn failed(&self) {
+        lock(&self.last).failed = true;
+    }
+
+    /// Since the last fetch that went well.
+    pub(super) fn age(&self) -> Option<Duration> {
+        lock(&self.last).good.map(|good| good.elapsed())
+    }
+}
+
+impl IssuerMetrics {
+    pub(super) fn new(metrics: &Metrics, keys: Arc<KeysState>) -> IssuerMetrics {
+        let issuer = &*keys.issuer;
+        IssuerMetrics {
+            verifications: metrics.verifications.clone(),
+            by_algorithm: array::from_fn(|_| OnceLock::new()),
+            verification_seconds: metrics.verification_seconds.clone(),
+            fetches_ok: metrics.jwks_fetches.with_label_values(&[issuer, "ok"]),
+            fetches_error: metrics.jwks_fetches.with_label_values(&[issuer, "error"]),
+            keys,
+        }
+    }
+
+    pub(super) fn count_verification(&self, algorithm: &'static str, result: &'static str) {
+        let cell = ALGORITHMS
+            .iter()
+            .position(|known| *known == algorithm)
+            .and_then(|index| {
+                self.by_algorithm
+                    .get(index)?
+                    .get_or_init(cells)
+                    .get(reason_index(result)?)
+            });
+        count(cell, || {
+            self.verifications
+                .with_label_values(&[&*self.keys.issuer, algorithm, result])
+        });
+    }
+}
+
+/// An upstream's metrics with its one endpoint, bound.
+#[derive(Debug)]
+pub struct UpstreamMetrics {
+    pub(super) ok: IntCounter,
+    pub(super) error: IntCounter,
+    pub(super) seconds: Histogram,
+    active: IntGauge,
+    idle: IntGauge,
+}
+
+impl UpstreamMetrics {
+    pub(super) fn new(metrics: &Metrics, upstream: &str, endpoint: &str) -> UpstreamMetrics {
+        UpstreamMetrics {
+            ok: metrics
+                .upstream_requests
+                .with_label_values(&[upstream, endpoint, "ok"]),
+            error: metrics
+                .upstream_requests
+                .with_label_values(&[upstream, endpoint, "error"]),
+            seconds: metrics.upstream_seconds.with_label_values(&[upstream]),
+            active: metrics
+                .upstream_connections
+                .with_label_values(&[upstream, "active"]),
+            idle: metrics
+                .upstream_connections
+                .with_label_values(&[upstream, "idle"]),
+        }
+    }
+
+    /// Connections now in use and idle in the pool.
+    pub fn connections(&self, active_change: i64, idle_change: i64) {
+        for (gauge, change) in [(&self.active, active_change), (&self.idle, idle_change)] {
+            if change != 0 {
+                gauge.add(change);
+            }
+        }
+    }
+}
+
+/// A listener's metrics, bound.
+#[derive(Debug)]
+pub struct ListenerMetrics(pub(super) IntGauge);
+
+impl ListenerMetrics {
+    /// A connection was opened (1) or closed (-1).
+    pub fn connections(&self, change: i64) {
+        self.0.add(change);
+    }
+}

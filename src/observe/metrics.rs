@@ -1,0 +1,208 @@
+//! All metrics: their names, labels and buckets, in one place. docs/observability.md tells operators what each means,
+//! and a test holds that it knows them all.
+
+use prometheus::{
+    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector,
+};
+
+/// Seconds of a whole exchange.
+const EXCHANGE: [f64; 18] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0, 60.0,
+];
+/// Seconds spent here: mostly microseconds, and whatever a fetch of keys takes.
+const OVERHEAD: [f64; 18] = [
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+    0.1, 0.25, 0.5, 1.0, 5.0, 10.0,
+];
+/// Seconds of a signature check.
+const VERIFICATION: [f64; 12] = [
+    0.00001, 0.00002, 0.00003, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05,
+];
+
+/// Every metric of the gateway, in a registry of its own.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    names: Vec<String>,
+    pub(super) requests: IntCounterVec,
+    pub(super) request_seconds: HistogramVec,
+    pub(super) overhead_seconds: HistogramVec,
+    pub(super) decisions: IntCounterVec,
+    pub(super) verifications: IntCounterVec,
+    pub(super) verification_seconds: Histogram,
+    pub(super) jwks_fetches: IntCounterVec,
+    pub(super) jwks_age: GaugeVec,
+    pub(super) jwks_keys: IntGaugeVec,
+    pub(super) upstream_requests: IntCounterVec,
+    pub(super) upstream_seconds: HistogramVec,
+    pub(super) upstream_connections: IntGaugeVec,
+    pub(super) connections: IntGaugeVec,
+    pub(super) config_info: IntGaugeVec,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Metrics {
+        let mut registry = Registering {
+            registry: Registry::new(),
+            names: Vec::new(),
+        };
+        let r = &mut registry;
+        #[expect(
+            clippy::expect_used,
+            reason = "names and labels are constants, so every test that makes one proves it"
+        )]
+        Metrics::register(r).expect("the metrics' names are valid and different")
+    }
+
+    fn register(r: &mut Registering) -> Result<Metrics, Error> {
+        Ok(Metrics {
+            requests: r.counters(
+                "requests_total",
+                "Requests that are over.",
+                &["route", "method", "status"],
+            )?,
+            request_seconds: r.histograms(
+                "request_duration_seconds",
+                "From a request's head to its answer's last byte.",
+                &["route"],
+                &EXCHANGE,
+            )?,
+            overhead_seconds: r.histograms(
+                "overhead_seconds",
+                "The part of a request's duration that was spent here, without the upstream's.",
+                &["route"],
+                &OVERHEAD,
+            )?,
+            decisions: r.counters(
+                "decisions_total",
+                "Requests by what was decided and why.",
+                &["route", "issuer", "outcome", "reason"],
+            )?,
+            verifications: r.counters(
+                "verifications_total",
+                "Tokens whose signature and claims were verified or refused.",
+                &["issuer", "algorithm", "result"],
+            )?,
+            verification_seconds: r.histogram(
+                "verification_seconds",
+                "Time of a token's verification, fetches of keys apart.",
+                &VERIFICATION,
+            )?,
+            jwks_fetches: r.counters(
+                "jwks_fetches_total",
+                "Fetches of an issuer's keys.",
+                &["issuer", "result"],
+            )?,
+            jwks_age: r.gauges(
+                "jwks_age_seconds",
+                "Since an issuer's keys were last fetched well.",
+                &["issuer"],
+            )?,
+            jwks_keys: r.int_gauges("jwks_keys", "Usable keys of an issuer.", &["issuer"])?,
+            upstream_requests: r.counters(
+                "upstream_requests_total",
+                "Attempts at an upstream, by whether an answer came.",
+                &["upstream", "endpoint", "result"],
+            )?,
+            upstream_seconds: r.histograms(
+                "upstream_seconds",
+                "From an attempt's begin to the head of the upstream's answer, or to the failure.",
+                &["upstream"],
+                &EXCHANGE,
+            )?,
+            upstream_connections: r.int_gauges(
+                "upstream_connections",
+                "Connections to an upstream, in use or idle in the pool.",
+                &["upstream", "state"],
+            )?,
+            connections: r.int_gauges(
+                "connections",
+                "Open connections from clients.",
+                &["listener"],
+            )?,
+            config_info: r.int_gauges(
+                "config_info",
+                "1 for the configuration that is in force.",
+                &["hash"],
+            )?,
+            names: std::mem::take(&mut r.names),
+            registry: r.registry.clone(),
+        })
+    }
+
+    /// The names of all metrics, with those that have no sample yet.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// The Prometheus text format, version 0.0.4.
+    pub(super) fn render(&self) -> String {
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be rendered");
+        }
+        text
+    }
+}
+
+/// Makes metrics and keeps their names.
+struct Registering {
+    registry: Registry,
+    names: Vec<String>,
+}
+
+impl Registering {
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, Error> {
+        self.keep(IntCounterVec::new(options(name, help), labels)?)
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
+        self.keep(GaugeVec::new(options(name, help), labels)?)
+    }
+
+    fn int_gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, Error> {
+        self.keep(IntGaugeVec::new(options(name, help), labels)?)
+    }
+
+    fn histograms(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> Result<HistogramVec, Error> {
+        self.keep(HistogramVec::new(
+            HistogramOpts::from(options(name, help)).buckets(buckets.to_vec()),
+            labels,
+        )?)
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
+        self.keep(Histogram::with_opts(
+            HistogramOpts::from(options(name, help)).buckets(buckets.to_vec()),
+        )?)
+    }
+
+    fn keep<M: Collector + Clone + 'static>(&mut self, metric: M) -> Result<M, Error> {
+        self.names
+            .extend(metric.desc().into_iter().map(|desc| desc.fq_name.clone()));
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("bearward")
+}

@@ -1,0 +1,294 @@
+//! What a refused client sees.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::sync::Arc;
+
+use insta::assert_snapshot;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::refusal::{TokenFault, UpstreamFault};
+
+const TOKEN_FAULTS: [TokenFault; 15] = [
+    TokenFault::TooLong,
+    TokenFault::Malformed,
+    TokenFault::Algorithm,
+    TokenFault::Type,
+    TokenFault::Critical,
+    TokenFault::Issuer,
+    TokenFault::Key,
+    TokenFault::Signature,
+    TokenFault::Expired,
+    TokenFault::NotYetValid,
+    TokenFault::IssuedInFuture,
+    TokenFault::TooOld,
+    TokenFault::Audience,
+    TokenFault::MissingClaim,
+    TokenFault::Binding,
+];
+
+fn all_refusals() -> Vec<Refusal> {
+    let mut all = vec![
+        Refusal::Path("the path has an encoded slash"),
+        Refusal::Framing("both Content-Length and Transfer-Encoding"),
+        Refusal::HeadTooLarge,
+        Refusal::HeadTooSlow,
+        Refusal::BodyTooLarge,
+        Refusal::BodyTooSlow,
+        Refusal::UploadTimedOut,
+        Refusal::NoRoute,
+        Refusal::Method {
+            allow: "GET, HEAD".into(),
+        },
+        Refusal::NoCredential,
+        Refusal::Credential("there is more than one Authorization header"),
+        Refusal::KeysUnavailable {
+            retry_after: Duration::from_millis(4200),
+        },
+        Refusal::Rule(RuleFault::Scope("campaigns:read campaigns:write".into())),
+        Refusal::Rule(RuleFault::Role),
+        Refusal::Upstream(UpstreamFault::Broken),
+        Refusal::Upstream(UpstreamFault::TimedOut),
+        Refusal::Upstream(UpstreamFault::Unavailable),
+    ];
+    all.extend(TOKEN_FAULTS.map(Refusal::Token));
+    all
+}
+
+fn body(response: &Response<Body>) -> &str {
+    match response.body() {
+        Body::Full(Some(bytes)) => std::str::from_utf8(bytes).unwrap(),
+        _ => "",
+    }
+}
+
+fn header<'r>(response: &'r Response<Body>, name: &str) -> Option<&'r str> {
+    assert!(
+        response.headers().get_all(name).iter().count() < 2,
+        "{name} twice"
+    );
+    response
+        .headers()
+        .get(name)
+        .map(|value| value.to_str().unwrap())
+}
+
+/// One challenge of RFC 9110, section 11.6.1, parsed to the letter: the scheme, then auth-params in quotes, each name once.
+fn parse_challenge(text: &str) -> Result<(String, Vec<(String, String)>), String> {
+    let is_token = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    };
+    let (scheme, mut rest) = text.split_once(' ').ok_or("no parameter")?;
+    if !is_token(scheme) {
+        return Err(format!("scheme {scheme:?}"));
+    }
+    let mut params: Vec<(String, String)> = Vec::new();
+    loop {
+        let (name, value) = rest.split_once("=\"").ok_or("no quoted value")?;
+        if !is_token(name) || params.iter().any(|(known, _)| known == name) {
+            return Err(format!("name {name:?}"));
+        }
+        let mut unquoted = String::new();
+        let mut chars = value.char_indices();
+        let end = loop {
+            match chars.next().ok_or("no end of a quoted value")? {
+                (at, '"') => break at + 1,
+                (_, '\\') => match chars.next() {
+                    Some((_, char @ ('\t' | ' '..='~'))) => unquoted.push(char),
+                    other => return Err(format!("quoted pair {other:?}")),
+                },
+                (_, char @ ('\t' | ' ' | '!' | '#'..='[' | ']'..='~')) => unquoted.push(char),
+                (_, char) => return Err(format!("character {char:?}")),
+            }
+        };
+        params.push((name.to_owned(), unquoted));
+        rest = match &value[end..] {
+            "" => return Ok((scheme.to_owned(), params)),
+            more => more.strip_prefix(", ").ok_or("junk after a value")?,
+        };
+    }
+}
+
+#[test]
+fn the_table_of_refusals() {
+    let realm = Realm::new("bearward");
+    let mut table = String::new();
+    for refusal in all_refusals() {
+        let response = refuse(&refusal, &realm, "req-1", false);
+        table += response.status().as_str();
+        for name in ["www-authenticate", "retry-after", "allow", "connection"] {
+            if let Some(value) = header(&response, name) {
+                table += &format!(" | {name}: {value}");
+            }
+        }
+        table += "\n";
+    }
+    assert_snapshot!(table, @r#"
+    400
+    400 | connection: close
+    431 | connection: close
+    408 | connection: close
+    413 | connection: close
+    408 | connection: close
+    408 | connection: close
+    404
+    405 | allow: GET, HEAD
+    401 | www-authenticate: Bearer realm="bearward"
+    400 | www-authenticate: Bearer realm="bearward", error="invalid_request", error_description="there is more than one Authorization header"
+    503 | retry-after: 5
+    403 | www-authenticate: Bearer realm="bearward", error="insufficient_scope", error_description="the token lacks a scope that is needed here", scope="campaigns:read campaigns:write"
+    403 | www-authenticate: Bearer realm="bearward", error="insufficient_scope", error_description="the token lacks a role that is needed here"
+    502
+    504
+    503
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is too long"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is malformed"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is signed with an algorithm that is not accepted"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is of a type that is not accepted"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token has a critical header that is not understood"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is from an issuer that is not accepted here"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is signed with a key that the issuer does not publish"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the signature of the token does not verify"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token has expired"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is not valid yet"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token was issued in the future"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is too old"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is for another audience"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token lacks a claim that is needed"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to a sender and no proof of that is accepted"
+    "#);
+}
+
+#[test]
+fn every_answer_is_a_problem_document_that_is_not_stored() {
+    for refusal in all_refusals() {
+        let response = refuse(&refusal, &Realm::new("bearward"), "req-1", false);
+        let text = body(&response);
+        let value: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            header(&response, "content-type"),
+            Some("application/problem+json")
+        );
+        assert_eq!(
+            header(&response, "content-length"),
+            Some(&*text.len().to_string())
+        );
+        assert_eq!(header(&response, "cache-control"), Some("no-store"));
+        assert_eq!(value["status"], response.status().as_u16());
+        assert_eq!(
+            value["title"],
+            response.status().canonical_reason().unwrap()
+        );
+        assert_eq!(
+            (&value["type"], &value["request_id"]),
+            (&"about:blank".into(), &"req-1".into())
+        );
+        assert_eq!(value["detail"], refusal.detail());
+        assert_eq!(value.as_object().unwrap().len(), 5);
+    }
+}
+
+#[test]
+fn problem_bodies() {
+    let body_of =
+        |refusal| body(&refuse(&refusal, &Realm::new("bearward"), "req-1", false)).to_owned();
+    assert_snapshot!(body_of(Refusal::NoCredential), @r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"a bearer token is needed","request_id":"req-1"}"#);
+    assert_snapshot!(body_of(Refusal::Upstream(UpstreamFault::Broken)), @r#"{"type":"about:blank","title":"Bad Gateway","status":502,"detail":"the service behind the gateway failed to answer","request_id":"req-1"}"#);
+}
+
+#[test]
+fn head_gets_the_same_fields_and_no_body() {
+    for refusal in all_refusals() {
+        let realm = Realm::new("bearward");
+        let (full, head) = (
+            refuse(&refusal, &realm, "req-1", false),
+            refuse(&refusal, &realm, "req-1", true),
+        );
+        assert_eq!(
+            (full.status(), full.headers()),
+            (head.status(), head.headers())
+        );
+        assert!(matches!(head.body(), Body::Empty));
+    }
+}
+
+#[test]
+fn challenges_parse_and_name_the_error_that_belongs_to_the_status() {
+    for refusal in all_refusals() {
+        let response = refuse(
+            &refusal,
+            &Realm::new("a \"quoted\" \\ realm"),
+            "req-1",
+            false,
+        );
+        let Some(challenge) = header(&response, "www-authenticate") else {
+            assert!(
+                !matches!(response.status().as_u16(), 401 | 403),
+                "{refusal:?}"
+            );
+            continue;
+        };
+        let (scheme, params) = parse_challenge(challenge).unwrap();
+        assert_eq!(
+            (scheme.as_str(), &params[0]),
+            (
+                "Bearer",
+                &("realm".to_owned(), "a \"quoted\" \\ realm".to_owned())
+            )
+        );
+        let error = params
+            .iter()
+            .find(|(name, _)| name == "error")
+            .map(|(_, error)| error.as_str());
+        let status = match error {
+            None | Some("invalid_token") => 401,
+            Some("invalid_request") => 400,
+            Some("insufficient_scope") => 403,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(response.status().as_u16(), status);
+        assert_eq!(
+            error.is_none(),
+            params.len() == 1,
+            "nothing but the realm where there is no error: {params:?}"
+        );
+    }
+}
+
+#[test]
+fn retry_after_is_never_early_and_never_zero() {
+    for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (4999, 5)] {
+        assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
+    }
+    assert_eq!(whole_seconds(Duration::MAX), u64::from(u32::MAX));
+}
+
+proptest! {
+    #[test]
+    fn nothing_in_realm_scope_or_id_adds_a_header_or_a_parameter(realm in any::<String>(), scope in any::<String>(), id in any::<String>()) {
+        let refusal = Refusal::Rule(RuleFault::Scope(Arc::from(&*scope)));
+        let response = refuse(&refusal, &Realm::new(&realm), &id, false);
+        let (_, params) = parse_challenge(header(&response, "www-authenticate").unwrap()).unwrap();
+        let names: Vec<_> = params.iter().map(|(name, _)| name.as_str()).collect();
+        prop_assert_eq!(names, ["realm", "error", "error_description", "scope"]);
+        let value: Value = serde_json::from_str(body(&response)).unwrap();
+        prop_assert_eq!(value["request_id"].as_str(), Some(&*id));
+    }
+
+    #[test]
+    fn plain_realms_and_scopes_read_back(realm in "[ -~]{0,30}", scope in "[!#-\\[\\]-~]{1,8}( [!#-\\[\\]-~]{1,8}){0,3}") {
+        let refusal = Refusal::Rule(RuleFault::Scope(Arc::from(&*scope)));
+        let response = refuse(&refusal, &Realm::new(&realm), "id", false);
+        let (_, params) = parse_challenge(header(&response, "www-authenticate").unwrap()).unwrap();
+        prop_assert_eq!((&params[0].1, &params[3].1), (&realm, &scope));
+    }
+}
