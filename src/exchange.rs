@@ -16,7 +16,7 @@ use crate::{
     observe::{Observer, RequestFinished, RouteMetrics},
     path::CanonicalPath,
     refusal::Refusal,
-    request,
+    request as requests,
     snapshot::{Route, Snapshot},
     token::{credential::Fingerprint, principal::Principal},
 };
@@ -69,7 +69,7 @@ impl Exchange {
             trusted_peer,
             method: head.method.clone(),
             uri: head.uri.clone(),
-            host: request::host(head),
+            host: requests::host(head),
             path: None,
             route: None,
             allowed: false,

@@ -17,7 +17,7 @@ use crate::{
     observe::Observer,
     path::CanonicalPath,
     refusal::Refusal,
-    request::{RequestView, authority},
+    request::{self as requests, RequestView},
     respond, server,
     snapshot::{Route, Snapshot},
 };
@@ -151,7 +151,7 @@ fn outgoing(
     arrival: &Arrival,
 ) -> Result<Request<()>, Refusal> {
     let target = target(exchange.path(), &head.uri)?;
-    let host = authority(&head).map(str::to_owned);
+    let host = requests::authority(&head).map(str::to_owned);
     let mut fields = head.headers;
     headers::remove_hop_by_hop(&mut fields);
     snapshot.reserved.strip(&mut fields, exchange.trusted_peer());
