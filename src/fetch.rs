@@ -254,3 +254,6 @@ impl std::fmt::Display for FetchError {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

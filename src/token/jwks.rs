@@ -129,7 +129,7 @@ impl KeyStore {
             let (result, pause) = match remote.fetch(&mut discovered).await {
                 Ok((keys, max_age)) => {
                     failures = 0;
-                    (Ok(keys), max_age.map_or(remote.refresh, |age| remote.refresh.min(age.max(MIN_MAX_AGE))))
+                    (Ok(keys), refresh_after(remote.refresh, max_age))
                 }
                 Err(problem) => {
                     failures += 1;
@@ -270,6 +270,10 @@ impl Remote {
     }
 }
 
+fn refresh_after(refresh: Duration, max_age: Option<Duration>) -> Duration {
+    max_age.map_or(refresh, |age| refresh.min(age.max(MIN_MAX_AGE)))
+}
+
 fn retry_after(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(5);
     (FIRST_RETRY * 2u32.pow(doublings)).min(MAX_RETRY)
@@ -287,3 +291,6 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
     });
     ages.min()
 }
+
+#[cfg(test)]
+mod tests;
