@@ -177,7 +177,10 @@ impl Target {
             headers.insert(HOST, host);
         }
         headers.insert(ACCEPT, hyper::header::HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, hyper::header::HeaderValue::from_static(concat!("bearward/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(
+            USER_AGENT,
+            hyper::header::HeaderValue::from_static(concat!("bearward/", env!("CARGO_PKG_VERSION"))),
+        );
         request
     }
 }
@@ -204,9 +207,9 @@ pub(crate) fn is_link_local(address: IpAddr) -> bool {
 
 fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     match v6.segments() {
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
-        }
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))),
         _ => None,
     }
 }

@@ -111,7 +111,8 @@ impl<'c> Check<'c> {
     }
 
     fn type_fault(&self) -> Option<TokenFault> {
-        let accepts = |issuer: &Arc<Issuer>| issuer.settings.jwt.types.iter().any(|accepted| accepted == self.jwt.typ());
+        let accepts =
+            |issuer: &Arc<Issuer>| issuer.settings.jwt.types.iter().any(|accepted| accepted == self.jwt.typ());
         (!self.considered.iter().any(accepts)).then_some(TokenFault::Type)
     }
 

@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn no_credential() {
         assert_eq!(read(&[], 100).unwrap_err(), Refusal::NoCredential);
-        for value in ["", "Basic YTpi", "DPoP abc", "Bearerabc", "Bearer-x abc", "abc", "\"Bearer\" abc", "Bear er abc"] {
+        for value in ["", "Basic YTpi", "DPoP abc", "Bearerabc", "Bearer-x abc", "abc", "\"Bearer\" abc", "Bear er abc"]
+        {
             assert_eq!(read(&[value.as_bytes()], 100).unwrap_err(), Refusal::NoCredential, "{value}");
         }
     }
@@ -134,9 +135,29 @@ mod tests {
     #[test]
     fn malformed() {
         for value in [
-            &b"Bearer"[..], b"bearer", b"Bearer ", b"Bearer      ", b"Bearer a b", b"Bearer a ", b"Bearer a\t", b"Bearer\ta",
-            b"Bearer \ta", b"Bearer a,b", b"Bearer a, Bearer b", b"Bearer =", b"Bearer ==", b"Bearer a=b", b"Bearer a%20",
-            b"Bearer \"a\"", b"Bearer a\xff", b"Bearer \xc3\xa9", b"Bearer,a", b"Bearer: a", b"Bearer=a", b"Bearer a;b", b"Bearer a:b",
+            &b"Bearer"[..],
+            b"bearer",
+            b"Bearer ",
+            b"Bearer      ",
+            b"Bearer a b",
+            b"Bearer a ",
+            b"Bearer a\t",
+            b"Bearer\ta",
+            b"Bearer \ta",
+            b"Bearer a,b",
+            b"Bearer a, Bearer b",
+            b"Bearer =",
+            b"Bearer ==",
+            b"Bearer a=b",
+            b"Bearer a%20",
+            b"Bearer \"a\"",
+            b"Bearer a\xff",
+            b"Bearer \xc3\xa9",
+            b"Bearer,a",
+            b"Bearer: a",
+            b"Bearer=a",
+            b"Bearer a;b",
+            b"Bearer a:b",
         ] {
             assert!(matches!(read(&[value], 100), Err(Refusal::Credential(_))), "{}", value.escape_ascii());
         }
@@ -144,7 +165,9 @@ mod tests {
 
     #[test]
     fn two_authorization_headers_whatever_they_say() {
-        for values in [["Bearer a", "Bearer b"], ["Bearer a", "Bearer a"], ["Basic a", "Bearer a"], ["Bearer a", ""], ["", ""]] {
+        for values in
+            [["Bearer a", "Bearer b"], ["Bearer a", "Bearer a"], ["Basic a", "Bearer a"], ["Bearer a", ""], ["", ""]]
+        {
             let values = values.map(str::as_bytes);
             assert!(matches!(read(&values, 100), Err(Refusal::Credential(_))));
         }

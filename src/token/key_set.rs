@@ -53,15 +53,23 @@ impl KeySet {
                 Ok((Some(kid), key)) => set.by_kid.entry(kid).or_default().push(key),
                 Ok((None, key)) => set.without_kid.push(key),
                 Err(reason) => {
-                    set.skipped.push(Skipped { index, reason, is_weak: reason == RSA_TOO_SHORT || reason == RSA_EXPONENT });
+                    set.skipped.push(Skipped {
+                        index,
+                        reason,
+                        is_weak: reason == RSA_TOO_SHORT || reason == RSA_EXPONENT,
+                    });
                 }
             }
         }
         if set.len() > 0 {
             return Ok(set);
         }
-        let reasons: Vec<String> =
-            set.skipped.iter().take(3).map(|skipped| format!("; key {}: {}", skipped.index + 1, skipped.reason)).collect();
+        let reasons: Vec<String> = set
+            .skipped
+            .iter()
+            .take(3)
+            .map(|skipped| format!("; key {}: {}", skipped.index + 1, skipped.reason))
+            .collect();
         Err(format!("the JWKS has no usable key{}", reasons.concat()))
     }
 

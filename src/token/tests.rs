@@ -14,7 +14,8 @@ use aws_lc_rs::{
     rsa,
     signature::{
         ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
-        RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding,
+        RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512,
+        RsaEncoding,
     },
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
@@ -278,7 +279,10 @@ fn rfc_8037_vector_verifies_and_no_changed_bit_does() {
 #[test]
 fn none_in_any_spelling_is_refused() {
     let issuers = [all_keys()];
-    for alg in ["none", "None", "NONE", "nOnE", "", " none", "none ", "null", "HS256", "HS384", "HS512", "rs256", "Rs256", "ES256K", "eddsa", "RS1", "RSA-OAEP"] {
+    for alg in [
+        "none", "None", "NONE", "nOnE", "", " none", "none ", "null", "HS256", "HS384", "HS512", "rs256", "Rs256",
+        "ES256K", "eddsa", "RS1", "RSA-OAEP",
+    ] {
         for signature in ["", "AAAA"] {
             let header = B64.encode(json!({"alg": alg, "kid": "rsa"}).to_string());
             let token = format!("{header}.{}.{signature}", B64.encode(good_claims().to_string()));
@@ -295,12 +299,19 @@ fn a_public_key_is_no_hmac_secret() {
     let issuers = [all_keys()];
     let Signer::Rsa(pair) = &*RSA else { panic!() };
     let der = pair.public_key().as_ref().to_vec();
-    let pem = format!("-----BEGIN RSA PUBLIC KEY-----\n{}\n-----END RSA PUBLIC KEY-----\n", base64::engine::general_purpose::STANDARD.encode(&der));
+    let pem = format!(
+        "-----BEGIN RSA PUBLIC KEY-----\n{}\n-----END RSA PUBLIC KEY-----\n",
+        base64::engine::general_purpose::STANDARD.encode(&der)
+    );
     let modulus = der[9..265].to_vec();
     for secret in [der, pem.into_bytes(), modulus, vec![], RSA.jwk().to_string().into_bytes()] {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
         for alg in ["HS256", "RS256", "ES256"] {
-            let signed = format!("{}.{}", B64.encode(json!({"alg": alg, "kid": "rsa"}).to_string()), B64.encode(good_claims().to_string()));
+            let signed = format!(
+                "{}.{}",
+                B64.encode(json!({"alg": alg, "kid": "rsa"}).to_string()),
+                B64.encode(good_claims().to_string())
+            );
             let token = format!("{signed}.{}", B64.encode(hmac::sign(&key, signed.as_bytes())));
             assert!(matches!(fault(&token, &issuers), TokenFault::Algorithm | TokenFault::Signature | TokenFault::Key));
         }
@@ -318,7 +329,10 @@ fn only_the_issuers_own_keys_count() {
     assert_eq!(&**ask(&OTHER_RSA.token(header.clone(), from_b.clone()), &both, NOW).unwrap().issuer(), "b");
     assert_eq!(fault(&OTHER_RSA.token(header.clone(), good_claims()), &both), TokenFault::Signature);
     assert_eq!(fault(&RSA.token(header.clone(), from_b.clone()), &both), TokenFault::Signature);
-    assert_eq!(fault(&OTHER_RSA.token(json!({"alg": "RS256", "kid": "only-b"}), good_claims()), &both), TokenFault::Key);
+    assert_eq!(
+        fault(&OTHER_RSA.token(json!({"alg": "RS256", "kid": "only-b"}), good_claims()), &both),
+        TokenFault::Key
+    );
     // A route that doesn't take b doesn't take b's tokens.
     let refused = ready(verify_at(&credential(&OTHER_RSA.token(header, from_b)).unwrap(), &[a], NOW)).unwrap_err();
     assert_eq!(refused, (Refusal::Token(TokenFault::Issuer), None));
@@ -341,7 +355,18 @@ fn nothing_in_the_header_brings_or_finds_a_key() {
         let header = with(json!({"alg": "RS256"}), name, value);
         assert_eq!(fault(&OTHER_RSA.token(header, good_claims()), &issuers), TokenFault::Signature, "{name}");
     }
-    for kid in ["../../../../dev/null", "/etc/passwd", "x' OR '1'='1", "rsa\0", "RSA", " rsa", "", "http://127.0.0.1/k", "rsa;", "🔑"] {
+    for kid in [
+        "../../../../dev/null",
+        "/etc/passwd",
+        "x' OR '1'='1",
+        "rsa\0",
+        "RSA",
+        " rsa",
+        "",
+        "http://127.0.0.1/k",
+        "rsa;",
+        "🔑",
+    ] {
         let token = RSA.token(json!({"alg": "RS256", "kid": kid}), good_claims());
         assert_eq!(fault(&token, &issuers), TokenFault::Key, "{kid}");
     }
@@ -392,14 +417,20 @@ fn one_token_has_one_text() {
     texts.extend(alphabet.chars().filter(|char| last != char.to_string()).map(|char| format!("{all_but_last}{char}")));
     for text in texts {
         let refused = ask(&text, &issuers, NOW).unwrap_err();
-        assert!(matches!(refused, Refusal::Token(TokenFault::Malformed | TokenFault::Signature) | Refusal::Credential(_)), "{text}: {refused:?}");
+        assert!(
+            matches!(refused, Refusal::Token(TokenFault::Malformed | TokenFault::Signature) | Refusal::Credential(_)),
+            "{text}: {refused:?}"
+        );
     }
     for (header, claims) in [
         (r#"{"alg":"RS256","kid":"rsa","alg":"RS256"}"#.to_owned(), good_claims().to_string()),
         (r#"{"alg":"none","kid":"rsa","alg":"RS256"}"#.to_owned(), good_claims().to_string()),
         (r#"{"alg":"RS256","kid":"x","\u006bid":"rsa"}"#.to_owned(), good_claims().to_string()),
         (r#"{"alg":"RS256","kid":"rsa"}"#.to_owned(), good_claims().to_string().replacen('{', r#"{"exp":1,"#, 1)),
-        (r#"{"alg":"RS256","kid":"rsa"}"#.to_owned(), good_claims().to_string().replacen('{', r#"{"x":{"a":1,"a":1},"#, 1)),
+        (
+            r#"{"alg":"RS256","kid":"rsa"}"#.to_owned(),
+            good_claims().to_string().replacen('{', r#"{"x":{"a":1,"a":1},"#, 1),
+        ),
         (r#"["alg"]"#.to_owned(), good_claims().to_string()),
         (r#"{"alg":"RS256","kid":"rsa"}"#.to_owned(), "[]".to_owned()),
         (r#"{"alg":"RS256","kid":"rsa"}"#.to_owned(), "\"x\"".to_owned()),
@@ -407,7 +438,11 @@ fn one_token_has_one_text() {
         (r#"{"alg":"RS256","kid":"rsa"}"#.to_owned(), format!("{}{{}}", good_claims())),
         (r#"{"alg":"RS256","kid":"rsa","typ":5}"#.to_owned(), good_claims().to_string()),
     ] {
-        assert_eq!(fault(&RSA.token_of_text("RS256", &header, &claims), &issuers), TokenFault::Malformed, "{header} {claims}");
+        assert_eq!(
+            fault(&RSA.token_of_text("RS256", &header, &claims), &issuers),
+            TokenFault::Malformed,
+            "{header} {claims}"
+        );
     }
 }
 
@@ -418,11 +453,21 @@ fn header_parameters() {
     for typ in ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+JWT", "application/jwt"] {
         assert!(ask(&RSA.token(with(base(), "typ", json!(typ)), good_claims()), &issuers, NOW).is_ok(), "{typ}");
     }
-    for typ in ["", "JOSE", "logout+jwt", "dpop+jwt", "x/at+jwt", "application/application/at+jwt", "at+jwt ", "id_token"] {
-        assert_eq!(fault(&RSA.token(with(base(), "typ", json!(typ)), good_claims()), &issuers), TokenFault::Type, "{typ}");
+    for typ in
+        ["", "JOSE", "logout+jwt", "dpop+jwt", "x/at+jwt", "application/application/at+jwt", "at+jwt ", "id_token"]
+    {
+        assert_eq!(
+            fault(&RSA.token(with(base(), "typ", json!(typ)), good_claims()), &issuers),
+            TokenFault::Type,
+            "{typ}"
+        );
     }
     for crit in [json!(["b64"]), json!(["exp"]), json!([]), json!(null), json!("x"), json!(["alg"])] {
-        assert_eq!(fault(&RSA.token(with(base(), "crit", crit.clone()), good_claims()), &issuers), TokenFault::Critical, "{crit}");
+        assert_eq!(
+            fault(&RSA.token(with(base(), "crit", crit.clone()), good_claims()), &issuers),
+            TokenFault::Critical,
+            "{crit}"
+        );
     }
     let mut only_es256 = settings("a", KeySource::Inline(jwks(&[RSA.jwk_of("rsa")])));
     only_es256.jwt.algorithms = vec![Algorithm::Es256];
@@ -502,8 +547,12 @@ fn settings_of_claims() {
     assert_eq!(judge(&max_age, with(good_claims(), "iat", json!(null))), fault(TokenFault::MissingClaim));
     let strings = |settings: &mut IssuerSettings| settings.jwt.string_dates = true;
     assert_eq!(judge(&strings, with(good_claims(), "exp", json!((NOW + 9).to_string()))), None);
-    assert_eq!(judge(&strings, with(good_claims(), "exp", json!(format!("{}.5", NOW - 31)))), fault(TokenFault::Expired));
-    for text in ["", "inf", "NaN", "1e300", "+1900000000", " 1900000000", "0x7fffffff", "1900000000.", ".5", "-", "∞"] {
+    assert_eq!(
+        judge(&strings, with(good_claims(), "exp", json!(format!("{}.5", NOW - 31)))),
+        fault(TokenFault::Expired)
+    );
+    for text in ["", "inf", "NaN", "1e300", "+1900000000", " 1900000000", "0x7fffffff", "1900000000.", ".5", "-", "∞"]
+    {
         assert_eq!(judge(&strings, with(good_claims(), "exp", json!(text))), fault(TokenFault::Malformed), "{text}");
     }
     let any = |settings: &mut IssuerSettings| settings.audiences = Audiences::Any;

@@ -223,7 +223,8 @@ async fn stale_keys_serve_no_more() {
 
 #[tokio::test]
 async fn keys_are_refreshed_in_the_background() {
-    let server = Server::start(|_| response("200 OK", "cache-control: max-age=60\r\n", &jwks(&[P256.jwk_of("old")]))).await;
+    let server =
+        Server::start(|_| response("200 OK", "cache-control: max-age=60\r\n", &jwks(&[P256.jwk_of("old")]))).await;
     let issuer = running(&server).await;
     server.answer(|_| good_set());
     pass(Duration::from_secs(61)).await;
