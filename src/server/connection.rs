@@ -18,7 +18,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioTimer;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     Handler,
@@ -38,8 +38,8 @@ const MAX_FIELDS: usize = 110;
 const BUFFER_MARGIN: usize = 64 * 1024;
 
 /// Serves a connection until it ends, or until its last answer once draining has begun.
-pub(super) async fn serve<H: Handler>(
-    stream: TcpStream,
+pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     arrival: Arrival,
     handler: H,
     limits: Limits,
@@ -86,7 +86,10 @@ impl http_body::Body for Answer {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(cx)
     }
 
@@ -110,13 +113,22 @@ fn exchange<H: Handler>(
     let exchanges = exchanges.clone();
     let handler = handler.clone();
     let body_fault = noted.body_fault.clone();
-    let arrival = Arrival { fault: noted.fault, body_fault: noted.body_fault, ..arrival.clone() };
+    let arrival = Arrival {
+        fault: noted.fault,
+        body_fault: noted.body_fault,
+        ..arrival.clone()
+    };
     async move {
         let refused = arrival.fault.is_some();
         let mut response = handler.handle(request, arrival).await;
         if refused || body_fault.get().is_some() || exchanges.is_closing() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| Answer { body, _in_flight: in_flight }))
+        Ok(response.map(|body| Answer {
+            body,
+            _in_flight: in_flight,
+        }))
     }
 }

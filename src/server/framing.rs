@@ -72,9 +72,16 @@ pub(super) struct Guard<S> {
 #[derive(Debug)]
 enum State {
     /// Before or in a head. One empty line before it is let pass (RFC 9112, section 2.2).
-    Head { scan: HeadScan, skipped: bool },
+    Head {
+        scan: HeadScan,
+        skipped: bool,
+    },
     Fixed(u64),
-    Chunked { scan: ChunkScan, fault: BodyFault, wrong: Option<Refusal> },
+    Chunked {
+        scan: ChunkScan,
+        fault: BodyFault,
+        wrong: Option<Refusal>,
+    },
     /// A head was refused: nothing that comes after it is looked at.
     Refused,
     /// The client has ended.
@@ -84,7 +91,10 @@ enum State {
 /// What the bytes at hand come to.
 enum Verdict {
     /// So many are in order, after so many that are to be left out.
-    Pass { skip: usize, pass: usize },
+    Pass {
+        skip: usize,
+        pass: usize,
+    },
     /// More is needed to tell.
     More,
     Refuse(Refusal),
@@ -113,7 +123,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         }
     }
 
-    fn poll_checked(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_checked(
+        &mut self,
+        cx: &mut Context<'_>,
+        cursor: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         if cursor.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -181,7 +195,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                 let end = skip + pass;
                 let now = pass.min(cursor.remaining());
                 cursor.put_slice(bytes.get(skip..skip + now).unwrap_or_default());
-                self.held.extend_from_slice(bytes.get(skip + now..).unwrap_or_default());
+                self.held
+                    .extend_from_slice(bytes.get(skip + now..).unwrap_or_default());
                 self.checked = end - skip - now;
                 self.begin_head_if_held();
                 Poll::Ready((now > 0).then_some(Ok(())))
@@ -207,7 +222,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             Verdict::More => {}
             Verdict::Refuse(refusal) => self.refuse(refusal),
             Verdict::Broken => {
-                return Some(Err(io::Error::new(io::ErrorKind::InvalidData, "the request body is malformed")));
+                return Some(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the request body is malformed",
+                )));
             }
         }
         None
@@ -279,11 +297,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         self.state = match body {
             BodyLength::Fixed(0) => State::next_head(),
             BodyLength::Fixed(length) => State::Fixed(length),
-            BodyLength::Chunked => {
-                State::Chunked { scan: ChunkScan::default(), fault: body_fault.clone(), wrong: None }
-            }
+            BodyLength::Chunked => State::Chunked {
+                scan: ChunkScan::default(),
+                fault: body_fault.clone(),
+                wrong: None,
+            },
         };
-        self.exchanges.note(Noted { fault: None, body_fault });
+        self.exchanges.note(Noted {
+            fault: None,
+            body_fault,
+        });
     }
 
     /// Puts a stand-in in the place of what was read, which is the last that hyper will see of this connection.
@@ -293,14 +316,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         self.state = State::Refused;
         self.head_since = None;
         self.held = BytesMut::from(method);
-        self.held.extend_from_slice(b" / HTTP/1.1\r\nhost: fault\r\nconnection: close\r\n\r\n");
+        self.held
+            .extend_from_slice(b" / HTTP/1.1\r\nhost: fault\r\nconnection: close\r\n\r\n");
         self.checked = self.held.len();
-        self.exchanges.note(Noted { fault: Some(refusal), body_fault: BodyFault::default() });
+        self.exchanges.note(Noted {
+            fault: Some(refusal),
+            body_fault: BodyFault::default(),
+        });
     }
 
     /// Starts the clock of a head of which something is held.
     fn begin_head_if_held(&mut self) {
-        if self.head_since.is_none() && matches!(self.state, State::Head { .. }) && self.held.len() > self.checked {
+        if self.head_since.is_none()
+            && matches!(self.state, State::Head { .. })
+            && self.held.len() > self.checked
+        {
             let now = Instant::now();
             self.head_since = Some(now);
             let deadline = now + self.limits.header_timeout;
@@ -355,7 +385,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
 
 impl State {
     fn next_head() -> State {
-        State::Head { scan: HeadScan::default(), skipped: false }
+        State::Head {
+            scan: HeadScan::default(),
+            skipped: false,
+        }
     }
 }
 
@@ -370,7 +403,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Guard<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Guard<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
     }
 
@@ -399,7 +436,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
         }
-        let linger = guard.linger.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
+        let linger = guard
+            .linger
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
         if linger.as_mut().poll(cx).is_ready() || guard.poll_discard(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }

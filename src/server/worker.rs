@@ -44,9 +44,14 @@ impl<H: Handler> Worker<H> {
     /// # Errors
     /// The runtime or the thread can't be had.
     pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
         let name = format!("worker-{}", self.number);
-        std::thread::Builder::new().name(name).spawn(move || runtime.block_on(self.run()))
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(move || runtime.block_on(self.run()))
     }
 
     async fn run(mut self) {
@@ -110,7 +115,10 @@ impl<H: Handler> Acceptor<H> {
     }
 
     fn try_place(&self) -> Result<Place, tokio::sync::TryAcquireError> {
-        self.places.as_ref().map(|places| places.clone().try_acquire_owned()).transpose()
+        self.places
+            .as_ref()
+            .map(|places| places.clone().try_acquire_owned())
+            .transpose()
     }
 
     /// A task of its own: a panic in it ends that connection only.
@@ -119,7 +127,9 @@ impl<H: Handler> Acceptor<H> {
         if stream.set_nonblocking(true).is_err() {
             return;
         }
-        let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
+        let Ok(stream) = tokio::net::TcpStream::from_std(stream) else {
+            return;
+        };
         let arrival = Arrival {
             peer: peer.ip().to_canonical(),
             listener: self.listener,
@@ -135,7 +145,13 @@ impl<H: Handler> Acceptor<H> {
             _alive: self.alive.clone(),
         };
         open.count(1);
-        let serve = connection::serve(stream, arrival, self.handler.clone(), self.limits, self.phases.clone());
+        let serve = connection::serve(
+            stream,
+            arrival,
+            self.handler.clone(),
+            self.limits,
+            self.phases.clone(),
+        );
         tokio::spawn(async move {
             let _open = open;
             serve.await;
@@ -143,29 +159,38 @@ impl<H: Handler> Acceptor<H> {
     }
 }
 
-    /// tokio's own listener can't wait for a connection without accepting it.
-#[allow(deprecated, reason = "the call that replaces it is unsafe; a TcpListener owns its descriptor and keeps it")]
+/// tokio's own listener can't wait for a connection without accepting it.
+#[allow(
+    deprecated,
+    reason = "the call that replaces it is unsafe; a TcpListener owns its descriptor and keeps it"
+)]
 fn watched(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     AsyncFd::new(socket)
 }
 
 /// A place is taken only for a connection that is there: a worker without any must not hold one back.
-    async fn accept(
+async fn accept(
     socket: &AsyncFd<TcpListener>,
     places: Option<&Arc<Semaphore>>,
 ) -> io::Result<(TcpStream, SocketAddr, Place)> {
-        loop {
-            let mut ready = socket.readable().await?;
-            let place = match places {
-                Some(places) => Some(places.clone().acquire_owned().await.map_err(io::Error::other)?),
-                None => None,
-            };
-            match ready.try_io(|socket| socket.get_ref().accept()) {
-                Ok(accepted) => return accepted.map(|(stream, peer)| (stream, peer, place)),
-                Err(_would_block) => continue,
-            }
+    loop {
+        let mut ready = socket.readable().await?;
+        let place = match places {
+            Some(places) => Some(
+                places
+                    .clone()
+                    .acquire_owned()
+                    .await
+                    .map_err(io::Error::other)?,
+            ),
+            None => None,
+        };
+        match ready.try_io(|socket| socket.get_ref().accept()) {
+            Ok(accepted) => return accepted.map(|(stream, peer)| (stream, peer, place)),
+            Err(_would_block) => continue,
         }
     }
+}
 
 /// None where connections aren't limited.
 type Place = Option<OwnedSemaphorePermit>;
@@ -196,6 +221,8 @@ impl Drop for Open {
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
     )
 }

@@ -67,14 +67,25 @@ pub(super) enum BodyLength {
 impl HeadScan {
     /// Goes on where the last call stopped. `bytes` begins with the head's first byte.
     pub(super) fn feed(&mut self, bytes: &[u8], max_bytes: usize) -> Result<Progress, Refusal> {
+        // At once: another protocol (TLS, say) may never send a line feed.
+        if bytes.first().is_some_and(|&byte| !is_token(byte)) {
+            return Err(MALFORMED_LINE);
+        }
         while let Some(rest) = bytes.get(self.seen..) {
-            let Some(length) = memchr(b'\n', rest) else { break };
+            let Some(length) = memchr(b'\n', rest) else {
+                break;
+            };
             let end = self.seen + length;
             if end >= max_bytes {
                 return Err(Refusal::HeadTooLarge);
             }
-            let Some(line) = bytes.get(self.line..end).and_then(|line| line.strip_suffix(b"\r")) else {
-                return Err(Refusal::Framing("a line of the request head ends without a carriage return"));
+            let Some(line) = bytes
+                .get(self.line..end)
+                .and_then(|line| line.strip_suffix(b"\r"))
+            else {
+                return Err(Refusal::Framing(
+                    "a line of the request head ends without a carriage return",
+                ));
             };
             let start = self.line;
             self.line = end + 1;
@@ -83,20 +94,16 @@ impl HeadScan {
                 self.request_line(line, start)?;
             } else if line.is_empty() {
                 let body = self.finish(bytes)?;
-                return Ok(Progress::Complete(Head { bytes: end + 1, body }));
+                return Ok(Progress::Complete(Head {
+                    bytes: end + 1,
+                    body,
+                }));
             } else {
                 self.field(line, start)?;
             }
         }
         if bytes.len() >= max_bytes {
             return Err(Refusal::HeadTooLarge);
-        }
-        if self.version == Version::Unknown {
-            // Another protocol (TLS, say) may never send a line feed.
-            let unseen = bytes.get(self.seen..).unwrap_or_default();
-            if unseen.iter().any(|&byte| byte < b' ' && byte != b'\r') {
-                return Err(MALFORMED_LINE);
-            }
         }
         self.seen = bytes.len();
         Ok(Progress::Incomplete)
@@ -108,11 +115,17 @@ impl HeadScan {
     }
 
     fn request_line(&mut self, line: &[u8], start: usize) -> Result<(), Refusal> {
-        let Some(method_end) = memchr(b' ', line) else { return Err(MALFORMED_LINE) };
-        let Some(target_end) = memrchr(b' ', line) else { return Err(MALFORMED_LINE) };
-        let (Some(method), Some(target), Some(version)) =
-            (line.get(..method_end), line.get(method_end + 1..target_end), line.get(target_end + 1..))
-        else {
+        let Some(method_end) = memchr(b' ', line) else {
+            return Err(MALFORMED_LINE);
+        };
+        let Some(target_end) = memrchr(b' ', line) else {
+            return Err(MALFORMED_LINE);
+        };
+        let (Some(method), Some(target), Some(version)) = (
+            line.get(..method_end),
+            line.get(method_end + 1..target_end),
+            line.get(target_end + 1..),
+        ) else {
             return Err(MALFORMED_LINE);
         };
         if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
@@ -132,7 +145,10 @@ impl HeadScan {
         }
         self.absolute = check_target(method, target)?.map(|(authority, default_port)| {
             let offset = start + method_end + 1;
-            Absolute { authority: authority.start + offset..authority.end + offset, default_port }
+            Absolute {
+                authority: authority.start + offset..authority.end + offset,
+                default_port,
+            }
         });
         Ok(())
     }
@@ -148,7 +164,10 @@ impl HeadScan {
         let Some(colon) = memchr(b':', line) else {
             return Err(Refusal::Framing("a header line has no colon"));
         };
-        let (name, value) = (line.get(..colon).unwrap_or_default(), line.get(colon + 1..).unwrap_or_default());
+        let (name, value) = (
+            line.get(..colon).unwrap_or_default(),
+            line.get(colon + 1..).unwrap_or_default(),
+        );
         if name.len() > MAX_NAME_BYTES {
             return Err(Refusal::HeadTooLarge);
         }
@@ -157,12 +176,16 @@ impl HeadScan {
         }
         // Without a branch in the loop, so that it runs on many bytes at once.
         if value.iter().fold(false, |bad, &byte| bad | !is_value(byte)) {
-            return Err(Refusal::Framing("a header value has a control character in it"));
+            return Err(Refusal::Framing(
+                "a header value has a control character in it",
+            ));
         }
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(value, start + colon + 1),
             14 if is_or_resembles(name, b"content-length")? => self.content_length(trim(value)),
-            17 if is_or_resembles(name, b"transfer-encoding")? => self.transfer_encoding(trim(value)),
+            17 if is_or_resembles(name, b"transfer-encoding")? => {
+                self.transfer_encoding(trim(value))
+            }
             _ => Ok(()),
         }
     }
@@ -184,7 +207,9 @@ impl HeadScan {
         if self.length.is_some() {
             return Err(Refusal::Framing("there are two Content-Length fields"));
         }
-        self.length = Some(parse_length(value).ok_or(Refusal::Framing("the Content-Length field is malformed"))?);
+        self.length = Some(
+            parse_length(value).ok_or(Refusal::Framing("the Content-Length field is malformed"))?,
+        );
         Ok(())
     }
 
@@ -204,7 +229,9 @@ impl HeadScan {
 
     fn finish(&self, bytes: &[u8]) -> Result<BodyLength, Refusal> {
         if self.chunked && self.length.is_some() {
-            return Err(Refusal::Framing("there are a Content-Length and a Transfer-Encoding field"));
+            return Err(Refusal::Framing(
+                "there are a Content-Length and a Transfer-Encoding field",
+            ));
         }
         let Some(host) = &self.host else {
             return if self.version == Version::Http11 {
@@ -215,17 +242,27 @@ impl HeadScan {
         };
         if let Some(absolute) = &self.absolute {
             let host = bytes.get(host.clone()).and_then(Authority::parse);
-            let target = bytes.get(absolute.authority.clone()).and_then(Authority::parse);
+            let target = bytes
+                .get(absolute.authority.clone())
+                .and_then(Authority::parse);
             match (host, target) {
                 (Some(host), Some(target)) if target.equals(&host, absolute.default_port) => {}
-                _ => return Err(Refusal::Path("the host of the request target is not that of the Host field")),
+                _ => {
+                    return Err(Refusal::Path(
+                        "the host of the request target is not that of the Host field",
+                    ));
+                }
             }
         }
         Ok(self.body())
     }
 
     fn body(&self) -> BodyLength {
-        if self.chunked { BodyLength::Chunked } else { BodyLength::Fixed(self.length.unwrap_or(0)) }
+        if self.chunked {
+            BodyLength::Chunked
+        } else {
+            BodyLength::Fixed(self.length.unwrap_or(0))
+        }
     }
 }
 
@@ -240,16 +277,30 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<Option<(Range<usize>, u1
             b'?' => in_query = true,
             b'#' => return Err(Refusal::Path("the request target has a fragment")),
             b' ' => return Err(Refusal::Path("the request target has a space in it")),
-            b'<' | b'>' | b'`' => return Err(Refusal::Path("the request target has a character that must be encoded")),
-            b'"' if in_query => return Err(Refusal::Path("the query has a character that must be encoded")),
+            b'<' | b'>' | b'`' => {
+                return Err(Refusal::Path(
+                    "the request target has a character that must be encoded",
+                ));
+            }
+            b'"' if in_query => {
+                return Err(Refusal::Path(
+                    "the query has a character that must be encoded",
+                ));
+            }
             0x21..=0x7e => {}
-            _ => return Err(Refusal::Path("the request target has a control or non-ASCII character in it")),
+            _ => {
+                return Err(Refusal::Path(
+                    "the request target has a control or non-ASCII character in it",
+                ));
+            }
         }
     }
     if method == b"CONNECT" {
         return match Authority::parse(target) {
             Some(authority) if authority.has_port() => Ok(None),
-            _ => Err(Refusal::Path("the target of CONNECT is not a host and a port")),
+            _ => Err(Refusal::Path(
+                "the target of CONNECT is not a host and a port",
+            )),
         };
     }
     if target.first() == Some(&b'/') || (target == b"*" && method == b"OPTIONS") {
@@ -260,13 +311,20 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<Option<(Range<usize>, u1
     } else if has_scheme(target, b"https://") {
         (8, 443)
     } else {
-        return Err(Refusal::Path("the request target is neither a path nor an http address"));
+        return Err(Refusal::Path(
+            "the request target is neither a path nor an http address",
+        ));
     };
     let rest = target.get(scheme..).unwrap_or_default();
-    let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    let length = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?'))
+        .unwrap_or(rest.len());
     let authority = rest.get(..length).unwrap_or_default();
     if memchr(b'@', authority).is_some() {
-        return Err(Refusal::Path("the request target has user information in it"));
+        return Err(Refusal::Path(
+            "the request target has user information in it",
+        ));
     }
     if Authority::parse(authority).is_none() {
         return Err(Refusal::Path("the host of the request target is malformed"));
@@ -275,17 +333,23 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<Option<(Range<usize>, u1
 }
 
 fn has_scheme(target: &[u8], scheme: &[u8]) -> bool {
-    target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    target
+        .get(..scheme.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
 /// Whether it is this name. One that differs only in its punctuation is refused: back ends that fold names (CGI, WSGI) would
 /// take it for the real one.
 fn is_or_resembles(name: &[u8], wanted: &[u8]) -> Result<bool, Refusal> {
-    let alike = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*b == b'-' && !a.is_ascii_alphanumeric());
+    let alike = |(a, b): (&u8, &u8)| {
+        a.eq_ignore_ascii_case(b) || (*b == b'-' && !a.is_ascii_alphanumeric())
+    };
     if name.eq_ignore_ascii_case(wanted) {
         Ok(true)
     } else if name.iter().zip(wanted).all(alike) {
-        Err(Refusal::Framing("a header name resembles one that frames the message"))
+        Err(Refusal::Framing(
+            "a header name resembles one that frames the message",
+        ))
     } else {
         Ok(false)
     }
@@ -298,7 +362,11 @@ fn parse_length(value: &[u8]) -> Option<u64> {
         [b'0'] => true,
         [first, ..] => *first != b'0' && value.iter().all(u8::is_ascii_digit),
     };
-    let length: u64 = std::str::from_utf8(value).ok().filter(|_| plain)?.parse().ok()?;
+    let length: u64 = std::str::from_utf8(value)
+        .ok()
+        .filter(|_| plain)?
+        .parse()
+        .ok()?;
     (length <= i64::MAX as u64).then_some(length)
 }
 
@@ -334,6 +402,11 @@ fn is_blank(byte: u8) -> bool {
 fn trim(value: &[u8]) -> &[u8] {
     let start = value.iter().take_while(|byte| is_blank(**byte)).count();
     let value = value.get(start..).unwrap_or_default();
-    let end = value.len() - value.iter().rev().take_while(|byte| is_blank(**byte)).count();
+    let end = value.len()
+        - value
+            .iter()
+            .rev()
+            .take_while(|byte| is_blank(**byte))
+            .count();
     value.get(..end).unwrap_or_default()
 }
