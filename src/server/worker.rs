@@ -1,0 +1,228 @@
+//! A worker: one thread with its own runtime, listening sockets and connections, which share nothing with other workers'.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+
+use super::{
+    Handler, connection,
+    drain::{Alive, Phase, Phases, alive},
+    framing::Limits,
+};
+use crate::{body::BodyFault, gateway::Arrival, observe::ListenerMetrics};
+
+/// After a failed accept (no file descriptors left, say).
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// What a worker serves by.
+pub(super) struct Worker<H> {
+    pub(super) number: usize,
+    /// In the order of `listen`.
+    pub(super) listeners: Vec<TcpListener>,
+    pub(super) handler: H,
+    pub(super) limits: Limits,
+    /// Connections that all workers together may still take.
+    pub(super) places: Option<Arc<Semaphore>>,
+    pub(super) metrics: Arc<[ListenerMetrics]>,
+    pub(super) phases: Phases,
+    /// Dropped with the worker's last connection.
+    pub(super) alive: Alive,
+}
+
+impl<H: Handler> Worker<H> {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The runtime or the thread can't be had.
+    pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let name = format!("worker-{}", self.number);
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(move || runtime.block_on(self.run()))
+    }
+
+    async fn run(mut self) {
+        let (connections, mut all_gone) = alive();
+        for (listener, socket) in std::mem::take(&mut self.listeners).into_iter().enumerate() {
+            let acceptor = Acceptor {
+                listener,
+                worker: self.number,
+                handler: self.handler.clone(),
+                limits: self.limits,
+                places: self.places.clone(),
+                metrics: self.metrics.clone(),
+                phases: self.phases.clone(),
+                alive: connections.clone(),
+            };
+            tokio::spawn(acceptor.run(socket));
+        }
+        drop(connections);
+        tokio::select! {
+            () = all_gone.wait() => drop(self.alive),
+            // What is still running ends with the runtime.
+            () = self.phases.reached(Phase::Aborted) => {}
+        }
+    }
+}
+
+/// Takes the connections of one listening socket.
+struct Acceptor<H> {
+    listener: usize,
+    worker: usize,
+    handler: H,
+    limits: Limits,
+    places: Option<Arc<Semaphore>>,
+    metrics: Arc<[ListenerMetrics]>,
+    phases: Phases,
+    alive: Alive,
+}
+
+impl<H: Handler> Acceptor<H> {
+    async fn run(self, socket: TcpListener) {
+        let mut phases = self.phases.clone();
+        let Ok(socket) = watched(socket) else { return };
+        loop {
+            tokio::select! {
+                accepted = accept(&socket, self.places.as_ref()) => match accepted {
+                    Ok((stream, peer, place)) => self.spawn(stream, peer, place),
+                    Err(error) if is_of_the_connection(&error) => {}
+                    Err(_) => tokio::time::sleep(ACCEPT_BACKOFF).await,
+                },
+                () = phases.reached(Phase::Draining) => break,
+            }
+        }
+        // Clients whose connections wait in the queue believe to be connected: they are served too.
+        while let Ok(place) = self.try_place() {
+            match socket.get_ref().accept() {
+                Ok((stream, peer)) => self.spawn(stream, peer, place),
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn try_place(&self) -> Result<Place, tokio::sync::TryAcquireError> {
+        self.places
+            .as_ref()
+            .map(|places| places.clone().try_acquire_owned())
+            .transpose()
+    }
+
+    /// A task of its own: a panic in it ends that connection only.
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
+        let _ = stream.set_nodelay(true);
+        if stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        let Ok(stream) = tokio::net::TcpStream::from_std(stream) else {
+            return;
+        };
+        let arrival = Arrival {
+            peer: peer.ip().to_canonical(),
+            listener: self.listener,
+            worker: self.worker,
+            scheme: "http",
+            fault: None,
+            body_fault: BodyFault::default(),
+        };
+        let open = Open {
+            metrics: self.metrics.clone(),
+            listener: self.listener,
+            _place: place,
+            _alive: self.alive.clone(),
+        };
+        open.count(1);
+        let serve = connection::serve(
+            stream,
+            arrival,
+            self.handler.clone(),
+            self.limits,
+            self.phases.clone(),
+        );
+        tokio::spawn(async move {
+            let _open = open;
+            serve.await;
+        });
+    }
+}
+
+/// tokio's own listener can't wait for a connection without accepting it.
+#[allow(
+    deprecated,
+    reason = "the call that replaces it is unsafe; a TcpListener owns its descriptor and keeps it"
+)]
+fn watched(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    AsyncFd::new(socket)
+}
+
+/// A place is taken only for a connection that is there: a worker without any must not hold one back.
+async fn accept(
+    socket: &AsyncFd<TcpListener>,
+    places: Option<&Arc<Semaphore>>,
+) -> io::Result<(TcpStream, SocketAddr, Place)> {
+    loop {
+        let mut ready = socket.readable().await?;
+        let place = match places {
+            Some(places) => Some(
+                places
+                    .clone()
+                    .acquire_owned()
+                    .await
+                    .map_err(io::Error::other)?,
+            ),
+            None => None,
+        };
+        match ready.try_io(|socket| socket.get_ref().accept()) {
+            Ok(accepted) => return accepted.map(|(stream, peer)| (stream, peer, place)),
+            Err(_would_block) => continue,
+        }
+    }
+}
+
+/// None where connections aren't limited.
+type Place = Option<OwnedSemaphorePermit>;
+
+/// An open connection, counted.
+struct Open {
+    metrics: Arc<[ListenerMetrics]>,
+    listener: usize,
+    _place: Place,
+    _alive: Alive,
+}
+
+impl Open {
+    fn count(&self, change: i64) {
+        if let Some(metrics) = self.metrics.get(self.listener) {
+            metrics.connections(change);
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.count(-1);
+    }
+}
+
+/// The connection failed before it was taken, not the listener.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
