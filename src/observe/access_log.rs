@@ -6,7 +6,7 @@ use tracing::Level;
 
 use super::{
     LogFormat, RequestFinished,
-    line::{push_escaped, push_fmt, push_json, push_millis, push_padded, push_word},
+    line::{Within, push_escaped, push_fmt, push_json, push_millis, push_padded, push_word},
     log::{Style, push_coloured, push_head},
     query::push_query,
 };
@@ -39,7 +39,7 @@ fn push_json_fields(line: &mut String, request: &RequestFinished<'_>) {
     text(line, ",\"method\":", Some(request.method));
     text(line, ",\"host\":", request.host);
     line.push_str(",\"path\":\"");
-    push_target(line, request, true);
+    push_target(line, request, Within::Json);
     line.push('"');
     text(line, ",\"route\":", Some(request.route));
     number(line, ",\"status\":", u64::from(request.status));
@@ -72,7 +72,7 @@ fn text(line: &mut String, member: &str, value: Option<&str>) {
         Some((shown, false)) => push_json(line, shown),
         Some((shown, true)) => {
             line.push('"');
-            push_escaped(line, shown, true);
+            push_escaped(line, shown, Within::Json);
             line.push_str("…\"");
         }
     }
@@ -87,8 +87,8 @@ fn number(line: &mut String, member: &str, value: u64) {
 fn push_text_fields(line: &mut String, request: &RequestFinished<'_>, style: Style) {
     push_word(line, cut(request.method).0);
     line.push(' ');
-    push_escaped(line, cut(request.host.unwrap_or_default()).0, false);
-    push_target(line, request, false);
+    push_escaped(line, cut(request.host.unwrap_or_default()).0, Within::Word);
+    push_target(line, request, Within::Word);
     line.push(' ');
     let colour = match request.status {
         500.. => "31",
@@ -135,19 +135,19 @@ fn shown(line: &mut String, name: &str, value: impl Display) {
 }
 
 /// Path and query. A target that has no canonical form may hold its query in `path`.
-fn push_target(line: &mut String, request: &RequestFinished<'_>, in_json: bool) {
+fn push_target(line: &mut String, request: &RequestFinished<'_>, within: Within) {
     let (path, rest) = request
         .path
         .split_once('?')
         .map_or((request.path, None), |(path, rest)| (path, Some(rest)));
     let (path, is_cut) = cut(path);
-    push_escaped(line, path, in_json);
+    push_escaped(line, path, within);
     if is_cut {
         line.push('…');
     }
     for query in [rest, request.query].into_iter().flatten() {
         line.push('?');
-        push_query(line, query, SHOWN, in_json);
+        push_query(line, query, SHOWN, within);
     }
 }
 
@@ -239,6 +239,19 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn a_host_or_path_with_spaces_forges_no_field() {
+        let request = RequestFinished {
+            host: Some("x 200 allow"),
+            path: "/ ok token=1",
+            query: Some("a b"),
+            ..a_request()
+        };
+        let line = line(&request, LogFormat::Text, false);
+        let target = r" x\u0020200\u0020allow/\u0020ok\u0020token=1?a\u0020b 200 ";
+        assert!(line.contains(target), "{line}");
     }
 
     #[test]

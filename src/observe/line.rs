@@ -86,7 +86,7 @@ pub(super) fn push_padded(line: &mut String, number: u64, width: u32) {
 /// are escaped: nothing in it can end a line or repaint a terminal.
 pub(crate) fn push_json(line: &mut String, text: &str) {
     line.push('"');
-    push_escaped(line, text, true);
+    push_escaped(line, text, Within::Json);
     line.push('"');
 }
 
@@ -100,44 +100,54 @@ pub(super) fn push_word(line: &mut String, text: &str) {
     }
 }
 
-/// Text with what is dangerous in a log escaped; quotes and backslashes only where they stand in a JSON string.
-pub(super) fn push_escaped(line: &mut String, text: &str, in_json: bool) {
-    let harmless =
-        |byte: u8| matches!(byte, b' '..=b'~') && !(in_json && matches!(byte, b'"' | b'\\'));
-    if text.bytes().all(harmless) {
+/// Where escaped text stands, and so what besides control characters would be mistaken there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Within {
+    /// A JSON string: quotes and backslashes.
+    Json,
+    /// A message for people: nothing.
+    Message,
+    /// A word of a line for people: spaces.
+    Word,
+}
+
+/// Text with what is dangerous in a log escaped.
+pub(super) fn push_escaped(line: &mut String, text: &str, within: Within) {
+    let is_mistaken = |char| match within {
+        Within::Json => matches!(char, '"' | '\\'),
+        Within::Message => false,
+        Within::Word => char == ' ',
+    };
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !is_mistaken(char::from(byte));
+    if text.bytes().all(is_plain) {
         line.push_str(text);
         return;
     }
     for char in text.chars() {
         match char {
-            '"' | '\\' if in_json => line.extend(['\\', char]),
+            '"' | '\\' if is_mistaken(char) => line.extend(['\\', char]),
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
             '\t' => line.push_str("\\t"),
-            '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{feff}' => {
+            char if char.is_control() || is_mistaken(char) || turns_text(char) => {
                 push_fmt(line, format_args!("\\u{:04x}", u32::from(char)));
             }
-            char if char.is_control() => push_fmt(line, format_args!("\\u{:04x}", u32::from(char))),
             char => line.push(char),
         }
     }
 }
 
-/// Escapes what is written through it.
-pub(super) struct Escaping<'l> {
-    /// Where it goes.
-    pub(super) line: &'l mut String,
-    /// Whether it stands in a JSON string.
-    pub(super) in_json: bool,
+/// Line separators, marks that turn the direction of text (CVE-2021-42574), and the byte order mark.
+fn turns_text(char: char) -> bool {
+    matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
+
+/// Escapes what is written through it.
+pub(super) struct Escaping<'l>(pub(super) &'l mut String, pub(super) Within);
 
 impl Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        push_escaped(self.line, text, self.in_json);
+        push_escaped(self.0, text, self.1);
         Ok(())
     }
 }

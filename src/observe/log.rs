@@ -14,7 +14,7 @@ use tracing_subscriber::{EnvFilter, Layer, filter::LevelFilter, layer::Context};
 
 use super::{
     LogFormat,
-    line::{Escaping, push_escaped, push_fmt, push_json, push_time, push_word, with_line},
+    line::{Escaping, Within, push_escaped, push_fmt, push_json, push_time, push_word, with_line},
     sink::Sink,
 };
 
@@ -138,25 +138,27 @@ pub(super) fn push_coloured(
 
 const MESSAGE: &str = "message";
 
+/// Where a message stands.
+fn within(format: LogFormat) -> Within {
+    match format {
+        LogFormat::Json => Within::Json,
+        LogFormat::Text => Within::Message,
+    }
+}
+
 /// Writes the message alone, so that it stands before the fields wherever it was given.
 struct MessageVisitor<'l>(&'l mut String, LogFormat);
 
 impl Visit for MessageVisitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == MESSAGE {
-            let _ = write!(
-                Escaping {
-                    line: self.0,
-                    in_json: self.1 == LogFormat::Json
-                },
-                "{value:?}"
-            );
+            let _ = write!(Escaping(self.0, within(self.1)), "{value:?}");
         }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == MESSAGE {
-            push_escaped(self.0, value, self.1 == LogFormat::Json);
+            push_escaped(self.0, value, within(self.1));
         }
     }
 }
@@ -180,7 +182,7 @@ impl FieldVisitor<'_> {
         match self.1 {
             LogFormat::Json => {
                 self.0.push_str(",\"");
-                push_escaped(self.0, name, true);
+                push_escaped(self.0, name, Within::Json);
                 push_fmt(self.0, format_args!("{mark}\":"));
             }
             LogFormat::Text => push_fmt(self.0, format_args!(" {name}{mark}=")),

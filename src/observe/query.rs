@@ -1,6 +1,6 @@
 //! A query string as the log may show it: without the values of parameters that hold tokens.
 
-use super::line::push_escaped;
+use super::line::{Within, push_escaped};
 
 /// Parameters whose values are secrets (RFC 6750, section 2.3; RFC 6749; RFC 7521; RFC 8693; OpenID Connect), as
 /// `is_secret` compares them: lower-case, letters and digits alone.
@@ -30,8 +30,8 @@ const LEFT_OUT: char = '…';
 
 /// Adds the query to a line, escaped, without the values of token parameters. A parameter's name counts as some server
 /// might read it: in any case, percent-encoded (more than once, too), with `.`, `-` or `[]` in it, after `;` as well as
-/// after `&`. A value that looks like a JWT is left out under any name. Returns the bytes of the query that are shown.
-pub(super) fn push_query(line: &mut String, query: &str, budget: usize, in_json: bool) {
+/// after `&`. A value that looks like a JWT is left out under any name. No more than `budget` bytes are shown.
+pub(super) fn push_query(line: &mut String, query: &str, budget: usize, within: Within) {
     let begin = line.len();
     for (index, piece) in query.split('&').enumerate() {
         if index > 0 {
@@ -42,7 +42,7 @@ pub(super) fn push_query(line: &mut String, query: &str, budget: usize, in_json:
         let cut = shown
             .get(..shown.floor_char_boundary(left))
             .unwrap_or_default();
-        push_escaped(line, cut, in_json);
+        push_escaped(line, cut, within);
         if cut.len() < piece.len() {
             line.push(LEFT_OUT);
         }
@@ -141,7 +141,7 @@ mod tests {
 
     fn shown(query: &str) -> String {
         let mut line = String::new();
-        push_query(&mut line, query, 8192, true);
+        push_query(&mut line, query, 8192, Within::Json);
         line
     }
 
@@ -237,7 +237,7 @@ mod tests {
         #[test]
         fn any_text_is_taken(query in any::<String>(), budget in 0usize..50) {
             let mut line = String::new();
-            push_query(&mut line, &query, budget, true);
+            push_query(&mut line, &query, budget, Within::Json);
             prop_assert!(!line.chars().any(char::is_control));
         }
     }
