@@ -1,5 +1,11 @@
 //! The configuration: text -> tree -> what was written -> a policy that is ready to run.
 
+mod diagnostic;
+mod interpolation;
+mod redact;
+mod units;
+mod yaml;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
