@@ -77,6 +77,10 @@ impl Finding {
         Finding { span: None, ..Finding::error(Span::default(), "", message) }
     }
 
+    pub(super) fn into_warning(self) -> Finding {
+        Finding { severity: Severity::Warning, ..self }
+    }
+
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Finding {
         self.hint = Some(hint.into());
         self
