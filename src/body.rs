@@ -1,10 +1,24 @@
-//! The one body type of requests and responses, and their limits.
+//! Bodies on their way through, and their limits. None is ever held whole.
 
-use std::{pin::Pin, task::{Context, Poll}};
+mod request;
+
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::refusal::Refusal;
+
+pub use request::{BodyLimits, RequestBody, Upload};
 
 /// A response's body.
 pub enum Body {
@@ -12,19 +26,87 @@ pub enum Body {
     Empty,
     /// All of it at hand.
     Full(Option<Bytes>),
-    /// Streamed from an upstream.
-    Streamed(Incoming),
+    /// From an upstream.
+    Streamed(Streamed),
+    /// One whose end somebody waits for.
+    Watched(Box<Watched>),
+}
+
+/// The body of an upstream's answer.
+pub struct Streamed {
+    incoming: Incoming,
+    /// Called when the body was read to its end; dropped where it never is.
+    at_end: Option<Box<dyn FnOnce() + Send>>,
+    deadline: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// A body with a witness.
+pub struct Watched {
+    body: Body,
+    sent: u64,
+    on_end: Option<Box<dyn FnOnce(u64) + Send>>,
+}
+
+/// Why a body ends before its end. The connection that it was written to has to be cut.
+#[derive(Debug)]
+pub enum BodyError {
+    /// The connection that it was read from failed.
+    Connection(hyper::Error),
+    /// Its sender did what isn't allowed, or too slowly.
+    Fault(Refusal),
+    /// The route's `timeout` was over in the middle of the answer.
+    TimedOut,
+}
+
+impl Body {
+    /// All of a body, at hand.
+    pub fn full(bytes: impl Into<Bytes>) -> Body {
+        Body::Full(Some(bytes.into()))
+    }
+
+    /// An upstream's body. `at_end` is called once it was read to its end, and dropped uncalled otherwise; after
+    /// `deadline` the body ends with an error.
+    pub fn streamed(
+        incoming: Incoming,
+        deadline: Option<Instant>,
+        at_end: Option<Box<dyn FnOnce() + Send>>,
+    ) -> Body {
+        let mut streamed = Streamed {
+            incoming,
+            at_end,
+            deadline,
+            timer: None,
+        };
+        streamed.note_end();
+        Body::Streamed(streamed)
+    }
+
+    /// Calls `on_end` exactly once with the bytes that were taken from this body, when it is done with: read to its
+    /// end, failed, or dropped because nobody wants it any more.
+    #[must_use]
+    pub fn watched(self, on_end: Box<dyn FnOnce(u64) + Send>) -> Body {
+        Body::Watched(Box::new(Watched {
+            body: self,
+            sent: 0,
+            on_end: Some(on_end),
+        }))
+    }
 }
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Body::Empty => Poll::Ready(None),
             Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Body::Streamed(incoming) => Pin::new(incoming).poll_frame(cx),
+            Body::Streamed(streamed) => streamed.poll_frame(cx),
+            Body::Watched(watched) => watched.poll_frame(cx),
         }
     }
 
@@ -32,31 +114,185 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => true,
             Body::Full(bytes) => bytes.is_none(),
-            Body::Streamed(incoming) => incoming.is_end_stream(),
+            Body::Streamed(streamed) => streamed.incoming.is_end_stream(),
+            Body::Watched(watched) => watched.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Empty => SizeHint::with_exact(0),
-            Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Body::Streamed(incoming) => incoming.size_hint(),
+            Body::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Body::Streamed(streamed) => streamed.incoming.size_hint(),
+            Body::Watched(watched) => watched.body.size_hint(),
+        }
+    }
+}
+
+impl Streamed {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(None) => {
+                self.ended();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                self.note_end();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.at_end = None;
+                Poll::Ready(Some(Err(BodyError::Connection(error))))
+            }
+            Poll::Pending => match self.deadline {
+                Some(deadline) if poll_timer(&mut self.timer, deadline, cx) => {
+                    self.at_end = None;
+                    Poll::Ready(Some(Err(BodyError::TimedOut)))
+                }
+                _ => Poll::Pending,
+            },
+        }
+    }
+
+    /// A body of known length isn't polled again after its last byte.
+    fn note_end(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.ended();
+        }
+    }
+
+    fn ended(&mut self) {
+        if let Some(at_end) = self.at_end.take() {
+            at_end();
+        }
+    }
+}
+
+impl Watched {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        polled
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(on_end) = self.on_end.take() {
+            on_end(self.sent);
+        }
+    }
+}
+
+/// Whether this time has come; if not, the task is woken then. The timer is made when first needed and reused.
+fn poll_timer(timer: &mut Option<Pin<Box<Sleep>>>, until: Instant, cx: &mut Context<'_>) -> bool {
+    let sleep = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+    if sleep.deadline() != until {
+        sleep.as_mut().reset(until);
+    }
+    sleep.as_mut().poll(cx).is_ready()
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BodyError::Connection(error) => write!(f, "the body broke off: {error}"),
+            BodyError::Fault(refusal) => f.write_str(refusal.detail()),
+            BodyError::TimedOut => f.write_str("the time for this exchange was over"),
+        }
+    }
+}
+
+impl Error for BodyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            BodyError::Connection(error) => Some(error),
+            BodyError::Fault(_) | BodyError::TimedOut => None,
         }
     }
 }
 
 /// What is found wrong in a request's body while it streams: set by whoever finds it first, read by whoever answers.
 #[derive(Clone, Debug, Default)]
-pub struct BodyFault(std::sync::Arc<std::sync::OnceLock<crate::refusal::Refusal>>);
+pub struct BodyFault(Arc<OnceLock<Refusal>>);
 
 impl BodyFault {
     /// Notes a fault; the first one stays.
-    pub fn set(&self, fault: crate::refusal::Refusal) {
+    pub fn set(&self, fault: Refusal) {
         let _ = self.0.set(fault);
     }
 
     /// The fault, if there is one.
-    pub fn get(&self) -> Option<&crate::refusal::Refusal> {
+    pub fn get(&self) -> Option<&Refusal> {
         self.0.get()
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    fn counted(body: Body) -> (Body, Arc<AtomicU64>, Arc<AtomicU64>) {
+        let (calls, bytes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (into_calls, into_bytes) = (calls.clone(), bytes.clone());
+        let body = body.watched(Box::new(move |sent| {
+            into_calls.fetch_add(1, Ordering::Relaxed);
+            into_bytes.fetch_add(sent, Ordering::Relaxed);
+        }));
+        (body, calls, bytes)
+    }
+
+    #[tokio::test]
+    async fn the_end_is_told_once_with_the_bytes() {
+        let (body, calls, bytes) = counted(Body::full("hello"));
+        assert_eq!(http_body::Body::size_hint(&body).exact(), Some(5));
+        assert_eq!(calls.load(Ordering::Relaxed), 0);
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
+        assert_eq!(
+            (calls.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed)),
+            (1, 5)
+        );
+    }
+
+    #[test]
+    fn the_end_is_told_where_nobody_reads() {
+        for body in [Body::Empty, Body::full("hello")] {
+            let (body, calls, bytes) = counted(body);
+            drop(body);
+            assert_eq!(
+                (calls.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed)),
+                (1, 0)
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_fault_stays() {
+        let fault = BodyFault::default();
+        let same = fault.clone();
+        assert_eq!(fault.get(), None);
+        same.set(Refusal::BodyTooLarge);
+        fault.set(Refusal::BodyTooSlow);
+        assert_eq!(fault.get(), Some(&Refusal::BodyTooLarge));
     }
 }

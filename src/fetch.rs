@@ -1,9 +1,24 @@
 //! Every call of our own: https only, no redirects, bounded in size and time, never link-local.
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use hyper::HeaderMap;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{
+    HeaderMap, Request, Response, StatusCode, Uri,
+    body::Incoming,
+    client::conn::http1,
+    header::{ACCEPT, HOST, USER_AGENT},
+    rt::{Read, Write},
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
 
 /// What came back, status 200.
 #[derive(Debug)]
@@ -33,8 +48,205 @@ pub struct FetchError(pub String);
 ///
 /// # Errors
 /// Any answer but a 200, any redirect, and all that `FetchRules` forbid.
-pub async fn get_json(_url: &str, _rules: &FetchRules) -> Result<Fetched, FetchError> {
-    todo!()
+pub async fn get_json(url: &str, rules: &FetchRules) -> Result<Fetched, FetchError> {
+    let target = Target::parse(url)?;
+    match tokio::time::timeout(rules.timeout, get(&target, rules)).await {
+        Ok(Ok(fetched)) => Ok(fetched),
+        Ok(Err(problem)) => Err(FetchError(format!("{target}: {problem}"))),
+        Err(_) => Err(FetchError(format!("{target}: no answer within {:?}", rules.timeout))),
+    }
+}
+
+async fn get(target: &Target, rules: &FetchRules) -> Result<Fetched, String> {
+    let addresses = target.resolve(rules).await?;
+    let stream = connect(&addresses, rules.timeout).await?;
+    let response = if target.is_tls {
+        let name = rustls::pki_types::ServerName::try_from(target.host.clone()).map_err(|_| "not a host name")?;
+        let tls = TlsConnector::from(tls_config().await?).connect(name, stream).await;
+        exchange(TokioIo::new(tls.map_err(|error| format!("TLS: {error}"))?), target, rules).await
+    } else {
+        exchange(TokioIo::new(stream), target, rules).await
+    };
+    response.map_err(|error| format!("the answer can't be read: {error}"))?
+}
+
+/// Sends the request and reads all of the answer; the connection ends with it.
+async fn exchange<S: Read + Write + Unpin>(
+    stream: S,
+    target: &Target,
+    rules: &FetchRules,
+) -> Result<Result<Fetched, String>, hyper::Error> {
+    let (mut sender, connection) = http1::handshake(stream).await?;
+    let request = target.request();
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        Ok(read(response, rules.max_body_bytes).await)
+    };
+    with_connection(answer, connection).await
+}
+
+/// Drives the connection while the answer is awaited; what had arrived before it closed is still read.
+async fn with_connection<T>(answer: impl Future<Output = T>, connection: impl Future) -> T {
+    let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));
+    tokio::select! {
+        biased;
+        done = &mut answer => done,
+        _ = &mut connection => answer.await,
+    }
+}
+
+async fn read(response: Response<Incoming>, max_body_bytes: usize) -> Result<Fetched, String> {
+    let (head, body) = response.into_parts();
+    if head.status.is_redirection() {
+        return Err(format!("status {}; redirects are not followed", head.status.as_u16()));
+    }
+    if head.status != StatusCode::OK {
+        return Err(format!("status {}", head.status.as_u16()));
+    }
+    let body = Limited::new(body, max_body_bytes).collect().await;
+    let body = body.map_err(|error| format!("the body broke off or is over {max_body_bytes} bytes: {error}"))?;
+    Ok(Fetched { headers: head.headers, body: body.to_bytes() })
+}
+
+/// A URL that may be called, in parts.
+struct Target {
+    is_tls: bool,
+    /// Without brackets.
+    host: String,
+    port: u16,
+    authority: String,
+    path: String,
+}
+
+impl Target {
+    fn parse(url: &str) -> Result<Target, FetchError> {
+        let wrong = |what: &str| FetchError(format!("a URL that can't be called: {what}"));
+        let uri: Uri = url.parse().map_err(|_| wrong("it doesn't read as a URL"))?;
+        let is_tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(wrong("neither https nor http")),
+        };
+        let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(wrong("it has a user name or password in it"));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() {
+            return Err(wrong("it has no host"));
+        }
+        Ok(Target {
+            is_tls,
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
+            authority: authority.as_str().to_owned(),
+            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+        })
+    }
+
+    /// Where the host is, if all of its addresses may be called.
+    async fn resolve(&self, rules: &FetchRules) -> Result<Vec<SocketAddr>, String> {
+        let literal: Option<IpAddr> = self.host.parse().ok();
+        let may_be_plain = rules.allow_http || literal.is_some() || self.host.eq_ignore_ascii_case("localhost");
+        if !self.is_tls && !may_be_plain {
+            return Err(NOT_PLAIN.to_owned());
+        }
+        let addresses: Vec<SocketAddr> = match literal {
+            Some(address) => vec![SocketAddr::new(address, self.port)],
+            None => {
+                let found = lookup_host((self.host.as_str(), self.port)).await;
+                found.map_err(|error| format!("the host name doesn't resolve: {error}"))?.collect()
+            }
+        };
+        if addresses.iter().any(|address| is_link_local(address.ip())) {
+            return Err("it resolves to a link-local address, which is never called".to_owned());
+        }
+        let is_loopback = addresses.iter().all(|address| address.ip().to_canonical().is_loopback());
+        if !self.is_tls && !rules.allow_http && !is_loopback {
+            return Err(NOT_PLAIN.to_owned());
+        }
+        Ok(addresses)
+    }
+
+    fn request(&self) -> Request<Empty<Bytes>> {
+        let mut request = Request::new(Empty::new());
+        // Both were parts of a `Uri`, so neither can fail.
+        *request.uri_mut() = self.path.parse().unwrap_or_default();
+        let headers = request.headers_mut();
+        if let Ok(host) = self.authority.parse() {
+            headers.insert(HOST, host);
+        }
+        headers.insert(ACCEPT, hyper::header::HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, hyper::header::HeaderValue::from_static(concat!("bearward/", env!("CARGO_PKG_VERSION"))));
+        request
+    }
+}
+
+const NOT_PLAIN: &str = "plain http off loopback needs `allow_http: true`";
+
+/// Without the query, which may hold a secret.
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        let path = self.path.split('?').next().unwrap_or_default();
+        write!(f, "{scheme}://{}{path}", self.authority)
+    }
+}
+
+/// 169.254.0.0/16 and fe80::/10 in each form that an operating system or a translator sends there (RFC 4291, section
+/// 2.5.5; RFC 6052, section 2.1): cloud metadata services live there.
+pub(crate) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || embedded_v4(v6).is_some_and(|v4| v4.is_link_local()),
+    }
+}
+
+fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
+        }
+        _ => None,
+    }
+}
+
+/// Connects to the first address that answers within its share of the time.
+async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<TcpStream, String> {
+    let share = time / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut problem = "the host name has no address".to_owned();
+    for address in addresses {
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => problem = format!("no connection: {error}"),
+            Err(_) => problem = "no connection in time".to_owned(),
+        }
+    }
+    Err(problem)
+}
+
+/// The machine's own roots, read once, off the runtime: there are files to read.
+async fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {
+    static CONFIG: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(config.clone());
+    }
+    let loaded = tokio::task::spawn_blocking(load_tls_config).await.map_err(|error| error.to_string())??;
+    Ok(CONFIG.get_or_init(|| Arc::new(loaded)).clone())
+}
+
+fn load_tls_config() -> Result<rustls::ClientConfig, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = rustls::RootCertStore::empty();
+    let (taken, _) = roots.add_parsable_certificates(found.certs);
+    if taken == 0 {
+        return Err("this machine has no trusted root certificates".to_owned());
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 impl std::fmt::Display for FetchError {
@@ -42,3 +254,6 @@ impl std::fmt::Display for FetchError {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,42 +1,344 @@
-//! Header fields between client and upstream: hop-by-hop, forwarding, tracing.
+//! Header fields between client and upstream: hop-by-hop, forwarding, correlation.
 
-use std::net::IpAddr;
+mod correlation;
+mod trusted;
 
-use hyper::HeaderMap;
+use std::{io::Write as _, net::IpAddr};
 
-/// Networks whose forwarding headers are believed (`server.trusted_proxies`).
-#[derive(Clone, Debug, Default)]
-pub struct TrustedProxies {}
+use hyper::{
+    HeaderMap,
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue,
+        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    },
+};
 
-impl TrustedProxies {
-    /// Reads `10.0.0.0/8` or `::1`; an address alone is one host.
-    ///
-    /// # Errors
-    /// What is wrong, in words for the configuration's author.
-    pub fn parse<'n>(_networks: impl IntoIterator<Item = &'n str>) -> Result<TrustedProxies, String> {
-        todo!()
-    }
+pub use correlation::{RequestId, TraceContext, request_id, trace_context};
+pub use trusted::TrustedProxies;
 
-    /// Whether this peer is believed.
-    pub fn trusts(&self, _peer: IpAddr) -> bool {
-        todo!()
-    }
-
-    /// The client's address: the rightmost one of `X-Forwarded-For` (or `Forwarded`, RFC 7239) that isn't a trusted
-    /// proxy's; the peer's where the peer isn't trusted.
-    pub fn client_ip(&self, _peer: IpAddr, _headers: &HeaderMap) -> IpAddr {
-        todo!()
-    }
-}
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Removes hop-by-hop fields and whatever the lines of `Connection` name (RFC 9110, section 7.6.1), save
 /// `Authorization`, `Host` and `Content-Length`. For requests and responses. `TE: trailers` stays on requests.
-pub fn remove_hop_by_hop(_headers: &mut HeaderMap) {
-    todo!()
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    remove_connection(headers);
+    keep_te_trailers(headers);
+    for name in [
+        &KEEP_ALIVE,
+        &PROXY_CONNECTION,
+        &TRANSFER_ENCODING,
+        &UPGRADE,
+        &PROXY_AUTHENTICATE,
+        &PROXY_AUTHORIZATION,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// `HeaderMap::remove` would hand out the first line of `Connection` and drop the others unread, so all are taken
+/// before anything is removed.
+fn remove_connection(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(CONNECTION).iter();
+    let Some(first) = lines.next() else { return };
+    let alone = lines.next().is_none();
+    if alone
+        && (first.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+            || first.as_bytes().eq_ignore_ascii_case(b"close"))
+    {
+        headers.remove(CONNECTION);
+        return;
+    }
+    let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+    headers.remove(CONNECTION);
+    for option in lines
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+    {
+        match HeaderName::from_bytes(option.trim_ascii()) {
+            // TE has its own rule, and is the one field that must be named here to be heard.
+            Ok(AUTHORIZATION | HOST | CONTENT_LENGTH | TE) | Err(_) => {}
+            Ok(named) => {
+                headers.remove(named);
+            }
+        }
+    }
+}
+
+fn keep_te_trailers(headers: &mut HeaderMap) {
+    if !headers.contains_key(TE) {
+        return;
+    }
+    let trailers = headers
+        .get_all(TE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    } else {
+        headers.remove(TE);
+    }
 }
 
 /// Adds `X-Forwarded-For`, `-Proto`, `-Host` and `Via`. From a trusted peer the first is appended to and the others
 /// stay as they came; from another all are written anew.
-pub fn add_forwarding(_headers: &mut HeaderMap, _peer: IpAddr, _trusted_peer: bool, _scheme: &str, _host: Option<&str>) {
-    todo!()
+pub fn add_forwarding(
+    headers: &mut HeaderMap,
+    peer: IpAddr,
+    trusted_peer: bool,
+    scheme: &str,
+    host: Option<&str>,
+) {
+    add_forwarded_for(headers, peer, trusted_peer);
+    if !trusted_peer || !headers.contains_key(X_FORWARDED_PROTO) {
+        set(headers, X_FORWARDED_PROTO, scheme_value(scheme));
+    }
+    if !trusted_peer || !headers.contains_key(X_FORWARDED_HOST) {
+        set(
+            headers,
+            X_FORWARDED_HOST,
+            host.and_then(|host| HeaderValue::from_str(host).ok()),
+        );
+    }
+    headers.append(VIA, HeaderValue::from_static("1.1 bearward"));
+}
+
+/// All lines become one, the peer at its end.
+fn add_forwarded_for(headers: &mut HeaderMap, peer: IpAddr, trusted_peer: bool) {
+    let mut chain = Vec::with_capacity(64);
+    if trusted_peer {
+        for line in headers.get_all(X_FORWARDED_FOR) {
+            chain.extend_from_slice(line.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
+    }
+    // Writing to a Vec can't fail.
+    let _ = write!(chain, "{}", peer.to_canonical());
+    set(headers, X_FORWARDED_FOR, HeaderValue::try_from(chain).ok());
+}
+
+fn scheme_value(scheme: &str) -> Option<HeaderValue> {
+    match scheme {
+        "http" => Some(HeaderValue::from_static("http")),
+        "https" => Some(HeaderValue::from_static("https")),
+        other => HeaderValue::from_str(other).ok(),
+    }
+}
+
+/// Replaces all lines of a field; None takes the field away.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    match value {
+        Some(value) => {
+            headers.insert(name, value);
+        }
+        None => {
+            headers.remove(name);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn hop_by_hop_fields_go() {
+        let mut headers = map(&[
+            ("connection", "keep-alive"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("proxy-authorization", "Basic x"),
+            ("proxy-authenticate", "Basic"),
+            ("te", "gzip"),
+            ("trailer", "x-checksum"),
+            ("accept", "*/*"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(names(&headers), ["accept", "trailer"]);
+    }
+
+    #[test]
+    fn every_line_of_connection_is_read() {
+        let mut headers = map(&[
+            ("connection", "close"),
+            ("connection", "X-One , x-two"),
+            ("connection", "\tX-THREE,,"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-two", "2 again"),
+            ("x-three", "3"),
+            ("x-four", "4"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(names(&headers), ["x-four"]);
+    }
+
+    #[test]
+    fn connection_cannot_take_away_what_decides_or_frames() {
+        let mut headers = map(&[
+            (
+                "connection",
+                "authorization, HOST, Content-Length, x-auth-subject",
+            ),
+            ("authorization", "Bearer t"),
+            ("host", "h"),
+            ("content-length", "3"),
+            ("x-auth-subject", "me"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(names(&headers), ["authorization", "content-length", "host"]);
+    }
+
+    #[test]
+    fn connection_with_nonsense_is_survived() {
+        let mut headers = map(&[
+            ("connection", "\u{e9}, =, \"x-a, x-b\", x-c;q=1, x-d"),
+            ("x-d", "1"),
+            ("x-c", "1"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(names(&headers), ["x-c"]);
+    }
+
+    #[test]
+    fn te_says_trailers_or_nothing() {
+        for (lines, left) in [
+            (&["trailers"][..], Some("trailers")),
+            (&["gzip;q=0.5, Trailers"], Some("trailers")),
+            (&["deflate", "trailers"], Some("trailers")),
+            (&["chunked"], None),
+            (&["xtrailers"], None),
+            (&[""], None),
+        ] {
+            for connection in ["te", "close"] {
+                let mut headers = map(&[("connection", connection)]);
+                for line in lines {
+                    headers.append(TE, HeaderValue::from_static(line));
+                }
+                remove_hop_by_hop(&mut headers);
+                assert_eq!(
+                    headers.get(TE).map(|value| value.to_str().unwrap()),
+                    left,
+                    "{lines:?}"
+                );
+                assert!(headers.get_all(TE).iter().count() <= 1);
+            }
+        }
+    }
+
+    #[test]
+    fn an_untrusted_peer_is_described_anew() {
+        let mut headers = map(&[
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-for", "7.7.7.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil"),
+            ("x-forwarded-host", "evil again"),
+            ("via", "1.0 other"),
+        ]);
+        add_forwarding(
+            &mut headers,
+            "::ffff:192.0.2.7".parse().unwrap(),
+            false,
+            "http",
+            Some("api:8080"),
+        );
+        let all = |name: &str| -> Vec<&str> {
+            headers
+                .get_all(name)
+                .iter()
+                .map(|value| value.to_str().unwrap())
+                .collect()
+        };
+        assert_eq!(all("x-forwarded-for"), ["192.0.2.7"]);
+        assert_eq!(all("x-forwarded-proto"), ["http"]);
+        assert_eq!(all("x-forwarded-host"), ["api:8080"]);
+        assert_eq!(all("via"), ["1.0 other", "1.1 bearward"]);
+    }
+
+    #[test]
+    fn a_trusted_peer_is_added_to_the_chain() {
+        let mut headers = map(&[
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-for", "7.7.7.7, 8.8.8.8"),
+            ("x-forwarded-proto", "https"),
+        ]);
+        add_forwarding(
+            &mut headers,
+            "10.0.0.1".parse().unwrap(),
+            true,
+            "http",
+            Some("api"),
+        );
+        assert_eq!(
+            headers["x-forwarded-for"],
+            "6.6.6.6, 7.7.7.7, 8.8.8.8, 10.0.0.1"
+        );
+        assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(headers["x-forwarded-host"], "api");
+    }
+
+    #[test]
+    fn a_host_that_is_absent_or_no_header_value_leaves_none_of_the_clients() {
+        for host in [None, Some("a\r\nx: y")] {
+            let mut headers = map(&[("x-forwarded-host", "evil")]);
+            add_forwarding(
+                &mut headers,
+                "10.0.0.1".parse().unwrap(),
+                false,
+                "https",
+                host,
+            );
+            assert!(!headers.contains_key("x-forwarded-host"), "{host:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_connection_says_the_protected_stay(
+            lines in proptest::collection::vec("[ -~\\t]{0,40}", 0..5),
+        ) {
+            let mut headers = map(&[
+                ("authorization", "Bearer t"), ("host", "h"), ("content-length", "3"),
+                ("upgrade", "h2c"), ("transfer-encoding", "chunked"),
+            ]);
+            for line in &lines {
+                headers.append(CONNECTION, HeaderValue::from_str(line).unwrap());
+            }
+            remove_hop_by_hop(&mut headers);
+            prop_assert_eq!(names(&headers), ["authorization", "content-length", "host"]);
+        }
+    }
 }

@@ -84,11 +84,11 @@ impl MethodSet {
         all
     }
 
-    /// The value of an `Allow` header (RFC 9110, section 10.2.1). `OPTIONS` is named only where CORS answers it.
+    /// The value of an `Allow` header (RFC 9110, section 10.2.1). `OPTIONS` is named only where it was asked for by name.
     pub fn allow_header(&self) -> String {
         let named = KNOWN
             .iter()
-            .filter(|method| **method != Method::OPTIONS && self.contains(method))
+            .filter(|method| self.contains(method) && !(self.any && **method == Method::OPTIONS))
             .chain(&self.other)
             .map(Method::as_str)
             .collect::<Vec<_>>();
@@ -98,6 +98,8 @@ impl MethodSet {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
     use super::*;
 
     #[test]
@@ -126,5 +128,10 @@ mod tests {
         assert_eq!(read.intersection(&MethodSet::ANY), read);
         assert_eq!(read.union(&write).allow_header(), "GET, HEAD, POST, PURGE");
         assert!(read.union(&MethodSet::ANY).contains(&Method::DELETE));
+        assert_eq!(MethodSet::ANY.intersection(&write), write);
+        assert_eq!(MethodSet::ANY.allow_header(), "GET, HEAD, POST, PUT, PATCH, DELETE");
+        assert_eq!(MethodSet::of([Method::OPTIONS, Method::HEAD]).allow_header(), "HEAD, OPTIONS");
+        assert!(MethodSet::NONE.is_empty() && !MethodSet::ANY.is_empty() && !write.is_empty());
+        assert_eq!(MethodSet::NONE.allow_header(), "");
     }
 }

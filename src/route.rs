@@ -1,10 +1,27 @@
 //! Host, path and method to a route: compiled at load, looked up per request.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::Method;
 
+use self::trie::{Leaf, Node, split_segment};
 use crate::{identity::IdentityPlan, method::MethodSet, policy::Access};
+
+mod host;
+mod template;
+#[cfg(test)]
+mod tests;
+mod trie;
+
+pub use self::{
+    host::HostPattern,
+    template::{PathTemplate, Segment},
+};
 
 /// A route as the configuration gives it, compiled.
 #[derive(Clone, Debug)]
@@ -33,55 +50,14 @@ pub struct RouteSettings {
     pub max_body_bytes: Option<u64>,
 }
 
-/// A host that a route is for: lower-case, without port and final dot.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HostPattern {
-    /// This host.
-    Exact(String),
-    /// `*.example.org`: the text after the star, with its dot (`.example.org`). At least one label stands for the star.
-    Suffix(String),
-}
-
-/// A path with `{name}` segments and perhaps a `/**` at its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathTemplate {
-    segments: Vec<Segment>,
-    rest: bool,
-}
-
-/// One segment of a template.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Segment {
-    /// In canonical form.
-    Literal(String),
-    /// `{name}`: any one segment that isn't empty.
-    Param(String),
-}
-
-impl PathTemplate {
-    /// Reads `/rest/{id}/**`.
-    ///
-    /// # Errors
-    /// What is wrong, in words for the configuration's author.
-    pub fn parse(_text: &str) -> Result<PathTemplate, String> {
-        let _ = (Vec::<Segment>::new(), PathTemplate { segments: vec![], rest: false });
-        todo!()
-    }
-}
-
-impl HostPattern {
-    /// Reads `api.example.com` or `*.example.org`.
-    ///
-    /// # Errors
-    /// What is wrong, in words for the configuration's author.
-    pub fn parse(_text: &str) -> Result<HostPattern, String> {
-        todo!()
-    }
-}
-
 /// The compiled matcher over all routes.
-#[derive(Debug)]
-pub struct RouteTable {}
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    exact: HashMap<String, Node>,
+    /// The longest first.
+    suffixes: Vec<(HostPattern, Node)>,
+    any: Node,
+}
 
 /// Two routes that take the same requests with the same rank.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,13 +98,96 @@ impl RouteTable {
     /// Compiles the routes.
     ///
     /// # Errors
-    /// All pairs of routes with the same host, path shape and a common declared method.
-    pub fn new(_routes: &[RouteSettings]) -> Result<RouteTable, Vec<Conflict>> {
-        todo!()
+    /// All pairs of routes with the same host, path shape and a common declared method. A route that has one path twice
+    /// is such a pair with itself.
+    pub fn new(routes: &[RouteSettings]) -> Result<RouteTable, Vec<Conflict>> {
+        let mut table = RouteTable::default();
+        let mut conflicts = Vec::new();
+        let mut told = HashSet::new();
+        for (index, route) in routes.iter().enumerate() {
+            for template in &route.paths {
+                let mut add = |node: &mut Node| {
+                    for first in node.insert(template, index, route) {
+                        if told.insert((first, index, template)) {
+                            conflicts.push(Conflict { first, second: index, path: template.to_string() });
+                        }
+                    }
+                };
+                if route.hosts.is_empty() {
+                    add(&mut table.any);
+                }
+                for (place, host) in route.hosts.iter().enumerate() {
+                    if !route.hosts.iter().take(place).any(|before| before == host) {
+                        add(table.for_host(host));
+                    }
+                }
+            }
+        }
+        if conflicts.is_empty() { Ok(table) } else { Err(conflicts) }
     }
 
-    /// The most specific route for this host, canonical path and method.
-    pub fn find(&self, _host: Option<&str>, _path: &str, _method: &Method) -> Found {
-        todo!()
+    fn for_host(&mut self, host: &HostPattern) -> &mut Node {
+        let length = |pattern: &HostPattern| match pattern {
+            HostPattern::Exact(name) | HostPattern::Suffix(name) => name.len(),
+        };
+        if let HostPattern::Exact(name) = host {
+            return self.exact.entry(name.clone()).or_default();
+        }
+        let place = self.suffixes.iter().position(|(known, _)| known == host).unwrap_or_else(|| {
+            let place = self.suffixes.partition_point(|(known, _)| length(known) >= length(host));
+            self.suffixes.insert(place, (host.clone(), Node::default()));
+            place
+        });
+        #[expect(clippy::indexing_slicing, reason = "found or inserted at this place")]
+        &mut self.suffixes[place].1
+    }
+
+    /// The most specific route for this host, canonical path and method. The host's rank comes first (this host, the
+    /// longest wildcard, shorter ones, any host), then the path, then the method: what a more specific path refuses,
+    /// no other takes.
+    pub fn find(&self, host: Option<&str>, path: &str, method: &Method) -> Found {
+        match self.leaf(host, path) {
+            Some(leaf) => leaf.take(path, method),
+            None => Found::Nothing,
+        }
+    }
+
+    fn leaf(&self, host: Option<&str>, path: &str) -> Option<&Leaf> {
+        if !path.starts_with('/') {
+            return None;
+        }
+        host.and_then(|host| self.leaf_of_host(host, path)).or_else(|| self.any.find(path))
+    }
+
+    fn leaf_of_host(&self, host: &str, path: &str) -> Option<&Leaf> {
+        let exact = if self.exact.is_empty() { None } else { self.exact.get(host) };
+        let fitting = self.suffixes.iter().filter(|(pattern, _)| pattern.fits(host)).map(|(_, node)| node);
+        exact.into_iter().chain(fitting).find_map(|node| node.find(path))
+    }
+}
+
+impl Leaf {
+    fn take(&self, path: &str, method: &Method) -> Found {
+        match self.routes.iter().find(|route| route.methods.contains(method)) {
+            Some(route) => Found::Route { index: route.index, params: self.params_of(path) },
+            None => match self.routes.first() {
+                Some(route) => Found::OtherMethods { index: route.index, allow: self.allow.clone() },
+                None => Found::Nothing,
+            },
+        }
+    }
+
+    fn params_of(&self, path: &str) -> Params {
+        let mut params = Vec::with_capacity(self.params.len());
+        let mut rest = path;
+        for place in 0..self.params.last().map_or(0, |last| last + 1) {
+            let Some((segment, after)) = split_segment(rest) else { break };
+            if self.params.contains(&place) {
+                let end = path.len() - after.len();
+                params.push(end - segment.len()..end);
+            }
+            rest = after;
+        }
+        params
     }
 }

@@ -1,10 +1,12 @@
 //! Exactly one credential out of a request, or a reason.
 
-use hyper::HeaderMap;
+use aws_lc_rs::digest;
+use hyper::{HeaderMap, header::AUTHORIZATION};
+use zeroize::Zeroize;
 
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, TokenFault};
 
-/// A bearer token as it was presented. Doesn't print.
+/// A bearer token as it was presented. Doesn't print; its memory is wiped when it goes.
 pub struct Credential(String);
 
 /// The first 12 hex digits of a token's SHA-256: how logs name it.
@@ -17,8 +19,20 @@ impl Credential {
     ///
     /// # Errors
     /// `NoCredential` (none, or another scheme), `Credential` (two, malformed), `Token(TooLong)`.
-    pub fn from_headers(_headers: &HeaderMap, _max_token_bytes: usize) -> Result<Credential, Refusal> {
-        todo!()
+    pub fn from_headers(headers: &HeaderMap, max_token_bytes: usize) -> Result<Credential, Refusal> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let value = values.next().ok_or(Refusal::NoCredential)?;
+        if values.next().is_some() {
+            return Err(Refusal::Credential("there is more than one Authorization header"));
+        }
+        let token = after_bearer(value.as_bytes())?;
+        if token.len() > max_token_bytes {
+            return Err(Refusal::Token(TokenFault::TooLong));
+        }
+        match std::str::from_utf8(token) {
+            Ok(text) if is_b64token(token) => Ok(Credential(text.to_owned())),
+            _ => Err(Refusal::Credential("the bearer token is empty or has characters that no token has")),
+        }
     }
 
     /// The token's text: for verification and for the upstream's `Authorization`, nothing else.
@@ -28,7 +42,43 @@ impl Credential {
 
     /// How logs name it.
     pub fn fingerprint(&self) -> Fingerprint {
-        todo!()
+        let hash = digest::digest(&digest::SHA256, self.0.as_bytes());
+        let mut first = [0; 6];
+        first.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        Fingerprint(first)
+    }
+}
+
+/// What follows the scheme and the spaces after it (RFC 9110, section 11.4), if the scheme is Bearer.
+fn after_bearer(value: &[u8]) -> Result<&[u8], Refusal> {
+    let (scheme, rest) = value.split_at(value.iter().position(|byte| !is_tchar(*byte)).unwrap_or(value.len()));
+    if !scheme.eq_ignore_ascii_case(b"Bearer") {
+        return Err(Refusal::NoCredential);
+    }
+    match rest {
+        [b' ', token @ ..] => {
+            let spaces = token.iter().take_while(|byte| **byte == b' ').count();
+            Ok(token.get(spaces..).unwrap_or_default())
+        }
+        _ => Err(Refusal::Credential("there is no token after the Bearer scheme")),
+    }
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// RFC 6750, section 2.1.
+fn is_b64token(token: &[u8]) -> bool {
+    let padding = token.iter().rev().take_while(|byte| **byte == b'=').count();
+    let body = token.get(..token.len() - padding).unwrap_or_default();
+    !body.is_empty() && body.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
+}
+
+impl Drop for Credential {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -47,5 +97,85 @@ impl std::fmt::Display for Fingerprint {
 impl std::fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use hyper::header::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(values: &[&[u8]], max: usize) -> Result<Credential, Refusal> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        Credential::from_headers(&headers, max)
+    }
+
+    #[test]
+    fn takes_a_bearer_token_in_any_case_of_the_scheme() {
+        for value in ["Bearer a.b-c_~+/9==", "bearer a.b-c_~+/9==", "BEARER a.b-c_~+/9==", "bEaReR    a.b-c_~+/9=="] {
+            assert_eq!(read(&[value.as_bytes()], 100).unwrap().expose(), "a.b-c_~+/9==");
+        }
+    }
+
+    #[test]
+    fn no_credential() {
+        assert_eq!(read(&[], 100).unwrap_err(), Refusal::NoCredential);
+        for value in ["", "Basic YTpi", "DPoP abc", "Bearerabc", "Bearer-x abc", "abc", "\"Bearer\" abc", "Bear er abc"] {
+            assert_eq!(read(&[value.as_bytes()], 100).unwrap_err(), Refusal::NoCredential, "{value}");
+        }
+    }
+
+    #[test]
+    fn malformed() {
+        for value in [
+            &b"Bearer"[..], b"bearer", b"Bearer ", b"Bearer      ", b"Bearer a b", b"Bearer a ", b"Bearer a\t", b"Bearer\ta",
+            b"Bearer \ta", b"Bearer a,b", b"Bearer a, Bearer b", b"Bearer =", b"Bearer ==", b"Bearer a=b", b"Bearer a%20",
+            b"Bearer \"a\"", b"Bearer a\xff", b"Bearer \xc3\xa9", b"Bearer,a", b"Bearer: a", b"Bearer=a", b"Bearer a;b", b"Bearer a:b",
+        ] {
+            assert!(matches!(read(&[value], 100), Err(Refusal::Credential(_))), "{}", value.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn two_authorization_headers_whatever_they_say() {
+        for values in [["Bearer a", "Bearer b"], ["Bearer a", "Bearer a"], ["Basic a", "Bearer a"], ["Bearer a", ""], ["", ""]] {
+            let values = values.map(str::as_bytes);
+            assert!(matches!(read(&values, 100), Err(Refusal::Credential(_))));
+        }
+    }
+
+    #[test]
+    fn too_long_is_said_before_the_token_is_looked_at() {
+        assert!(read(&[b"Bearer 12345"], 5).is_ok());
+        assert_eq!(read(&[b"Bearer 123456"], 5).unwrap_err(), Refusal::Token(TokenFault::TooLong));
+        assert_eq!(read(&[b"Bearer \"\"\"\"\"\""], 5).unwrap_err(), Refusal::Token(TokenFault::TooLong));
+        let long = format!("Bearer {}", "a".repeat(50_000));
+        assert_eq!(read(&[long.as_bytes()], 64 * 1024).unwrap().expose().len(), 50_000);
+    }
+
+    #[test]
+    fn never_prints() {
+        let credential = read(&[b"Bearer abc"], 5).unwrap();
+        assert_eq!(format!("{credential:?}"), "Credential(…)");
+        // printf abc | sha256sum
+        assert_eq!(credential.fingerprint().to_string(), "ba7816bf8f01");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_is_a_b64token(value in proptest::collection::vec((0x20u8..=0xff).prop_filter("DEL", |b| *b != 0x7f), 0..60)) {
+            let value = [b"Bearer ", value.as_slice()].concat();
+            if let Ok(credential) = read(&[&value], 40) {
+                let body = credential.expose().trim_end_matches('=');
+                prop_assert!(!body.is_empty() && credential.expose().len() <= 40);
+                prop_assert!(body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b)));
+            }
+        }
     }
 }

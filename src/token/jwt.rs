@@ -1,1 +1,166 @@
-//! JWTs: issuer by iss, key by kid, signature, claims (RFC 7515, RFC 7519, RFC 8725).
+//! The form of a JWT (RFC 7515, section 7.1; RFC 7519, section 7.2), read so strictly that one token has one text.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
+
+use super::{issuer::Algorithm, json};
+
+/// A token taken apart. Nothing in it is believed yet.
+pub(in crate::token) struct Jwt<'t> {
+    signed: &'t str,
+    signature: Vec<u8>,
+    algorithm: Option<Algorithm>,
+    typ: String,
+    kid: Option<String>,
+    is_critical: bool,
+    issuer: Option<String>,
+    audiences: Vec<String>,
+    claims: Map<String, Value>,
+}
+
+/// The text isn't a JWT.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::token) struct NotAJwt;
+
+impl<'t> Jwt<'t> {
+    /// Takes a token apart. `jwk`, `jku`, `x5c`, `x5u` in the header are not looked at.
+    ///
+    /// # Errors
+    /// Not three parts, not base64url in its one spelling, no objects, a member twice, `alg`, `typ`, `kid`, `iss` or
+    /// `aud` of a wrong JSON type.
+    pub(in crate::token) fn parse(text: &'t str) -> Result<Jwt<'t>, NotAJwt> {
+        let (signed, signature) = text.rsplit_once('.').ok_or(NotAJwt)?;
+        let (header, payload) = signed.split_once('.').ok_or(NotAJwt)?;
+        let header = object(header)?;
+        let claims = object(payload)?;
+        let algorithm = optional_text(&header, "alg")?.ok_or(NotAJwt)?;
+        Ok(Jwt {
+            signed,
+            signature: decode(signature)?,
+            algorithm: Algorithm::from_name(algorithm),
+            typ: media_type(optional_text(&header, "typ")?.unwrap_or("JWT")),
+            kid: optional_text(&header, "kid")?.map(str::to_owned),
+            is_critical: header.contains_key("crit"),
+            issuer: optional_text(&claims, "iss")?.map(str::to_owned),
+            audiences: audiences(&claims)?,
+            claims,
+        })
+    }
+
+    /// What the signature is about (RFC 7515, section 5.2).
+    pub(in crate::token) fn signed(&self) -> &[u8] {
+        self.signed.as_bytes()
+    }
+    pub(in crate::token) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+    /// None: one that is never accepted.
+    pub(in crate::token) fn algorithm(&self) -> Option<Algorithm> {
+        self.algorithm
+    }
+    /// Lower-case, without `application/`; `jwt` where there is none.
+    pub(in crate::token) fn typ(&self) -> &str {
+        &self.typ
+    }
+    pub(in crate::token) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+    /// Whether there is a `crit`, whatever is in it: no extension is understood.
+    pub(in crate::token) fn is_critical(&self) -> bool {
+        self.is_critical
+    }
+    pub(in crate::token) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+    pub(in crate::token) fn audiences(&self) -> &[String] {
+        &self.audiences
+    }
+    pub(in crate::token) fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+    pub(in crate::token) fn into_claims(self) -> Map<String, Value> {
+        self.claims
+    }
+
+    /// A NumericDate (RFC 7519, section 2) in whole seconds, rounded so that the token lives shorter. `null` is absent.
+    ///
+    /// # Errors
+    /// Neither a finite number nor, where `string_dates`, the text of one.
+    pub(in crate::token) fn date(&self, claim: &str, round: Round, string_dates: bool) -> Result<Option<i64>, NotAJwt> {
+        let seconds = match self.claims.get(claim) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Number(number)) => match number.as_i64() {
+                Some(whole) => return Ok(Some(whole)),
+                None => number.as_f64(),
+            },
+            Some(Value::String(text)) if string_dates && is_decimal(text) => match text.parse() {
+                Ok(whole) => return Ok(Some(whole)),
+                Err(_) => text.parse().ok(),
+            },
+            Some(_) => None,
+        };
+        match (seconds.filter(|seconds: &f64| seconds.is_finite()), round) {
+            // A conversion from a float saturates.
+            (Some(seconds), Round::Down) => Ok(Some(seconds.floor() as i64)),
+            (Some(seconds), Round::Up) => Ok(Some(seconds.ceil() as i64)),
+            (None, _) => Err(NotAJwt),
+        }
+    }
+}
+
+/// Where a NumericDate's fraction goes.
+#[derive(Clone, Copy)]
+pub(in crate::token) enum Round {
+    /// For an end.
+    Down,
+    /// For a beginning.
+    Up,
+}
+
+/// base64url without padding, whitespace or unused bits that are set.
+fn decode(part: &str) -> Result<Vec<u8>, NotAJwt> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| NotAJwt)
+}
+
+fn object(part: &str) -> Result<Map<String, Value>, NotAJwt> {
+    json::parse_object(&decode(part)?).map_err(|_| NotAJwt)
+}
+
+fn optional_text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Option<&'m str>, NotAJwt> {
+    match members.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(NotAJwt),
+    }
+}
+
+/// RFC 7515, section 4.1.9.
+fn media_type(typ: &str) -> String {
+    let lower = typ.to_ascii_lowercase();
+    lower.strip_prefix("application/").map(str::to_owned).unwrap_or(lower)
+}
+
+/// RFC 7519, section 4.1.3.
+fn audiences(claims: &Map<String, Value>) -> Result<Vec<String>, NotAJwt> {
+    match claims.get("aud") {
+        None | Some(Value::Null) => Ok(vec![]),
+        Some(Value::String(one)) => Ok(vec![one.clone()]),
+        Some(Value::Array(several)) => {
+            several.iter().map(|item| item.as_str().map(str::to_owned).ok_or(NotAJwt)).collect()
+        }
+        Some(_) => Err(NotAJwt),
+    }
+}
+
+/// The text of a JSON number without exponent.
+fn is_decimal(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_digits(whole.strip_prefix('-').unwrap_or(whole)) && is_digits(fraction)
+}
+
+impl std::fmt::Debug for Jwt<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Jwt(…)")
+    }
+}

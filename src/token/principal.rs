@@ -52,4 +52,18 @@ impl Principal {
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
+    #[cfg(test)]
+    pub(crate) fn for_test(scopes: &[&str], roles: &[&str]) -> Principal {
+        let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+        Principal {
+            issuer: "test".into(),
+            subject: Some("subject".to_owned()),
+            client: None,
+            scopes: owned(scopes),
+            roles: owned(roles),
+            expires_at: None,
+            claims: Map::new(),
+            fingerprint: Fingerprint([0; 6]),
+        }
+    }
 }

@@ -1,6 +1,31 @@
 //! forward(Permit, request) -> response: the only way out.
 
-use std::{sync::Arc, time::Duration};
+pub mod connect;
+mod exchange;
+mod pool;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http_body::Body as _;
+use hyper::{
+    Request, Response, Uri, Version,
+    header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
+    http::uri::PathAndQuery,
+};
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+
+use crate::{
+    body::{Body, BodyFault, RequestBody},
+    decision::Permit,
+    headers::remove_hop_by_hop,
+    observe::UpstreamMetrics,
+    refusal::{Refusal, UpstreamFault},
+};
+use pool::Pool;
 
 /// An upstream as the configuration gives it, compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,4 +57,164 @@ pub struct EndpointAddress {
     pub port: u16,
     /// Put before the request's path; without a final slash; mostly empty.
     pub base_path: String,
+}
+
+impl EndpointAddress {
+    /// What `Host` says: the port only where it isn't the scheme's own.
+    pub fn authority(&self) -> String {
+        let default_port = if self.tls { 443 } else { 80 };
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        if self.port == default_port {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+}
+
+/// An upstream that serves: its connections outlive the configuration's snapshots as long as its settings stay equal.
+pub struct Upstream {
+    settings: UpstreamSettings,
+    authority: HeaderValue,
+    pool: Arc<Pool>,
+    /// None: no limit.
+    slots: Option<Arc<Semaphore>>,
+    /// None: plain HTTP, or no TLS to be had; see `connect`.
+    tls: Option<Arc<ClientConfig>>,
+}
+
+/// What came of a request.
+pub struct Exchange {
+    /// The upstream's answer, its hop-by-hop fields removed and its framing unambiguous; or why there is none.
+    pub answer: Result<Response<Body>, Refusal>,
+    /// How often it was tried; at least one where anything was tried at all.
+    pub attempts: u32,
+}
+
+impl Upstream {
+    /// One with an empty pool for each of so many workers. May read the machine's trust store.
+    pub fn new(
+        settings: UpstreamSettings,
+        workers: usize,
+        metrics: UpstreamMetrics,
+    ) -> Arc<Upstream> {
+        let authority = HeaderValue::try_from(settings.endpoint.authority())
+            .unwrap_or(HeaderValue::from_static("upstream"));
+        let tls = if settings.endpoint.tls {
+            connect::native_tls().ok()
+        } else {
+            None
+        };
+        let slots = settings
+            .max_connections
+            .map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
+        let pool = Arc::new(Pool::new(workers, settings.idle_timeout, metrics));
+        Arc::new(Upstream {
+            settings,
+            authority,
+            pool,
+            slots,
+            tls,
+        })
+    }
+
+    /// What it was made from.
+    pub fn settings(&self) -> &UpstreamSettings {
+        &self.settings
+    }
+
+    /// Sends the request and waits for the head of its answer. The answer's body keeps the connection: dropped before
+    /// its end, it closes it. Dropping this future ends the upstream's request, too.
+    ///
+    /// `worker` picks the pool; call it on that worker's runtime, where a new connection will live. Expects the
+    /// request's fields to be final but for `Host` and framing: hop-by-hop fields removed, ours written.
+    ///
+    /// The refusal is that in `body_fault` where the client's body was at fault, else the upstream's.
+    pub async fn forward(
+        &self,
+        _permit: Permit,
+        worker: usize,
+        mut request: Request<RequestBody>,
+        body_fault: &BodyFault,
+    ) -> Exchange {
+        let mut attempts = 0;
+        if let Err(fault) = self.address(&mut request) {
+            return Exchange {
+                answer: Err(fault),
+                attempts,
+            };
+        }
+        let answer = self
+            .exchange(worker, request, &mut attempts)
+            .await
+            .map_err(|fault| body_fault.get().cloned().unwrap_or(fault));
+        Exchange { answer, attempts }
+    }
+
+    /// Writes target, `Host`, version and framing as this upstream is to see them.
+    fn address(&self, request: &mut Request<RequestBody>) -> Result<(), Refusal> {
+        *request.uri_mut() = self.target(request.uri())?;
+        *request.version_mut() = Version::HTTP_11;
+        if !self.settings.preserve_host || !request.headers().contains_key(HOST) {
+            request.headers_mut().insert(HOST, self.authority.clone());
+        }
+        // A body of unknown length is chunked with every method: without this, hyper drops that of a GET.
+        if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
+            request.headers_mut().remove(CONTENT_LENGTH);
+            request
+                .headers_mut()
+                .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        } else {
+            request.headers_mut().remove(TRANSFER_ENCODING);
+        }
+        Ok(())
+    }
+
+    /// Origin form (RFC 9112, section 3.2.1), after the endpoint's own path.
+    fn target(&self, uri: &Uri) -> Result<Uri, Refusal> {
+        let base = &self.settings.endpoint.base_path;
+        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        if base.is_empty() {
+            return Ok(uri
+                .path_and_query()
+                .cloned()
+                .map_or_else(|| Uri::from_static("/"), Uri::from));
+        }
+        PathAndQuery::try_from(format!("{base}{path}"))
+            .map(Uri::from)
+            .map_err(|_| Refusal::Path("the path cannot be sent on"))
+    }
+}
+
+/// The answer as it may leave: hop-by-hop fields removed, one length at most.
+fn cleaned<B>(response: &mut Response<B>) -> Result<(), UpstreamFault> {
+    // Nothing was asked to be upgraded.
+    if response.status().is_informational() {
+        return Err(UpstreamFault::Broken);
+    }
+    let headers = response.headers_mut();
+    // Transfer-Encoding overrides a length, which then must go (RFC 9112, section 6.3).
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    // Equal lengths, or hyper would have refused them.
+    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+        && let Some(length) = headers.remove(CONTENT_LENGTH)
+    {
+        headers.insert(CONTENT_LENGTH, length);
+    }
+    remove_hop_by_hop(headers);
+    Ok(())
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
 }

@@ -1,0 +1,181 @@
+//! Calls against a server that misbehaves on demand; other modules' tests use it too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::Mutex;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::watch,
+};
+
+use super::*;
+
+type Answers = Box<dyn Fn(&str) -> String + Send>;
+
+/// An HTTP/1.1 server of one request a connection.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Heads of the requests, in order of arrival.
+    heads: watch::Sender<Vec<String>>,
+    answers: Mutex<Answers>,
+    is_held: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Answers with what the function makes of a path: all bytes of the response.
+    pub(crate) async fn start(answers: impl Fn(&str) -> String + Send + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shared = Arc::new(Shared {
+            heads: watch::Sender::default(),
+            answers: Mutex::new(Box::new(answers)),
+            is_held: watch::Sender::default(),
+        });
+        let server = Server { url, shared: shared.clone() };
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, shared.clone()));
+            }
+        });
+        server
+    }
+
+    pub(crate) fn answer(&self, answers: impl Fn(&str) -> String + Send + 'static) {
+        *self.shared.answers.lock().unwrap() = Box::new(answers);
+    }
+
+    /// While held, requests arrive and aren't answered.
+    pub(crate) fn hold(&self, is_held: bool) {
+        self.shared.is_held.send_replace(is_held);
+    }
+
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.shared.heads.borrow().clone()
+    }
+
+    pub(crate) async fn has_requests(&self, count: usize) {
+        self.shared.heads.subscribe().wait_for(|heads| heads.len() >= count).await.unwrap();
+    }
+}
+
+async fn serve(mut stream: TcpStream, shared: Arc<Shared>) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let path = head.split(' ').nth(1).unwrap().to_owned();
+    shared.heads.send_modify(|heads| heads.push(head));
+    let _ = shared.is_held.subscribe().wait_for(|is_held| !is_held).await;
+    let answer = shared.answers.lock().unwrap()(&path);
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+/// A whole response.
+pub(crate) fn response(status: &str, fields: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{fields}\r\n{body}", body.len())
+}
+
+fn rules() -> FetchRules {
+    FetchRules { timeout: Duration::from_secs(5), allow_http: false, max_body_bytes: 1000 }
+}
+
+#[tokio::test]
+async fn gets_a_document() {
+    let server = Server::start(|_| response("200 OK", "cache-control: max-age=5\r\n", "{}")).await;
+    let fetched = get_json(&format!("{}/a/b?c=d", server.url), &rules()).await.unwrap();
+    assert_eq!((&fetched.body[..], fetched.headers["cache-control"].as_bytes()), (&b"{}"[..], &b"max-age=5"[..]));
+    let head = server.heads().concat().to_lowercase();
+    assert!(head.starts_with("get /a/b?c=d http/1.1\r\n"), "{head}");
+    let host = server.url.trim_start_matches("http://");
+    assert!(head.contains(&format!("\r\nhost: {host}\r\n")) && head.contains("\r\naccept: application/json\r\n"), "{head}");
+    let by_name = server.url.replace("127.0.0.1", "localhost");
+    assert!(get_json(&by_name, &rules()).await.is_ok());
+}
+
+#[tokio::test]
+async fn reads_chunks_and_bodies_that_end_with_the_connection() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\n{}",
+        "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{}",
+    ] {
+        let server = Server::start(|_| answer.to_owned()).await;
+        assert_eq!(&get_json(&server.url, &rules()).await.unwrap().body[..], b"{}", "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn anything_but_a_small_200_is_refused() {
+    let big = response("200 OK", "", &"x".repeat(1001));
+    let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(100_000));
+    let redirect = response("302 Found", "location: /other\r\n", "");
+    for answer in [
+        redirect,
+        response("301 Moved", "location: http://169.254.169.254/\r\n", ""),
+        response("204 No Content", "", ""),
+        response("201 Created", "", "{}"),
+        response("404 Not Found", "", "{}"),
+        response("500 Oops", "", "{}"),
+        big,
+        endless,
+        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}".to_owned(),
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n".to_owned(),
+        "nonsense\r\n\r\n".to_owned(),
+        String::new(),
+    ] {
+        let server = Server::start(move |_| answer.clone()).await;
+        let error = get_json(&format!("{}/x?secret=s3cr3t", server.url), &rules()).await.unwrap_err();
+        assert!(!error.0.contains("s3cr3t"), "{error}");
+        assert_eq!(server.heads().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_costs_the_timeout() {
+    let server = Server::start(|_| String::new()).await;
+    server.hold(true);
+    let error = get_json(&server.url, &FetchRules { timeout: Duration::from_millis(50), ..rules() }).await.unwrap_err();
+    assert!(error.0.contains("no answer within"), "{error}");
+}
+
+#[tokio::test]
+async fn addresses_that_are_never_called() {
+    let allow = FetchRules { allow_http: true, ..rules() };
+    for (url, why) in [
+        ("http://169.254.169.254/latest/meta-data", "link-local"),
+        ("https://169.254.1.1/", "link-local"),
+        ("http://[fe80::1]/", "link-local"),
+        ("http://[febf::1]/", "link-local"),
+        ("http://[::ffff:169.254.169.254]/", "link-local"),
+        ("http://[::ffff:a9fe:a9fe]/", "link-local"),
+        ("http://[::169.254.169.254]/", "link-local"),
+        ("http://[64:ff9b::a9fe:a9fe]/", "link-local"),
+        ("http://[::ffff:0:a9fe:a9fe]/", "link-local"),
+    ] {
+        let error = get_json(url, &allow).await.unwrap_err();
+        assert!(error.0.contains(why), "{url}: {error}");
+    }
+    for url in ["http://example.org/", "http://10.0.0.1/", "http://0.0.0.0/", "http://[::]/", "http://[2001:db8::1]/", "http://localhost.example/"] {
+        let error = get_json(url, &rules()).await.unwrap_err();
+        assert!(error.0.contains("allow_http"), "{url}: {error}");
+    }
+    for url in ["", "/x", "example.org", "ftp://127.0.0.1/", "file:///etc/passwd", "http://user:pass@127.0.0.1/", "http:///x", "unix:/x", "http://[::1"] {
+        let error = get_json(url, &allow).await.unwrap_err();
+        assert!(error.0.contains("can't be called") && !error.0.contains("pass@"), "{url}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_refused() {
+    let server = Server::start(|_| response("200 OK", "", "{}")).await;
+    let url = server.url.replace("http://", "https://");
+    assert!(get_json(&url, &FetchRules { allow_http: true, ..rules() }).await.is_err());
+    assert!(server.heads().is_empty());
+}

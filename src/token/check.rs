@@ -1,0 +1,176 @@
+//! Verification as an ordered list of steps: live traffic stops at the first fault, in the order in which faults are
+//! named.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    issuer::{Audiences, Issuer},
+    jwt::{Jwt, Round},
+    key_set::KeySet,
+};
+use crate::refusal::TokenFault;
+
+/// All that a step may ask.
+pub(in crate::token) struct Check<'c> {
+    jwt: &'c Jwt<'c>,
+    /// Whose settings the header is held against: the issuer of the token, or all of the route where it is nobody's.
+    considered: &'c [Arc<Issuer>],
+    issuer: Option<&'c Arc<Issuer>>,
+    /// Unix seconds.
+    now: i64,
+}
+
+/// One thing that is asked of a token. (Its form was asked when it was taken apart; dates are left.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::token) enum Step {
+    Dates,
+    Algorithm,
+    Type,
+    Critical,
+    Issuer,
+    Expiry,
+    NotBefore,
+    IssuedAt,
+    Audience,
+    RequiredClaims,
+    Binding,
+}
+
+impl Step {
+    /// What is asked before keys are looked for.
+    pub(in crate::token) const BEFORE_KEYS: [Step; 5] =
+        [Step::Dates, Step::Algorithm, Step::Type, Step::Critical, Step::Issuer];
+    /// What is asked once the signature is known to be good, or before keys are fetched.
+    pub(in crate::token) const CLAIMS: [Step; 6] =
+        [Step::Expiry, Step::NotBefore, Step::IssuedAt, Step::Audience, Step::RequiredClaims, Step::Binding];
+
+    /// What this step finds wrong.
+    pub(in crate::token) fn fault(self, check: &Check<'_>) -> Option<TokenFault> {
+        match self {
+            Step::Dates => check.dates_fault(),
+            Step::Algorithm => check.algorithm_fault(),
+            Step::Type => check.type_fault(),
+            Step::Critical => check.jwt.is_critical().then_some(TokenFault::Critical),
+            Step::Issuer => check.issuer.is_none().then_some(TokenFault::Issuer),
+            Step::Expiry => check.expiry().err(),
+            Step::NotBefore => check.not_before().err(),
+            Step::IssuedAt => check.issued_at().err(),
+            Step::Audience => check.audience_fault(),
+            Step::RequiredClaims => check.required_claims_fault(),
+            Step::Binding => check.has("cnf").then_some(TokenFault::Binding),
+        }
+    }
+}
+
+impl<'c> Check<'c> {
+    /// A token held against the issuers of a route. `now` in Unix seconds.
+    pub(in crate::token) fn new(jwt: &'c Jwt<'c>, issuers: &'c [Arc<Issuer>], now: i64) -> Check<'c> {
+        let position = issuers.iter().position(|issuer| jwt.issuer() == Some(issuer.settings.issuer.as_str()));
+        let own = position.and_then(|index| issuers.get(index..=index));
+        Check { jwt, considered: own.unwrap_or(issuers), issuer: own.and_then(<[_]>::first), now }
+    }
+
+    /// The issuer that the token names, if the route takes it.
+    pub(in crate::token) fn issuer(&self) -> Option<&'c Arc<Issuer>> {
+        self.issuer
+    }
+
+    /// The first fault that these steps find.
+    pub(in crate::token) fn first_fault(&self, steps: &[Step]) -> Option<TokenFault> {
+        steps.iter().find_map(|step| step.fault(self))
+    }
+
+    /// What is wrong with the token's key or its signature, given these keys.
+    pub(in crate::token) fn signature_fault(&self, keys: &KeySet) -> Option<TokenFault> {
+        let mut fault = Some(TokenFault::Key);
+        for key in keys.fitting(self.jwt) {
+            if key.verify_sig(self.jwt.signed(), self.jwt.signature()).is_ok() {
+                return None;
+            }
+            fault = Some(TokenFault::Signature);
+        }
+        fault
+    }
+
+    /// `exp` in Unix seconds.
+    pub(in crate::token) fn expires_at(&self) -> Option<i64> {
+        self.date("exp", Round::Down).ok().flatten()
+    }
+
+    fn dates_fault(&self) -> Option<TokenFault> {
+        let string_dates = self.considered.iter().any(|issuer| issuer.settings.jwt.string_dates);
+        let is_wrong = |claim| self.jwt.date(claim, Round::Down, string_dates).is_err();
+        ["exp", "nbf", "iat"].into_iter().any(is_wrong).then_some(TokenFault::Malformed)
+    }
+
+    fn algorithm_fault(&self) -> Option<TokenFault> {
+        let is_accepted = self.jwt.algorithm().is_some_and(|algorithm| {
+            self.considered.iter().any(|issuer| issuer.settings.jwt.algorithms.contains(&algorithm))
+        });
+        (!is_accepted).then_some(TokenFault::Algorithm)
+    }
+
+    fn type_fault(&self) -> Option<TokenFault> {
+        let accepts = |issuer: &Arc<Issuer>| issuer.settings.jwt.types.iter().any(|accepted| accepted == self.jwt.typ());
+        (!self.considered.iter().any(accepts)).then_some(TokenFault::Type)
+    }
+
+    fn expiry(&self) -> Result<(), TokenFault> {
+        let Some(end) = self.date("exp", Round::Down)? else { return Ok(()) };
+        or(TokenFault::Expired, self.now < end.saturating_add(self.skew()))
+    }
+
+    fn not_before(&self) -> Result<(), TokenFault> {
+        let Some(begin) = self.date("nbf", Round::Up)? else { return Ok(()) };
+        or(TokenFault::NotYetValid, self.now >= begin.saturating_sub(self.skew()))
+    }
+
+    fn issued_at(&self) -> Result<(), TokenFault> {
+        let Some(issued) = self.date("iat", Round::Up)? else { return Ok(()) };
+        or(TokenFault::IssuedInFuture, self.now >= issued.saturating_sub(self.skew()))?;
+        let Some(max_age) = self.max_age() else { return Ok(()) };
+        let issued = self.date("iat", Round::Down)?.unwrap_or(i64::MIN);
+        or(TokenFault::TooOld, self.now <= issued.saturating_add(seconds(max_age)).saturating_add(self.skew()))
+    }
+
+    fn audience_fault(&self) -> Option<TokenFault> {
+        match &self.issuer?.settings.audiences {
+            Audiences::Any => None,
+            Audiences::OneOf(accepted) => {
+                let is_accepted = self.jwt.audiences().iter().any(|audience| accepted.contains(audience));
+                (!is_accepted).then_some(TokenFault::Audience)
+            }
+        }
+    }
+
+    fn required_claims_fault(&self) -> Option<TokenFault> {
+        let required = &self.issuer?.settings.jwt.require_claims;
+        let is_complete = required.iter().all(|claim| self.has(claim)) && (self.max_age().is_none() || self.has("iat"));
+        (!is_complete).then_some(TokenFault::MissingClaim)
+    }
+
+    fn has(&self, claim: &str) -> bool {
+        self.jwt.claims().get(claim).is_some_and(|value| !value.is_null())
+    }
+
+    fn date(&self, claim: &str, round: Round) -> Result<Option<i64>, TokenFault> {
+        let string_dates = self.issuer.is_some_and(|issuer| issuer.settings.jwt.string_dates);
+        self.jwt.date(claim, round, string_dates).map_err(|_| TokenFault::Malformed)
+    }
+
+    fn max_age(&self) -> Option<Duration> {
+        self.issuer?.settings.jwt.max_token_age
+    }
+
+    fn skew(&self) -> i64 {
+        self.issuer.map_or(0, |issuer| seconds(issuer.settings.jwt.clock_skew))
+    }
+}
+
+fn or(fault: TokenFault, holds: bool) -> Result<(), TokenFault> {
+    if holds { Ok(()) } else { Err(fault) }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,312 @@
+//! Connections out: names to addresses, TCP, TLS.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+};
+
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::pool::Heard;
+
+/// A connection to a server, with TLS or without.
+#[derive(Debug)]
+pub enum Stream {
+    /// As it is.
+    Plain(TcpStream),
+    /// Encrypted, the server's certificate verified.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Connects to the first of the host's addresses that answers, in the resolver's order; `accept` says which may be
+/// called at all. Sets no time limit: wrap it in one.
+///
+/// # Errors
+/// Of the last address tried; `PermissionDenied` where none was accepted; `InvalidData` from a failed handshake.
+pub async fn connect(
+    host: &str,
+    port: u16,
+    tls: Option<Arc<ClientConfig>>,
+    accept: impl Fn(IpAddr) -> bool,
+) -> io::Result<Stream> {
+    let tcp = connect_tcp(host, port, accept).await?;
+    let Some(tls) = tls else {
+        return Ok(Stream::Plain(tcp));
+    };
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a name that a certificate can have",
+        )
+    })?;
+    let stream = TlsConnector::from(tls).connect(name, tcp).await?;
+    Ok(Stream::Tls(Box::new(stream)))
+}
+
+async fn connect_tcp(
+    host: &str,
+    port: u16,
+    accept: impl Fn(IpAddr) -> bool,
+) -> io::Result<TcpStream> {
+    // An address needs no resolver, which would cost a thread's turn.
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return connect_first([SocketAddr::new(address, port)], accept).await;
+    }
+    connect_first(tokio::net::lookup_host((host, port)).await?, accept).await
+}
+
+async fn connect_first(
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    accept: impl Fn(IpAddr) -> bool,
+) -> io::Result<TcpStream> {
+    let mut failed = io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "no address that may be called",
+    );
+    for address in addresses {
+        if !accept(address.ip().to_canonical()) {
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// TLS 1.2 and 1.3 with the machine's own trust store, HTTP/1.1 alone. Reads the store once in a process's life: the
+/// first call may take milliseconds.
+///
+/// # Errors
+/// If the cryptography has no usable protocol version.
+pub fn native_tls() -> io::Result<Arc<ClientConfig>> {
+    static NATIVE: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let Some(config) = NATIVE.get() {
+        return Ok(config.clone());
+    }
+    let mut roots = RootCertStore::empty();
+    // What can't be read can't vouch for anybody: servers that need it are refused at the handshake.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let config = tls_with_roots(roots)?;
+    Ok(NATIVE.get_or_init(|| config).clone())
+}
+
+/// TLS as `native_tls`, with these roots.
+///
+/// # Errors
+/// If the cryptography has no usable protocol version.
+pub fn tls_with_roots(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// A connection that counts what it brings.
+pub(super) struct Counted {
+    pub(super) stream: Stream,
+    pub(super) heard: Heard,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.heard.add(buf.filled().len().saturating_sub(before));
+        polled
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod tests {
+    use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// A server whose certificate is for `localhost`, and the roots that vouch for it.
+    async fn tls_server() -> (u16, RootCertStore) {
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(signed.cert.der().clone()).unwrap();
+        let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![signed.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(mut stream) = acceptor.accept(stream).await {
+                    let _ = stream.write_all(b"secret").await;
+                    let _ = stream.shutdown().await;
+                }
+            }
+        });
+        (port, roots)
+    }
+
+    #[tokio::test]
+    async fn a_certificate_must_be_vouched_for_and_for_the_host() {
+        let (port, roots) = tls_server().await;
+        let trusting = tls_with_roots(roots).unwrap();
+        let mut stream = connect("localhost", port, Some(trusting.clone()), |_| true)
+            .await
+            .unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "secret");
+        assert!(
+            connect("127.0.0.1", port, Some(trusting), |_| true)
+                .await
+                .is_err(),
+            "another name"
+        );
+        assert!(
+            connect("localhost", port, Some(native_tls().unwrap()), |_| true)
+                .await
+                .is_err(),
+            "unknown issuer"
+        );
+    }
+
+    #[tokio::test]
+    async fn only_accepted_addresses_are_called() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["127.0.0.1", "localhost", "::ffff:127.0.0.1"] {
+            let error = connect(host, port, None, |address| !address.is_loopback())
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{host}");
+        }
+        assert!(
+            connect("127.0.0.1", port, None, |address| address.is_loopback())
+                .await
+                .is_ok()
+        );
+    }
+}
