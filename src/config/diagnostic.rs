@@ -137,19 +137,19 @@ pub(super) struct Source<'t> {
     name: &'t str,
     text: &'t str,
     line_starts: Vec<usize>,
-    /// Byte ranges whose text is never shown.
-    hidden: Vec<Span>,
+    /// Byte ranges whose text is never shown; None where they aren't known, for want of a tree.
+    hidden: Option<Vec<Span>>,
 }
 
 impl<'t> Source<'t> {
     pub(super) fn new(name: &'t str, text: &'t str) -> Source<'t> {
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Source { name, text, line_starts, hidden: Vec::new() }
+        Source { name, text, line_starts, hidden: None }
     }
 
     /// Ranges that hold secrets.
     pub(super) fn hide(&mut self, spans: Vec<Span>) {
-        self.hidden = spans;
+        self.hidden = Some(spans);
     }
 
     /// `gateway.yaml:3:5`: for messages that name a second place.
@@ -187,7 +187,7 @@ impl<'t> Source<'t> {
     fn snippet(&self, line_start: usize, span: Span) -> Option<Snippet> {
         let line = self.text.get(line_start..)?.lines().next()?;
         let (shown, caret_at, caret_end) =
-            redact::line(self.text, line_start, line, &self.hidden, (span.start - line_start, span.end - line_start));
+            redact::line(self.text, line_start, line, self.hidden.as_deref(), (span.start - line_start, span.end - line_start));
         Some(window(&shown, caret_at, caret_end.saturating_sub(caret_at).max(1)))
     }
 }

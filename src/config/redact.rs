@@ -64,21 +64,24 @@ fn printable_char(c: char) -> char {
 
 /// A line fit to be shown, and where in it (in characters) a range of its bytes has gone.
 ///
-/// `hidden` are the ranges of the whole text that hold secrets. Where the text could not be read as YAML there are
-/// none; then lines that look like a secret's are hidden from the colon on.
+/// `hidden` are the ranges of the whole text that hold secrets. Where the text could not be read as YAML they aren't
+/// known; then lines that look like a secret's are hidden from the colon on.
 pub(super) fn line(
     text: &str,
     line_start: usize,
     line: &str,
-    hidden: &[Span],
+    hidden: Option<&[Span]>,
     (from, to): (usize, usize),
 ) -> (String, usize, usize) {
     let mut ranges = hidden
+        .unwrap_or_default()
         .iter()
         .filter(|span| span.start < line_start + line.len() && span.end > line_start)
         .map(|span| (span.start.saturating_sub(line_start), (span.end - line_start).min(line.len())))
         .collect::<Vec<_>>();
-    ranges.extend(looks_secret(text, line_start, line));
+    if hidden.is_none() {
+        ranges.extend(looks_secret(text, line_start, line));
+    }
     ranges.extend(userinfo_ranges(line));
     ranges.sort_unstable();
 
@@ -168,7 +171,7 @@ mod tests {
     use super::*;
 
     fn show(text: &str) -> String {
-        line(text, 0, text, &[], (0, 1)).0
+        line(text, 0, text, None, (0, 1)).0
     }
 
     #[test]
@@ -180,7 +183,7 @@ mod tests {
         assert_eq!(show("redis: redis://:pw@h"), "redis:***");
         assert_eq!(show("max_token_bytes: 64KiB"), "max_token_bytes: 64KiB");
         let block = "private_key: |\n  -----BEGIN\n  abc\n";
-        assert_eq!(line(block, 15, "  -----BEGIN", &[], (0, 1)).0, "***");
+        assert_eq!(line(block, 15, "  -----BEGIN", None, (0, 1)).0, "***");
     }
 
     #[test]
@@ -195,7 +198,7 @@ mod tests {
     fn the_caret_follows_what_was_cut() {
         let text = "url: http://u:pppppp@h:1/x end";
         let at = 27;
-        let (shown, from, to) = line(text, 0, text, &[], (at, at + 3));
+        let (shown, from, to) = line(text, 0, text, None, (at, at + 3));
         let caret = shown.chars().skip(from).take(to - from).collect::<String>();
         assert_eq!(caret, "end");
     }

@@ -13,6 +13,7 @@ use serde_saphyr::granit_parser::{self, Event, Marker, Parser, ScalarStyle, StrI
 use super::{
     diagnostic::{Finding, Findings, Source, Span},
     interpolation::Interpolation,
+    redact,
 };
 
 /// How deep lists and maps may stand in each other, aliases followed.
@@ -125,7 +126,8 @@ pub(super) fn parse(
             Ok((event, span)) => builder.take(event, &span),
             Err(error) => {
                 let at = byte_span(text, error.marker(), error.marker());
-                builder.findings.push(syntax_error(text, at, &error.info()));
+                let what = if builder.in_secret() { "a secret can't be read".to_owned() } else { error.info() };
+                builder.findings.push(syntax_error(text, at, &what));
                 return None;
             }
         };
@@ -181,7 +183,10 @@ impl Builder<'_, '_> {
         let span = byte_span(self.text, &at.start, &at.end);
         if let Some(tag) = event.tag() {
             let tag_span = at.tag_span().map_or(span, |tag| byte_span(self.text, &tag.start, &tag.end));
-            let message = format!("tags are not supported (`{}`)", tag.original());
+            let message = match self.in_secret() {
+                true => "tags are not supported".to_owned(),
+                false => format!("tags are not supported (`{}`)", tag.original()),
+            };
             self.findings.push(Finding::error(tag_span, "", message).hint("quote the value if `!` is part of it"));
         }
         match event {
@@ -224,16 +229,29 @@ impl Builder<'_, '_> {
                 }
             },
             Event::UnresolvedAlias(name) => {
-                let written = self.text.get(span.start..span.end).unwrap_or_default();
-                self.findings.push(
-                    Finding::error(span, "", format!("no anchor is called `{name}`"))
-                        .hint(format!("a star at the beginning is an alias in YAML; if it is part of the text, quote it: `\"{written}\"`")),
-                );
+                let finding = match self.in_secret() {
+                    true => Finding::error(span, "", "no anchor has this name").hint("quote the value"),
+                    false => {
+                        let written = self.text.get(span.start..span.end).unwrap_or_default();
+                        Finding::error(span, "", format!("no anchor is called `{name}`")).hint(format!(
+                            "a star at the beginning is an alias in YAML; if it is part of the text, quote it: `\"{written}\"`"
+                        ))
+                    }
+                };
+                self.findings.push(finding);
                 self.complete(Node::new(span, Value::Broken), 0)?;
             }
             _ => {}
         }
         Some(())
+    }
+
+    /// Whether what comes is the value of a key that holds a secret.
+    fn in_secret(&self) -> bool {
+        self.open.iter().any(|open| match &open.content {
+            Content::Map { key: Pending::Key(key, _), .. } => redact::is_secret_key(&key.text),
+            _ => false,
+        })
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, span: Span) -> Node {
@@ -350,6 +368,30 @@ fn pending(node: Node, text: &str, findings: &mut Findings) -> Pending {
             findings.push(Finding::error(node.span, "", "a list or a map can't be a key").hint_if(hint));
             Pending::Broken
         }
+    }
+}
+
+/// The places of all texts that must not be shown.
+pub(super) fn secret_places(node: &Node) -> Vec<Span> {
+    let mut places = Vec::new();
+    collect_secrets(node, false, &mut places);
+    places
+}
+
+fn collect_secrets(node: &Node, in_key_set: bool, places: &mut Vec<Span>) {
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| collect_secrets(item, in_key_set, places)),
+        Value::Map(entries) => {
+            for entry in entries {
+                let key = &entry.key.text;
+                let secret = redact::is_secret_key(key) || in_key_set && redact::is_private_jwk_member(key);
+                if secret && !matches!(entry.value.value, Value::Map(_)) {
+                    places.push(entry.value.span);
+                }
+                collect_secrets(&entry.value, in_key_set || &**key == "jwks", places);
+            }
+        }
+        Value::Text(_) | Value::Broken => {}
     }
 }
 
