@@ -1,6 +1,24 @@
 //! The configuration: text -> tree -> what was written -> a policy that is ready to run.
 
-use std::{net::SocketAddr, sync::Arc};
+mod compile;
+mod diagnostic;
+mod file;
+mod interpolation;
+mod keys;
+mod reader;
+mod redact;
+mod units;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    diagnostic::{Diagnostic, Severity},
+    interpolation::Environment,
+};
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use crate::{
     identity::IdentityPlan,
@@ -10,6 +28,71 @@ use crate::{
     token::issuer::IssuerSettings,
     upstream::UpstreamSettings,
 };
+
+use self::{
+    diagnostic::{Finding, Findings, Source},
+    interpolation::{Interpolation, LARGEST_FILE},
+    reader::Reader,
+};
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Ready to run.
+    pub policy: Policy,
+    /// What is legal but unwise.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads, resolves and compiles a file. Looks nothing up over the network.
+///
+/// # Errors
+/// All that is wrong with it, and the warnings, in the order of the file.
+pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Vec<Diagnostic>> {
+    let name = path.display().to_string();
+    match interpolation::read_text(path) {
+        Ok(text) => load_text(&text, &name, path.parent().unwrap_or(Path::new("")), environment),
+        Err(words) => Err(vec![Diagnostic::about_file(&name, format!("can't read the configuration: {words}"))]),
+    }
+}
+
+/// The same for a text at hand, without environment variables; relative paths are relative to where the process is.
+///
+/// # Errors
+/// As `load`.
+pub fn load_str(text: &str, name: &str) -> Result<Loaded, Vec<Diagnostic>> {
+    load_text(text, name, Path::new(""), &|_| None)
+}
+
+fn load_text(
+    text: &str,
+    name: &str,
+    folder: &Path,
+    environment: &Environment<'_>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    if text.len() as u64 > LARGEST_FILE {
+        let message = format!("the configuration is larger than {} MiB", LARGEST_FILE >> 20);
+        return Err(vec![Diagnostic::about_file(name, message)]);
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut source = Source::new(name, text);
+    let mut findings = Findings::default();
+    let tree = yaml::parse(&source, text, &mut Interpolation::new(environment, folder), &mut findings);
+    let policy = tree.and_then(|tree| {
+        source.hide(yaml::secret_places(&tree));
+        let file = file::read(&tree, &mut Reader::new(&mut findings, &source, text));
+        compile::compile(&file, folder, &source, &mut findings)
+    });
+    match policy {
+        Some(policy) if !findings.failed() => Ok(Loaded { policy, warnings: findings.into_diagnostics(&source) }),
+        _ => {
+            if !findings.failed() {
+                findings.push(Finding::file("the configuration can't be used"));
+            }
+            Err(findings.into_diagnostics(&source))
+        }
+    }
+}
 
 /// A whole configuration, compiled: nothing in it needs looking up or parsing again.
 #[derive(Clone, Debug)]

@@ -1,0 +1,123 @@
+//! `identity`, at the top and on a route.
+
+use hyper::header::{HeaderName, HeaderValue};
+
+use super::Compiler;
+use crate::{
+    config::{
+        file::{Identity, IdentityValue},
+        keys,
+        reader::At,
+    },
+    identity::{IdentityPlan, IdentitySource},
+    token::claims::ClaimPath,
+};
+
+/// Names, in lower case and without all but letters and digits, that carry the message itself. An identity header of
+/// such a name, or of an alias of it, would take it from every request.
+const NOT_FOR_IDENTITY: [&str; 24] = [
+    "accept",
+    "authorization",
+    "connection",
+    "contentencoding",
+    "contentlength",
+    "contenttype",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "keepalive",
+    "proxyauthenticate",
+    "proxyauthorization",
+    "proxyconnection",
+    "range",
+    "te",
+    "traceparent",
+    "trailer",
+    "transferencoding",
+    "upgrade",
+    "via",
+    "xforwardedfor",
+    "xforwardedproto",
+    "xrequestid",
+];
+
+impl Compiler<'_> {
+    /// What is written replaces the base key by key.
+    pub(super) fn identity(&mut self, written: &Identity, base: &IdentityPlan) -> Option<IdentityPlan> {
+        let headers = match &written.headers {
+            None => base.headers.clone(),
+            Some(headers) => self.identity_headers(headers)?,
+        };
+        Some(IdentityPlan { headers, forward_authorization: written.authorization.unwrap_or(base.forward_authorization) })
+    }
+
+    fn identity_headers(
+        &mut self,
+        written: &[(At<String>, IdentityValue)],
+    ) -> Option<Vec<(HeaderName, IdentitySource)>> {
+        let mut seen = Vec::<(String, &At<String>)>::new();
+        let mut headers = Vec::new();
+        for (name, value) in written {
+            let canonical = canonical(&name.value);
+            if let Some((_, first)) = seen.iter().find(|(other, _)| *other == canonical) {
+                let message = format!(
+                    "{} is the same header to many servers as the one at {}",
+                    name.shown(),
+                    self.source.place(first.span)
+                );
+                self.findings.push(name.error(message));
+            }
+            let header = self.identity_header(name, &canonical);
+            seen.push((canonical, name));
+            headers.push(header.zip(self.identity_source(value)));
+        }
+        headers.into_iter().collect()
+    }
+
+    fn identity_header(&mut self, name: &At<String>, canonical: &str) -> Option<HeaderName> {
+        if NOT_FOR_IDENTITY.contains(&canonical) {
+            return self.fail(name.error(format!("{} can't be an identity header", name.shown())).hint(
+                "it, or a header that many servers take for the same, is part of the message; choose a name such as `X-Auth-…`",
+            ));
+        }
+        let valid = HeaderName::from_bytes(name.value.as_bytes()).ok().filter(|_| !canonical.is_empty());
+        valid.or_else(|| self.fail(name.error(format!("{} is not a header's name", name.shown()))))
+    }
+
+    fn identity_source(&mut self, value: &IdentityValue) -> Option<IdentitySource> {
+        const WORDS: [&str; 5] = ["subject", "client", "scopes", "roles", "issuer"];
+        let source = match value {
+            IdentityValue::Literal(text) => {
+                return match HeaderValue::from_str(&text.value) {
+                    Ok(value) => Some(IdentitySource::Literal(value)),
+                    Err(_) => self.fail(text.error("a header can't hold this text")),
+                };
+            }
+            IdentityValue::Source(source) => source,
+        };
+        match source.value.as_str() {
+            "subject" => Some(IdentitySource::Subject),
+            "client" => Some(IdentitySource::Client),
+            "scopes" => Some(IdentitySource::Scopes),
+            "roles" => Some(IdentitySource::Roles),
+            "issuer" => Some(IdentitySource::Issuer),
+            text => match text.strip_prefix("claims.").map(ClaimPath::parse) {
+                Some(Ok(path)) => Some(IdentitySource::Claim(path)),
+                Some(Err(words)) => self.fail(source.error_about(&words)),
+                None => {
+                    let hint = match keys::nearest_of(text, WORDS) {
+                        Some(near) if !source.foreign => format!("did you mean `{near}`?"),
+                        _ => format!("{}, `claims.<path>`, or `{{value: text}}`", WORDS.join(", ")),
+                    };
+                    self.fail(source.error(format!("{} is nothing that a header can say", source.shown())).hint(hint))
+                }
+            },
+        }
+    }
+}
+
+/// The form in which aliases of a name are equal.
+fn canonical(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}

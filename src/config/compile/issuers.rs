@@ -1,0 +1,255 @@
+//! `issuers`.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{Compiler, url::HttpUrl};
+use crate::{
+    config::{
+        file::{Audiences as WrittenAudiences, Claims, Issuer, Jwt},
+        interpolation::read_text,
+        keys,
+        reader::At,
+    },
+    observe::Observer,
+    token::{
+        claims::{ClaimPath, ClaimPlaces},
+        issuer::{Algorithm, Audiences, IssuerSettings, JwtSettings, KeySource},
+        jwks::KeyStore,
+    },
+};
+
+const ALGORITHMS: [(&str, Algorithm); 9] = [
+    ("RS256", Algorithm::Rs256),
+    ("RS384", Algorithm::Rs384),
+    ("RS512", Algorithm::Rs512),
+    ("PS256", Algorithm::Ps256),
+    ("PS384", Algorithm::Ps384),
+    ("PS512", Algorithm::Ps512),
+    ("ES256", Algorithm::Es256),
+    ("ES384", Algorithm::Es384),
+    ("EdDSA", Algorithm::EdDsa),
+];
+
+const CLOCK_SKEW: Duration = Duration::from_secs(30);
+const REFRESH: Duration = Duration::from_secs(600);
+const STALE_KEYS: Duration = Duration::from_secs(24 * 3600);
+const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Compiler<'_> {
+    pub(super) fn issuer(&mut self, written: &Issuer) -> Option<IssuerSettings> {
+        let name = self.name(&written.name);
+        let allow_http = written.allow_http.as_ref().is_some_and(|flag| flag.value);
+        if let Some(flag) = written.allow_http.as_ref().filter(|flag| flag.value) {
+            self.findings.push(
+                flag.warning("whoever is between here and this issuer can change its keys")
+                    .hint("`allow_http` accepts endpoints over plain http; use https"),
+            );
+        }
+        let audiences = match &written.audiences {
+            Some(WrittenAudiences::Any(at)) => {
+                self.findings.push(
+                    at.warning("a token that this issuer made for any other API is accepted here")
+                        .hint("name the audiences of this API"),
+                );
+                Some(Audiences::Any)
+            }
+            Some(WrittenAudiences::OneOf(list)) => {
+                Some(Audiences::OneOf(list.iter().map(|audience| audience.value.clone()).collect()))
+            }
+            None => None,
+        };
+        let keys = self.key_source(&written.jwt, written, allow_http);
+        let jwt = self.jwt(&written.jwt, keys);
+        let claims = self.claims(&written.claims);
+        let settings = IssuerSettings {
+            name: name?,
+            issuer: written.issuer.as_ref()?.value.clone(),
+            audiences: audiences?,
+            jwt: jwt?,
+            claims: claims?,
+            http_timeout: written.http_timeout.unwrap_or(HTTP_TIMEOUT),
+            allow_http,
+        };
+        self.check_local_keys(&written.jwt, &settings)?;
+        Some(settings)
+    }
+
+    fn key_source(&mut self, jwt: &Jwt, issuer: &Issuer, allow_http: bool) -> Option<KeySource> {
+        let places = [
+            jwt.discovery.as_ref().filter(|flag| flag.value).map(|at| ("discovery", at.with(()))),
+            jwt.jwks_uri.as_ref().map(|at| ("jwks_uri", at.with(()))),
+            jwt.jwks_file.as_ref().map(|at| ("jwks_file", at.with(()))),
+            jwt.jwks.as_ref().map(|at| ("jwks", at.with(()))),
+        ];
+        let mut written = places.into_iter().flatten();
+        if let (Some((first, _)), Some((second, at))) = (written.next(), written.next()) {
+            return self.fail(at.error(format!("`{second}` beside `{first}`")).hint("an issuer has exactly one source of keys"));
+        }
+        if jwt.broken {
+            return None;
+        }
+        if let Some(uri) = &jwt.jwks_uri {
+            self.endpoint_url(uri, allow_http)?;
+            return Some(KeySource::Uri(uri.value.clone()));
+        }
+        if let Some(file) = &jwt.jwks_file {
+            return self.key_file(file);
+        }
+        if let Some(keys) = &jwt.jwks {
+            return Some(KeySource::Inline(keys.value.to_string()));
+        }
+        match &jwt.discovery {
+            Some(flag) if !flag.value => self.fail(
+                flag.error("an issuer without a source of keys").hint("`discovery: true`, `jwks_uri`, `jwks_file` or `jwks`"),
+            ),
+            _ => {
+                let url = self.endpoint_url(issuer.issuer.as_ref()?, allow_http)?;
+                if url.query.is_some() {
+                    return self.fail(issuer.issuer.as_ref()?.error("an issuer with a query has no discovery; give `jwks_uri`"));
+                }
+                Some(KeySource::Discovery)
+            }
+        }
+    }
+
+    fn key_file(&mut self, written: &At<String>) -> Option<KeySource> {
+        let path: PathBuf = self.folder.join(&written.value);
+        match read_text(&path) {
+            Ok(text) => Some(KeySource::File { path, text }),
+            Err(words) => self.fail(written.error(format!("{}: {words}", written.shown()))),
+        }
+    }
+
+    /// A key set that is at hand must be good now; a remote one is looked at when it comes.
+    fn check_local_keys(&mut self, jwt: &Jwt, settings: &IssuerSettings) -> Option<()> {
+        let at = match &settings.jwt.keys {
+            KeySource::File { .. } => jwt.jwks_file.as_ref()?.with(()),
+            KeySource::Inline(_) => jwt.jwks.as_ref()?.with(()),
+            KeySource::Discovery | KeySource::Uri(_) => return Some(()),
+        };
+        match KeyStore::new(settings, Observer::silent()) {
+            Ok(_) => Some(()),
+            Err(words) => self.fail(at.error(words)),
+        }
+    }
+
+    fn endpoint_url(&mut self, written: &At<String>, allow_http: bool) -> Option<HttpUrl> {
+        let url = match HttpUrl::parse(&written.value) {
+            Ok(url) => url,
+            Err(words) => return self.fail(written.error(words)),
+        };
+        if !url.tls && !url.is_loopback() {
+            if !allow_http {
+                return self.fail(
+                    written
+                        .error("keys would be fetched over plain http, where anyone on the way can change them")
+                        .hint("use https; `allow_http: true` on the issuer accepts the risk"),
+                );
+            }
+            self.findings.push(written.warning("keys are fetched over plain http"));
+        }
+        Some(url)
+    }
+
+    fn jwt(&mut self, written: &Jwt, keys: Option<KeySource>) -> Option<JwtSettings> {
+        let algorithms = match &written.algorithms {
+            None => Some(ALGORITHMS.iter().map(|(_, algorithm)| *algorithm).collect()),
+            Some(list) => self.algorithms(&list.value),
+        };
+        let types = match &written.types {
+            None => Some(vec!["at+jwt".to_owned(), "jwt".to_owned()]),
+            Some(list) => self.types(&list.value),
+        };
+        let require_claims = match &written.require_claims {
+            None => vec!["exp".to_owned()],
+            Some(list) => {
+                if !list.value.iter().any(|claim| claim.value == "exp") {
+                    self.findings.push(list.warning("a token without `exp` is good for ever").hint("add `exp`"));
+                }
+                list.value.iter().map(|claim| claim.value.clone()).collect()
+            }
+        };
+        Some(JwtSettings {
+            keys: keys?,
+            algorithms: algorithms?,
+            types: types?,
+            clock_skew: written.clock_skew.as_ref().map_or(CLOCK_SKEW, |skew| skew.value),
+            max_token_age: written.max_token_age.flatten(),
+            require_claims,
+            string_dates: written.string_dates.unwrap_or(false),
+            refresh: written.refresh.unwrap_or(REFRESH),
+            stale_keys: written.stale_keys.as_ref().map_or(STALE_KEYS, |time| time.value),
+        })
+    }
+
+    fn algorithms(&mut self, written: &[At<String>]) -> Option<Vec<Algorithm>> {
+        let mut all = Vec::new();
+        let mut good = true;
+        for name in written {
+            match ALGORITHMS.iter().find(|(known, _)| *known == name.value) {
+                Some((_, algorithm)) if all.contains(algorithm) => {}
+                Some((_, algorithm)) => all.push(*algorithm),
+                None => {
+                    good = false;
+                    self.findings.push(algorithm_fault(name));
+                }
+            }
+        }
+        (good && !all.is_empty()).then_some(all)
+    }
+
+    fn types(&mut self, written: &[At<String>]) -> Option<Vec<String>> {
+        let mut all = Vec::new();
+        for name in written {
+            let lower = name.value.to_ascii_lowercase();
+            let short = lower.strip_prefix("application/").unwrap_or(&lower).to_owned();
+            if short.is_empty() || short.contains(char::is_whitespace) {
+                return self.fail(name.error(format!("{} is not a token type", name.shown())));
+            }
+            if !all.contains(&short) {
+                all.push(short);
+            }
+        }
+        (!all.is_empty()).then_some(all)
+    }
+
+    fn claims(&mut self, written: &Claims) -> Option<ClaimPlaces> {
+        let defaults = ClaimPlaces::default();
+        let scopes = self.claim_paths(written.scopes.as_ref(), defaults.scopes);
+        let roles = self.claim_paths(written.roles.as_ref(), defaults.roles);
+        let client = self.claim_paths(written.client.as_ref(), defaults.client);
+        let subject = match &written.subject {
+            None => Some(defaults.subject),
+            Some(path) => self.claim_path(path),
+        };
+        Some(ClaimPlaces { scopes: scopes?, roles: roles?, subject: subject?, client: client? })
+    }
+
+    fn claim_paths(&mut self, written: Option<&At<Vec<At<String>>>>, default: Vec<ClaimPath>) -> Option<Vec<ClaimPath>> {
+        let Some(list) = written else { return Some(default) };
+        let paths = list.value.iter().map(|path| self.claim_path(path)).collect::<Vec<_>>();
+        paths.into_iter().collect()
+    }
+
+    fn claim_path(&mut self, written: &At<String>) -> Option<ClaimPath> {
+        ClaimPath::parse(&written.value).map_err(|words| self.findings.push(written.error_about(&words))).ok()
+    }
+}
+
+fn algorithm_fault(name: &At<String>) -> super::Finding {
+    let shown = name.shown();
+    match name.value.to_ascii_uppercase().as_str() {
+        "HS256" | "HS384" | "HS512" => name
+            .error(format!("{shown} needs `secret`, which is not supported yet"))
+            .hint("a shared secret lets whoever verifies tokens make them; use RS256, ES256 or EdDSA"),
+        "NONE" => name.error("tokens without a signature are never accepted"),
+        _ => {
+            let known = ALGORITHMS.iter().map(|(known, _)| *known);
+            let hint = match keys::nearest_of(&name.value, known.clone()) {
+                Some(near) if !name.foreign => format!("did you mean `{near}`?"),
+                _ => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
+            };
+            name.error(format!("{shown} is not an algorithm that is accepted here")).hint(hint)
+        }
+    }
+}

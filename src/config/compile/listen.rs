@@ -1,0 +1,175 @@
+//! `listen`, `admin`, `server`, `errors` and `logging`.
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tracing_subscriber::EnvFilter;
+
+use super::Compiler;
+use crate::{
+    config::{
+        file::{Admin, ConfigFile, Logging, Server},
+        keys,
+        reader::At,
+    },
+    headers::TrustedProxies,
+    observe::LoggingSettings,
+    server::{ListenSettings, ServerSettings},
+};
+
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+
+const MAX_HEADER_BYTES: u64 = 128 << 10;
+const MAX_TOKEN_BYTES: u64 = 64 << 10;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const DRAIN_DELAY: Duration = Duration::ZERO;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Compiler<'_> {
+    pub(super) fn listeners(&mut self, file: &ConfigFile) -> Vec<Option<ListenSettings>> {
+        let Some(written) = &file.listen else {
+            return vec![Some(ListenSettings { name: Arc::from(LISTEN.to_string()), address: LISTEN })];
+        };
+        self.unique("the listener", written.iter().filter_map(|listener| listener.name.as_ref()));
+        let mut places = HashMap::new();
+        let mut listeners = Vec::new();
+        for listener in written {
+            let address = self.address(&listener.address);
+            if let Some(address) = address.filter(|address| address.port() != 0)
+                && let Some(first) = places.insert(address, listener.address.span)
+            {
+                let message = format!("this address is there twice, first at {}", self.source.place(first));
+                self.findings.push(listener.address.error(message));
+            }
+            let name = self.name(listener.name.as_ref().unwrap_or(&listener.address));
+            listeners.push(address.zip(name).map(|(address, name)| ListenSettings { name, address }));
+        }
+        listeners
+    }
+
+    /// Inner None: off.
+    pub(super) fn admin(&mut self, file: &ConfigFile, listen: &[Option<ListenSettings>]) -> Option<Option<SocketAddr>> {
+        let taken = |admin: &SocketAddr| {
+            admin.port() != 0 && listen.iter().flatten().any(|listener| listener.address == *admin)
+        };
+        match &file.admin {
+            Admin::Off => Some(None),
+            Admin::Default if taken(&ADMIN) => {
+                let listener = file.listen.iter().flatten().find(|listener| listener.address.value == ADMIN.to_string());
+                let message = format!("{ADMIN} is the admin address, too");
+                let finding = match listener {
+                    Some(listener) => listener.address.error(message),
+                    None => super::Finding::file(message),
+                };
+                self.fail(finding.hint("give `admin.address` another one, or write `admin: off`"))
+            }
+            Admin::Default => Some(Some(ADMIN)),
+            Admin::Address(written) => {
+                let address = self.address(written)?;
+                if taken(&address) {
+                    return self.fail(written.error("this address is one of `listen`, too"));
+                }
+                Some(Some(address))
+            }
+        }
+    }
+
+    fn address(&mut self, written: &At<String>) -> Option<SocketAddr> {
+        if written.value.starts_with("unix:") {
+            return self.fail(written.error("unix sockets are not supported yet"));
+        }
+        written.value.parse().ok().or_else(|| {
+            let finding = written.error(format!("{} is not an address with a port", written.shown()));
+            self.fail(finding.hint("an IP address, a colon, a port: `127.0.0.1:8080`, `0.0.0.0:8080` or `\"[::]:8080\"`"))
+        })
+    }
+
+    pub(super) fn server(&mut self, written: &Server) -> Option<ServerSettings> {
+        let workers = written
+            .workers
+            .flatten()
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+        let trusted_proxies = self.trusted_proxies(&written.trusted_proxies);
+        let max_header_bytes = self.bytes(written.max_header_bytes.as_ref(), MAX_HEADER_BYTES, 1 << 10, 16 << 20);
+        let max_token_bytes = self.bytes(written.max_token_bytes.as_ref(), MAX_TOKEN_BYTES, 1, 16 << 20);
+        let time = |written: &Option<At<Duration>>, default| written.as_ref().map_or(default, |time| time.value);
+        Some(ServerSettings {
+            workers,
+            trusted_proxies: trusted_proxies?,
+            max_header_bytes: max_header_bytes?,
+            max_token_bytes: max_token_bytes?,
+            max_connections: written.max_connections.flatten(),
+            header_timeout: written.header_timeout.unwrap_or(HEADER_TIMEOUT),
+            body_timeout: written.body_timeout.unwrap_or(BODY_TIMEOUT),
+            idle_timeout: written.idle_timeout.unwrap_or(IDLE_TIMEOUT),
+            ready_timeout: time(&written.ready_timeout, READY_TIMEOUT),
+            drain_delay: time(&written.drain_delay, DRAIN_DELAY),
+            drain_timeout: time(&written.drain_timeout, DRAIN_TIMEOUT),
+        })
+    }
+
+    fn trusted_proxies(&mut self, written: &[At<String>]) -> Option<TrustedProxies> {
+        let mut good = true;
+        for network in written {
+            if let Err(words) = TrustedProxies::parse([network.value.as_str()]) {
+                self.findings.push(network.error_about(&words).hint("a network or an address: `10.0.0.0/8`, `192.0.2.7`"));
+                good = false;
+            } else if network.value.ends_with("/0") {
+                self.findings.push(network.warning("everybody is believed about whom a request comes from"));
+            }
+        }
+        let all = written.iter().map(|network| network.value.as_str());
+        good.then(|| TrustedProxies::parse(all).ok()).flatten()
+    }
+
+    fn bytes(&mut self, written: Option<&At<u64>>, default: u64, least: u64, most: u64) -> Option<usize> {
+        let bytes = written.map_or(default, |size| size.value);
+        match written {
+            Some(size) if !(least..=most).contains(&bytes) => {
+                self.fail(size.error(format!("this must be from {least} to {most} bytes")))
+            }
+            _ => usize::try_from(bytes).ok(),
+        }
+    }
+
+    pub(super) fn realm(&mut self, written: Option<&At<String>>) -> Option<Arc<str>> {
+        match written {
+            Some(realm) if !realm.value.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+                self.fail(realm.error("a realm is printable ASCII"))
+            }
+            Some(realm) => Some(Arc::from(realm.value.as_str())),
+            None => Some(Arc::from("bearward")),
+        }
+    }
+
+    pub(super) fn logging(&mut self, written: &Logging) -> Option<LoggingSettings> {
+        let level = match &written.level {
+            None => "info".to_owned(),
+            Some(level) => self.log_level(level)?,
+        };
+        Some(LoggingSettings { level, format: written.format, access: written.access.unwrap_or(true) })
+    }
+
+    fn log_level(&mut self, written: &At<String>) -> Option<String> {
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        let text = written.value.as_str();
+        // A single word that is no level would be read as a module's name, and silence all others.
+        let is_filter = text.contains(['=', ',', '[']);
+        if LEVELS.contains(&text.to_ascii_lowercase().as_str()) || is_filter && EnvFilter::try_new(text).is_ok() {
+            return Some(text.to_owned());
+        }
+        let hint = match keys::nearest_of(text, LEVELS) {
+            Some(near) if !written.foreign => format!("did you mean `{near}`?"),
+            _ => "`info`, or RUST_LOG syntax such as `info,bearward=debug`".to_owned(),
+        };
+        self.fail(written.error(format!("{} is not a log level", written.shown())).hint(hint))
+    }
+}

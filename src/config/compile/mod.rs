@@ -1,0 +1,108 @@
+//! What was written to a policy: names resolved, contradictions found, everything parsed that requests will need. All
+//! errors are collected; nothing is fetched.
+
+mod identity;
+mod issuers;
+mod listen;
+mod routes;
+mod upstreams;
+mod url;
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use super::{
+    Policy,
+    diagnostic::{Finding, Findings, Source},
+    file::ConfigFile,
+    keys,
+    reader::At,
+};
+use crate::identity::IdentityPlan;
+
+/// What every part of the compilation needs.
+struct Compiler<'c> {
+    findings: &'c mut Findings,
+    source: &'c Source<'c>,
+    /// Relative paths are relative to it.
+    folder: &'c Path,
+}
+
+/// None where an error was found.
+pub(super) fn compile(
+    file: &ConfigFile,
+    folder: &Path,
+    source: &Source<'_>,
+    findings: &mut Findings,
+) -> Option<Policy> {
+    let mut c = Compiler { findings, source, folder };
+    let listen = c.listeners(file);
+    let admin = c.admin(file, &listen);
+    let server = c.server(&file.server);
+    let realm = c.realm(file.realm.as_ref());
+    let logging = c.logging(&file.logging);
+    let issuers = file.issuers.iter().map(|issuer| c.issuer(issuer)).collect::<Vec<_>>();
+    let mut upstreams = file.upstreams.iter().map(|upstream| c.upstream(upstream)).collect::<Vec<_>>();
+    let identity = c.identity(&file.identity, &IdentityPlan::standard());
+    let routes = c.routes(file, &mut upstreams, identity.as_ref());
+    c.warn_of_plain_upstreams(file, &routes, &upstreams);
+    c.warn_of_unused(file, &routes);
+    Some(Policy {
+        listen: listen.into_iter().collect::<Option<_>>()?,
+        admin: admin?,
+        server: server?,
+        issuers: issuers.into_iter().collect::<Option<_>>()?,
+        upstreams: upstreams.into_iter().collect::<Option<_>>()?,
+        routes: routes.into_iter().collect::<Option<_>>()?,
+        identity: identity?,
+        realm: realm?,
+        logging: logging?,
+    })
+}
+
+impl Compiler<'_> {
+    /// Notes the finding of something that has no value then.
+    fn fail<T>(&mut self, finding: Finding) -> Option<T> {
+        self.findings.push(finding);
+        None
+    }
+
+    /// A name that logs, metrics and headers can carry.
+    fn name(&mut self, name: &At<String>) -> Option<Arc<str>> {
+        if name.value.len() > 128 || name.value.chars().any(char::is_control) || name.value.trim() != name.value {
+            return self.fail(name.error("a name has up to 128 characters, none of them a control character"));
+        }
+        Some(Arc::from(name.value.as_str()))
+    }
+
+    /// Notes each name that is there twice.
+    fn unique<'n>(&mut self, what: &str, names: impl IntoIterator<Item = &'n At<String>>) {
+        let mut places = HashMap::new();
+        for name in names {
+            match places.get(name.value.as_str()) {
+                Some(first) => {
+                    let message =
+                        format!("{what} {} is there twice, first at {}", name.shown(), self.source.place(*first));
+                    self.findings.push(name.error(message));
+                }
+                None => {
+                    places.insert(name.value.as_str(), name.span);
+                }
+            }
+        }
+    }
+
+    /// The index of a name among those defined.
+    fn resolve(&mut self, what: &str, name: &At<String>, known: &[&str]) -> Option<usize> {
+        let found = known.iter().position(|known| *known == name.value);
+        if found.is_none() {
+            let hint = match keys::nearest_of(&name.value, known.iter().copied()) {
+                _ if name.foreign => None,
+                Some(near) => Some(format!("did you mean `{near}`?")),
+                None if known.is_empty() => Some(format!("the file defines no {what}")),
+                None => Some(format!("there are: {}", known.iter().take(10).copied().collect::<Vec<_>>().join(", "))),
+            };
+            self.findings.push(name.error(format!("no {what} is called {}", name.shown())).hint_if(hint));
+        }
+        found
+    }
+}

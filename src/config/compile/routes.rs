@@ -1,0 +1,269 @@
+//! `routes`.
+
+use std::sync::Arc;
+
+use hyper::Method;
+
+use super::Compiler;
+use crate::{
+    config::{
+        file::{Allow, ConfigFile, Route, Rule as WrittenRule},
+        reader::At,
+    },
+    identity::IdentityPlan,
+    method::MethodSet,
+    policy::{Access, Condition, Rule},
+    route::{HostPattern, PathTemplate, RouteSettings, RouteTable},
+    upstream::UpstreamSettings,
+};
+
+impl Compiler<'_> {
+    /// One result for each route of the file. Upstreams in place are added to `upstreams`.
+    pub(super) fn routes(
+        &mut self,
+        file: &ConfigFile,
+        upstreams: &mut Vec<Option<UpstreamSettings>>,
+        identity: Option<&IdentityPlan>,
+    ) -> Vec<Option<RouteSettings>> {
+        if file.routes.is_empty() && !self.findings.failed() {
+            self.findings.push(super::Finding::file("there are no routes: every request gets 404").into_warning());
+        }
+        self.unique("the route", file.routes.iter().filter_map(|route| route.name.as_ref()));
+        let default_identity = IdentityPlan::standard();
+        let identity = identity.unwrap_or(&default_identity);
+        let routes = file.routes.iter().map(|route| self.route(route, file, upstreams, identity)).collect::<Vec<_>>();
+        self.find_conflicts(file, &routes);
+        routes
+    }
+
+    fn route(
+        &mut self,
+        written: &Route,
+        file: &ConfigFile,
+        upstreams: &mut Vec<Option<UpstreamSettings>>,
+        identity: &IdentityPlan,
+    ) -> Option<RouteSettings> {
+        let name = written.name.as_ref().and_then(|name| self.name(name));
+        let hosts = self.hosts(written.hosts.as_deref().unwrap_or_default());
+        let paths = written.paths.as_ref().and_then(|paths| self.paths(paths));
+        let declared_methods = self.methods(written.methods.as_deref());
+        let access = match &written.allow {
+            None => None,
+            Some(Allow::Public) => Some((Access::Public, MethodSet::ANY)),
+            Some(Allow::Authenticated) => Some((Access::Authenticated, MethodSet::ANY)),
+            Some(Allow::Rules(rules)) => self.rules(rules, declared_methods.as_ref(), written.methods.as_deref()),
+        };
+        let upstream = written.upstream.as_ref().and_then(|at| self.route_upstream(at, name.as_ref(), file, upstreams));
+        let issuers = self.route_issuers(written, file);
+        let identity = self.identity(&written.identity, identity);
+        let max_body_bytes = written.max_body_bytes.as_ref().or(file.server.max_body_bytes.as_ref());
+        let (allow, rule_methods) = access?;
+        let declared_methods = declared_methods?;
+        Some(RouteSettings {
+            name: name?,
+            hosts: hosts?,
+            paths: paths?,
+            methods: declared_methods.intersection(&rule_methods),
+            declared_methods,
+            allow,
+            issuers: issuers?,
+            upstream: upstream?,
+            identity: identity?,
+            timeout: written.timeout.flatten(),
+            max_body_bytes: max_body_bytes.and_then(|size| size.as_ref().map(|size| size.value)),
+        })
+    }
+
+    fn hosts(&mut self, written: &[At<String>]) -> Option<Vec<HostPattern>> {
+        let hosts = written.iter().map(|host| {
+            HostPattern::parse(&host.value).map_err(|words| self.findings.push(host.error_about(&words))).ok()
+        });
+        let hosts = hosts.collect::<Vec<_>>();
+        hosts.into_iter().collect()
+    }
+
+    fn paths(&mut self, written: &[At<String>]) -> Option<Vec<PathTemplate>> {
+        let paths = written.iter().map(|path| {
+            PathTemplate::parse(&path.value).map_err(|words| self.findings.push(path.error_about(&words))).ok()
+        });
+        let paths = paths.collect::<Vec<_>>();
+        paths.into_iter().collect()
+    }
+
+    fn methods(&mut self, written: Option<&[At<String>]>) -> Option<MethodSet> {
+        let Some(written) = written else { return Some(MethodSet::ANY) };
+        let methods = written.iter().map(|method| self.method(method)).collect::<Vec<_>>();
+        methods.into_iter().collect::<Option<Vec<_>>>().map(MethodSet::of)
+    }
+
+    fn method(&mut self, written: &At<String>) -> Option<Method> {
+        let shown = written.shown();
+        let upper = written.value.to_ascii_uppercase();
+        let standard = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&upper.as_str());
+        match Method::from_bytes(written.value.as_bytes()) {
+            Ok(Method::TRACE | Method::CONNECT) => {
+                self.fail(written.error(format!("{shown} is never taken, by no route")))
+            }
+            Ok(_) if standard && upper != written.value => self.fail(
+                written.error(format!("{shown} is not a method that anyone sends")).hint(format!("did you mean `{upper}`?")),
+            ),
+            Ok(_) if matches!(upper.as_str(), "*" | "ANY" | "ALL") => {
+                self.fail(written.error(format!("{shown} is not a method")).hint("leave `methods` out for any method"))
+            }
+            Ok(method) => Some(method),
+            Err(_) => self.fail(written.error(format!("{shown} is not a method"))),
+        }
+    }
+
+    /// The rules, and the methods that they take together.
+    fn rules(
+        &mut self,
+        written: &[WrittenRule],
+        declared: Option<&MethodSet>,
+        declared_as: Option<&[At<String>]>,
+    ) -> Option<(Access, MethodSet)> {
+        let mut rules = Vec::new();
+        for rule in written {
+            let methods = self.methods(rule.methods.as_deref());
+            for method in rule.methods.iter().flatten() {
+                let Ok(known) = Method::from_bytes(method.value.as_bytes()) else { continue };
+                if declared.is_some_and(|declared| !declared.contains(&known)) {
+                    let place = declared_as.and_then(<[_]>::first).map(|at| self.source.place(at.span));
+                    self.findings.push(
+                        method
+                            .error(format!("the route doesn't take {}, so this rule never holds for it", method.shown()))
+                            .hint_if(place.map(|place| format!("the route's `methods` are at {place}"))),
+                    );
+                }
+            }
+            let conditions = self.conditions(rule);
+            rules.push(methods.zip(conditions).map(|(methods, conditions)| Rule { methods, conditions }));
+        }
+        let rules = rules.into_iter().collect::<Option<Vec<_>>>()?;
+        let methods = rules.iter().fold(MethodSet::NONE, |all, rule| all.union(&rule.methods));
+        (!rules.is_empty()).then_some((Access::Rules(rules), methods))
+    }
+
+    fn conditions(&mut self, rule: &WrittenRule) -> Option<Vec<Condition>> {
+        let scopes = rule.scopes.as_ref().map(|list| self.scopes(list).map(Condition::Scopes));
+        let any_scope = rule.any_scope.as_ref().map(|list| self.scopes(list).map(Condition::AnyScope));
+        let roles = rule.roles.as_ref().map(|list| Some(Condition::Roles(texts(list))));
+        let any_role = rule.any_role.as_ref().map(|list| Some(Condition::AnyRole(texts(list))));
+        [scopes, any_scope, roles, any_role].into_iter().flatten().collect()
+    }
+
+    fn scopes(&mut self, written: &At<Vec<At<String>>>) -> Option<Vec<Arc<str>>> {
+        let mut good = true;
+        for scope in &written.value {
+            // RFC 6749, section 3.3: scope-token.
+            let is_token = |byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~');
+            if !scope.value.bytes().all(is_token) {
+                good = false;
+                let finding = scope.error(format!("{} is not a scope", scope.shown()));
+                let hint = scope.value.contains([' ', ',']).then(|| "write each scope as an item of its own".to_owned());
+                self.findings.push(finding.hint_if(hint));
+            }
+        }
+        good.then(|| texts(written))
+    }
+
+    fn route_upstream(
+        &mut self,
+        written: &At<String>,
+        route: Option<&Arc<str>>,
+        file: &ConfigFile,
+        upstreams: &mut Vec<Option<UpstreamSettings>>,
+    ) -> Option<usize> {
+        if written.value.contains("://") || written.value.starts_with("unix:") {
+            let upstream = self.upstream_in_place(route.cloned().unwrap_or_default(), written)?;
+            upstreams.push(Some(upstream));
+            return Some(upstreams.len() - 1);
+        }
+        let names = file.upstreams.iter().map(|upstream| upstream.name.value.as_str()).collect::<Vec<_>>();
+        self.resolve("upstream", written, &names)
+    }
+
+    fn route_issuers(&mut self, written: &Route, file: &ConfigFile) -> Option<Vec<usize>> {
+        let names = file.issuers.iter().map(|issuer| issuer.name.value.as_str()).collect::<Vec<_>>();
+        let mut issuers = match &written.issuers {
+            None => (0..names.len()).collect(),
+            Some(list) => {
+                let found = list.value.iter().map(|name| self.resolve("issuer", name, &names)).collect::<Vec<_>>();
+                found.into_iter().collect::<Option<Vec<_>>>()?
+            }
+        };
+        issuers.sort_unstable();
+        issuers.dedup();
+        if matches!(written.allow, Some(Allow::Public)) {
+            return Some(issuers);
+        }
+        if names.is_empty() && written.allow.is_some() {
+            let finding = written.at.error("a route that needs a token, where the file defines no issuer");
+            return self.fail(finding.hint("define one in `issuers`; `allow: public` is open to everybody"));
+        }
+        self.find_equal_issuers(written, file, &issuers);
+        Some(issuers)
+    }
+
+    fn find_equal_issuers(&mut self, route: &Route, file: &ConfigFile, issuers: &[usize]) {
+        let of_route = issuers.iter().filter_map(|index| file.issuers.get(*index)).collect::<Vec<_>>();
+        for (place, one) in of_route.iter().enumerate() {
+            for other in of_route.iter().skip(place + 1) {
+                let (Some(url), Some(other_url)) = (&one.issuer, &other.issuer) else { continue };
+                if url.value == other_url.value {
+                    let at = route.issuers.as_ref().map_or_else(|| route.at.clone(), |list| list.with(()));
+                    let message = format!(
+                        "issuers {} and {} have the same `issuer` (at {} and {}), so a token could be of either",
+                        one.name.shown(),
+                        other.name.shown(),
+                        self.source.place(url.span),
+                        self.source.place(other_url.span)
+                    );
+                    self.findings.push(at.error(message).hint("give the route `issuers` with one of them"));
+                }
+            }
+        }
+    }
+
+    fn find_conflicts(&mut self, file: &ConfigFile, routes: &[Option<RouteSettings>]) {
+        let (places, compiled): (Vec<_>, Vec<_>) =
+            file.routes.iter().zip(routes).filter_map(|(written, route)| Some((written, route.clone()?))).unzip();
+        let Err(conflicts) = RouteTable::new(&compiled) else { return };
+        for conflict in conflicts {
+            let (Some(first), Some(second)) = (places.get(conflict.first), places.get(conflict.second)) else {
+                continue;
+            };
+            let name = |route: &Route| route.name.as_ref().map_or_else(String::new, At::shown);
+            let message = format!(
+                "routes {} (at {}) and {} take the same requests at `{}`",
+                name(first),
+                self.source.place(first.at.span),
+                name(second),
+                conflict.path
+            );
+            self.findings.push(second.at.error(message).hint("tell them apart by `hosts`, `path` or `methods`"));
+        }
+    }
+
+    /// What the file defines and no route uses.
+    pub(super) fn warn_of_unused(&mut self, file: &ConfigFile, routes: &[Option<RouteSettings>]) {
+        if self.findings.failed() {
+            return;
+        }
+        for (index, upstream) in file.upstreams.iter().enumerate() {
+            if !routes.iter().flatten().any(|route| route.upstream == index) {
+                self.findings.push(upstream.name.warning("no route leads to this upstream"));
+            }
+        }
+        for (index, issuer) in file.issuers.iter().enumerate() {
+            let used = |route: &RouteSettings| !matches!(route.allow, Access::Public) && route.issuers.contains(&index);
+            if !routes.iter().flatten().any(used) {
+                self.findings.push(issuer.name.warning("no route takes this issuer's tokens"));
+            }
+        }
+    }
+}
+
+fn texts(list: &At<Vec<At<String>>>) -> Vec<Arc<str>> {
+    list.value.iter().map(|text| Arc::from(text.value.as_str())).collect()
+}

@@ -1,0 +1,223 @@
+//! `${NAME}`, `${NAME:-default}`, `${file:path}` and `$$` in the strings of a configuration.
+
+use std::{fs::File, io::Read, path::Path};
+
+/// Bytes that one file may have: the configuration, a `${file:}`, a key set.
+pub(super) const LARGEST_FILE: u64 = 1 << 20;
+
+/// Bytes that all variables and files of one configuration may bring in together.
+const LARGEST_EXPANSION: usize = 8 << 20;
+
+/// Looks an environment variable up; None where it isn't set.
+pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
+
+/// Where variables and files come from.
+pub(super) struct Interpolation<'e> {
+    environment: &'e Environment<'e>,
+    folder: &'e Path,
+    budget: usize,
+}
+
+/// A string after interpolation.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Expanded {
+    pub(super) text: String,
+    /// Whether a variable or a file is in it, so that it must not be shown.
+    pub(super) foreign: bool,
+}
+
+/// What is wrong, and what to do about it. Shows names, never values.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Fault {
+    fn new(message: impl Into<String>) -> Fault {
+        Fault { message: message.into(), hint: None }
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Fault {
+        Fault { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl<'e> Interpolation<'e> {
+    /// Relative paths are relative to `folder`.
+    pub(super) fn new(environment: &'e Environment<'e>, folder: &'e Path) -> Interpolation<'e> {
+        Interpolation { environment, folder, budget: LARGEST_EXPANSION }
+    }
+
+    /// None where there is nothing to do.
+    pub(super) fn expand(&mut self, text: &str) -> Result<Option<Expanded>, Fault> {
+        if !text.contains("$$") && !text.contains("${") {
+            return Ok(None);
+        }
+        let mut out = Expanded { text: String::new(), foreign: false };
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('$') {
+            out.text.push_str(before);
+            if let Some(after) = after.strip_prefix('$') {
+                out.text.push('$');
+                rest = after;
+            } else if let Some(after) = after.strip_prefix('{') {
+                let (reference, after) = after.split_once('}').ok_or_else(|| {
+                    Fault::new("`${` without its `}`").hint("a dollar is written `$$`")
+                })?;
+                out.text.push_str(&self.look_up(reference)?);
+                out.foreign = true;
+                rest = after;
+            } else {
+                out.text.push('$');
+                rest = after;
+            }
+        }
+        out.text.push_str(rest);
+        Ok(Some(out))
+    }
+
+    fn look_up(&mut self, reference: &str) -> Result<String, Fault> {
+        let value = match reference.strip_prefix("file:") {
+            Some(path) => self.file(path)?,
+            None => self.variable(reference)?,
+        };
+        self.budget = self.budget.checked_sub(value.len()).ok_or_else(|| {
+            Fault::new(format!("variables and files bring in more than {} MiB", LARGEST_EXPANSION >> 20))
+        })?;
+        Ok(value)
+    }
+
+    fn variable(&self, reference: &str) -> Result<String, Fault> {
+        let (name, default) = match reference.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (reference, None),
+        };
+        let good = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !good {
+            return Err(Fault::new("`${…}` takes the name of an environment variable or `file:` and a path")
+                .hint("a dollar is written `$$`"));
+        }
+        match ((self.environment)(name), default) {
+            (Some(value), None) => Ok(value),
+            (Some(value), Some(_)) if !value.is_empty() => Ok(value),
+            (_, Some(default)) => Ok(default.to_owned()),
+            (None, None) => Err(Fault::new(format!("the environment variable `{name}` is not set"))
+                .hint(format!("set it, or give a default: `${{{name}:-default}}`"))),
+        }
+    }
+
+    fn file(&self, path: &str) -> Result<String, Fault> {
+        if path.is_empty() {
+            return Err(Fault::new("`${file:}` without a path"));
+        }
+        let mut text = read_text(&self.folder.join(path)).map_err(|fault| Fault::new(format!("`{path}`: {fault}")))?;
+        if text.ends_with('\n') {
+            text.pop();
+            if text.ends_with('\r') {
+                text.pop();
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// Reads a regular file of text, up to `LARGEST_FILE`.
+///
+/// # Errors
+/// What is wrong, in a few words.
+pub(super) fn read_text(path: &Path) -> Result<String, String> {
+    let what = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "it may not be read (permission denied)".to_owned(),
+        _ => error.to_string(),
+    };
+    // Asked before opening: to open a named pipe would wait for its writer.
+    if !std::fs::metadata(path).map_err(what)?.is_file() {
+        return Err("it isn't a regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)).map_err(what)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(format!("it is larger than {} MiB", LARGEST_FILE >> 20));
+    }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("it is UTF-16; save it as UTF-8".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("it isn't UTF-8 text (line {line})")
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn expand(text: &str) -> Result<Option<String>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), "s3cret\n\n").unwrap();
+        let environment = |name: &str| match name {
+            "N" => Some("4".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "DOLLAR" => Some("${N}$$".to_owned()),
+            _ => None,
+        };
+        let mut interpolation = Interpolation::new(&environment, folder.path());
+        interpolation.expand(text).map(|found| found.map(|found| found.text)).map_err(|fault| fault.message)
+    }
+
+    #[test]
+    fn what_comes_out() {
+        let good = [
+            ("${N}", "4"),
+            ("a${N}b${N}", "a4b4"),
+            ("${M:-7}", "7"),
+            ("${EMPTY:-7}", "7"),
+            ("${EMPTY}", ""),
+            ("${M:-}", ""),
+            ("${M:-a:-b}", "a:-b"),
+            ("$${N}", "${N}"),
+            ("a$$", "a$"),
+            ("${N}$", "4$"),
+            // What comes out is not looked at again.
+            ("${DOLLAR}", "${N}$$"),
+            // One newline at the end goes, no more.
+            ("${file:secret}", "s3cret\n"),
+        ];
+        for (text, out) in good {
+            assert_eq!(expand(text), Ok(Some(out.to_owned())), "{text}");
+        }
+        for untouched in ["", "plain", "@example\\.com$", "$N", "{x}"] {
+            assert_eq!(expand(untouched), Ok(None));
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for bad in ["${M}", "${N", "${}", "${1A}", "${a b}", "${N:7}", "${file:}", "${file:none}", "${file:.}", "${ N}"] {
+            assert!(expand(bad).is_err(), "{bad}");
+        }
+        assert_eq!(expand("${M}").unwrap_err(), "the environment variable `M` is not set");
+    }
+
+    #[test]
+    fn endless_files_and_expansions_are_bounded() {
+        assert!(read_text(Path::new("/dev/zero")).is_err());
+        let environment = |_: &str| Some("x".repeat(1 << 20));
+        let mut interpolation = Interpolation::new(&environment, Path::new("."));
+        assert!(interpolation.expand(&"${A}".repeat(100)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "[${}:a-z$-]{0,40}") {
+            let _ = Interpolation::new(&|_| None, Path::new("/nowhere")).expand(&text);
+        }
+    }
+}

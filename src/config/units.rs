@@ -1,0 +1,102 @@
+//! Durations and sizes, with their units written out.
+
+use std::time::Duration;
+
+/// Longer than any setting makes sense, and short enough to be added to any clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Reads `250ms`, `30s`, `5m`, `2h`.
+///
+/// # Errors
+/// A hint at what would be right.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    const EXAMPLES: &str = "write a whole number with its unit: `250ms`, `30s`, `5m`, `2h`";
+    let (number, unit) = split(text).ok_or(EXAMPLES)?;
+    let milliseconds = match unit {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        "" => return Err(format!("add the unit: `{number}s` or `{number}ms`")),
+        _ => None,
+    };
+    let milliseconds = milliseconds.ok_or(EXAMPLES)?;
+    number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| "the longest possible is `8760h`, a year".to_owned())
+}
+
+/// Reads `64KiB`, `10MiB`, `1GiB`, `512B`, or a number of bytes.
+///
+/// # Errors
+/// A hint at what would be right.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    const EXAMPLES: &str = "write a whole number with its unit: `64KiB`, `10MiB`, `1GiB`";
+    let (number, unit) = split(text).ok_or(EXAMPLES)?;
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "K" | "KB" | "kB" | "k" | "kb" | "Ki" | "kib" => return Err(format!("did you mean `{number}KiB`?")),
+        "M" | "MB" | "m" | "mb" | "Mi" | "mib" => return Err(format!("did you mean `{number}MiB`?")),
+        "G" | "GB" | "g" | "gb" | "Gi" | "gib" => return Err(format!("did you mean `{number}GiB`?")),
+        _ => return Err(EXAMPLES.to_owned()),
+    };
+    number
+        .checked_mul(1 << shift)
+        .filter(|bytes| *bytes <= 1 << 50)
+        .ok_or_else(|| "this is more than anything can hold".to_owned())
+}
+
+fn split(text: &str) -> Option<(u64, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    Some((number.parse().ok()?, unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let good = [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("2h", 7_200_000), ("0s", 0)];
+        for (text, milliseconds) in good {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)));
+        }
+        for bad in ["", "s", "5", "-1s", "+1s", "1.5s", "1 s", "5S", "1d", "5s ", "18446744073709551616s", "9000h", "٣s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert_eq!(duration("5").unwrap_err(), "add the unit: `5s` or `5ms`");
+    }
+
+    #[test]
+    fn sizes() {
+        let good = [("64KiB", 65_536), ("10MiB", 10_485_760), ("1GiB", 1 << 30), ("512B", 512), ("7", 7)];
+        for (text, bytes) in good {
+            assert_eq!(size(text), Ok(bytes));
+        }
+        for bad in ["", "KiB", "1KB", "1.5MiB", "-1", "1 MiB", "99999999999GiB", "18446744073709551615GiB"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        assert_eq!(size("10MB").unwrap_err(), "did you mean `10MiB`?");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "\\PC*") {
+            let _ = (duration(&text), size(&text));
+        }
+
+        #[test]
+        fn what_is_written_comes_back(number in 0u64..30_000_000) {
+            prop_assert_eq!(duration(&format!("{number}s")), Ok(Duration::from_secs(number)));
+            prop_assert_eq!(size(&format!("{number}KiB")), Ok(number * 1024));
+        }
+    }
+}
