@@ -28,11 +28,27 @@ impl Binary {
     /// `bearward` with these arguments.
     #[track_caller]
     pub(crate) fn spawn(arguments: &[&str]) -> Binary {
-        let mut child =
-            Binary::command().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Binary::spawn_with(arguments, &[])
+    }
+
+    /// The same with these variables set.
+    #[track_caller]
+    pub(crate) fn spawn_with(arguments: &[&str], variables: &[(&str, &str)]) -> Binary {
+        let mut command = Binary::command();
+        let mut child = command
+            .args(arguments)
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
-        Binary { child, stdout, stderr }
+        Binary {
+            child,
+            stdout,
+            stderr,
+        }
     }
 
     /// `bearward run` with this file's path, ready.
@@ -43,10 +59,17 @@ impl Binary {
         binary
     }
 
-    /// Where the first listener is.
+    /// Where the first listener for clients is.
     #[track_caller]
     pub(crate) fn address(&self) -> SocketAddr {
-        self.line("listening")["address"].as_str().expect("an address").parse().unwrap()
+        let line = self.line_where("listening", |line| {
+            line["message"] == "listening" && line["listener"] != "admin"
+        });
+        line["address"]
+            .as_str()
+            .expect("an address")
+            .parse()
+            .unwrap()
     }
 
     /// The first log line with this message, once it is there.
@@ -68,7 +91,12 @@ impl Binary {
 
     /// All lines of its log so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
-        self.stdout.lock().unwrap().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        self.stdout
+            .lock()
+            .unwrap()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     pub(crate) fn stdout(&self) -> String {
@@ -83,7 +111,13 @@ impl Binary {
     /// Sends SIGTERM, SIGINT…
     pub(crate) fn signal(&self, name: &str) {
         let command = format!("kill -s {name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &command])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Until it has ended.
@@ -116,7 +150,9 @@ fn collect(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
         let mut from = BufReader::new(from);
         let mut line = Vec::new();
         while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-            into.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+            into.lock()
+                .unwrap()
+                .push_str(&String::from_utf8_lossy(&line));
             line.clear();
         }
     });

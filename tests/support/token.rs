@@ -17,13 +17,19 @@ pub(crate) struct Token {
 
 impl Token {
     pub(crate) fn new(issuer: &str, key: &Key) -> Token {
-        let Value::Object(header) = json!({"alg": key.alg(), "kid": key.kid, "typ": "at+jwt"}) else { unreachable!() };
-        let Value::Object(claims) =
-            json!({"iss": issuer, "sub": "u1", "aud": "api", "iat": now(), "exp": now() + 300, "client_id": "c1"})
+        let Value::Object(header) = json!({"alg": key.alg(), "kid": key.kid, "typ": "at+jwt"})
         else {
             unreachable!()
         };
-        Token { key: key.clone(), header, claims }
+        let Value::Object(claims) = json!({"iss": issuer, "sub": "u1", "aud": "api", "iat": now(), "exp": now() + 300, "client_id": "c1"})
+        else {
+            unreachable!()
+        };
+        Token {
+            key: key.clone(),
+            header,
+            claims,
+        }
     }
 
     pub(crate) fn sub(self, subject: &str) -> Token {
@@ -84,7 +90,11 @@ impl Token {
 
     /// What is signed: header and claims.
     pub(crate) fn signing_input(&self) -> String {
-        format!("{}.{}", encode(Value::from(self.header.clone()).to_string()), encode(Value::from(self.claims.clone()).to_string()))
+        format!(
+            "{}.{}",
+            encode(Value::from(self.header.clone()).to_string()),
+            encode(Value::from(self.claims.clone()).to_string())
+        )
     }
 
     pub(crate) fn build(&self) -> String {
