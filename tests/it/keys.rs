@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use crate::support::{
-    eventually,
+    PATIENCE, eventually,
     gateway::{Gateway, configuration, configuration_of},
     issuer::{Issuer, Mood},
     keys::Key,
@@ -181,6 +181,21 @@ fn the_keys_at_hand_outlive_their_server() {
         assert_eq!(gateway.admin("/readyz").status, 200, "{mood:?}");
     }
     assert_eq!(elsewhere.fetches(), 0, "a redirect was followed");
+}
+
+#[test]
+fn a_key_server_that_is_slow_is_given_up() {
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let yaml = configuration(&issuer, &upstream, ROUTES)
+        .replace("http_timeout: 30s", "http_timeout: 500ms");
+    let gateway = Gateway::start(&yaml);
+    issuer.be(Mood::Slow(PATIENCE));
+    let unknown = issuer.token().kid("new").build();
+    assert_eq!(gateway.get_with("/closed", &unknown).status, 503);
+    assert_eq!(
+        gateway.get_with("/closed", &issuer.token().build()).status,
+        200
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The gateway in the test's own process, on ports of its own.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Mutex};
 
 use bearward::{app::App, config};
 
@@ -13,7 +13,8 @@ use super::{
 
 /// A running gateway. Stops with its value.
 pub(crate) struct Gateway {
-    app: App,
+    // Some of the app's parts can't be shared; tests call from several threads.
+    app: Mutex<App>,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -85,12 +86,12 @@ impl Gateway {
     }
 
     pub(crate) fn drain(&self) {
-        self.app.drain();
+        self.app.lock().unwrap().drain();
     }
 
     /// Until it has stopped; whether all requests ended.
     pub(crate) fn wait(self) -> bool {
-        self.app.wait()
+        self.app.into_inner().unwrap().wait()
     }
 }
 

@@ -21,8 +21,6 @@ pub(crate) struct Client {
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
-    /// The status line and fields, to the byte, with the empty line.
-    pub(crate) head: Vec<u8>,
     pub(crate) fields: Fields,
     /// Decoded.
     pub(crate) body: Vec<u8>,
@@ -134,7 +132,6 @@ impl Client {
         let fields = Fields(lines.filter_map(split_field).collect());
         Ok(Some(Response {
             status,
-            head,
             fields,
             body: Vec::new(),
             complete: true,

@@ -8,7 +8,6 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
-    time::Duration,
 };
 
 use super::{
@@ -115,14 +114,6 @@ impl Upstream {
     /// Answers well on a connection that it then closes without having said so: the keep-alive race.
     pub(crate) fn answer_and_hang_up(&self) {
         self.answer(|_, stream| respond(stream, 200, "", b"hello").map(|_| After::Close));
-    }
-
-    /// Answers 200 after this long.
-    pub(crate) fn answer_after(&self, delay: Duration) {
-        self.answer(move |_, stream| {
-            std::thread::sleep(delay);
-            respond(stream, 200, "", b"hello")
-        });
     }
 
     /// Answers with a chunked body of which one part goes out for each message received; ends when the sender does.
