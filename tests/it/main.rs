@@ -1,1 +1,21 @@
-#[test] fn t(){}
+//! The whole gateway on real sockets, a file per behaviour.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admission;
+mod demo;
+mod framing;
+mod identity;
+mod keys;
+mod no_leaks;
+mod operations;
+mod paths;
+mod streaming;

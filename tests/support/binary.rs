@@ -1,0 +1,160 @@
+//! The program itself, as an operator runs it.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::Value;
+
+use super::eventually;
+
+/// `bearward` running with everything that it writes collected. Killed with its value.
+pub(crate) struct Binary {
+    child: Child,
+    stdout: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
+}
+
+impl Binary {
+    pub(crate) fn command() -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bearward"));
+        command.env_remove("RUST_LOG").stdin(Stdio::null());
+        command
+    }
+
+    /// `bearward` with these arguments.
+    #[track_caller]
+    pub(crate) fn spawn(arguments: &[&str]) -> Binary {
+        Binary::spawn_with(arguments, &[])
+    }
+
+    /// The same with these variables set.
+    #[track_caller]
+    pub(crate) fn spawn_with(arguments: &[&str], variables: &[(&str, &str)]) -> Binary {
+        let mut command = Binary::command();
+        let mut child = command
+            .args(arguments)
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = collect(child.stdout.take().unwrap());
+        let stderr = collect(child.stderr.take().unwrap());
+        Binary {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// `bearward run` with this file's path, ready.
+    #[track_caller]
+    pub(crate) fn run(config: &std::path::Path) -> Binary {
+        let binary = Binary::spawn(&["run", "--config", config.to_str().unwrap()]);
+        binary.line("ready");
+        binary
+    }
+
+    /// Where the first listener for clients is.
+    #[track_caller]
+    pub(crate) fn address(&self) -> SocketAddr {
+        let line = self.line_where("listening", |line| {
+            line["message"] == "listening" && line["listener"] != "admin"
+        });
+        line["address"]
+            .as_str()
+            .expect("an address")
+            .parse()
+            .unwrap()
+    }
+
+    /// The first log line with this message, once it is there.
+    #[track_caller]
+    pub(crate) fn line(&self, message: &str) -> Value {
+        self.line_where(message, |line| line["message"] == message)
+    }
+
+    /// The first log line of this kind, once it is there.
+    #[track_caller]
+    pub(crate) fn line_where(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let mut found = None;
+        eventually(&format!("a log line: {what}"), || {
+            found = self.lines().into_iter().find(&holds);
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// All lines of its log so far.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.stdout
+            .lock()
+            .unwrap()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.lock().unwrap().clone()
+    }
+
+    /// Everything that it has written.
+    pub(crate) fn output(&self) -> String {
+        format!("{}{}", self.stdout(), self.stderr.lock().unwrap())
+    }
+
+    /// Sends SIGTERM, SIGINT…
+    pub(crate) fn signal(&self, name: &str) {
+        let command = format!("kill -s {name} {}", self.child.id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &command])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Until it has ended.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the program ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn collect(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let into = Arc::clone(&text);
+    std::thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut line = Vec::new();
+        while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            into.lock()
+                .unwrap()
+                .push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    });
+    text
+}
