@@ -96,7 +96,7 @@ impl App {
         let admin = policy.admin.map(listen_for_admin).transpose()?;
         let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
         let metrics = policy.listen.iter().map(|listen| observer.listener(&listen.name)).collect();
-        let running = server::start(&policy.listen, &policy.server, |_worker| gateway.clone(), metrics)?;
+        let running = server::start(&policy.listen, &policy.server, |_worker| gateway.clone(), metrics).map_err(from_server)?;
         let addresses = running.addresses().to_vec();
 
         for (listen, address) in policy.listen.iter().zip(&addresses) {
@@ -105,7 +105,7 @@ impl App {
         if let Some(address) = admin_address {
             tracing::info!(listener = "admin", address = %address, "listening");
         }
-        let state = Arc::new(AdminState::new(readiness.clone(), observer));
+        let state = Arc::new(AdminState { health: readiness.clone(), observer });
         let control = Control::start(admin, state, stores, readiness.clone())?;
         Ok(App {
             running: Some(running),
@@ -148,16 +148,16 @@ impl App {
         thread::sleep(self.drain_delay);
         let Some(running) = self.running.take() else { return true };
         running.begin_drain();
-        running.wait(self.drain_timeout)
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(running.wait(self.drain_timeout)),
+            Err(_) => false,
+        }
     }
 }
 
 impl Drop for App {
     fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.begin_drain();
-            running.wait(Duration::ZERO);
-        }
+        drop(self.running.take());
         if let Some(control) = self.control.take() {
             // An error says that the thread has ended already.
             let _ = control.end.send(());
@@ -172,6 +172,13 @@ impl Drainer {
         self.readiness.draining.store(true, Ordering::Relaxed);
         // An error says that nobody waits any more.
         let _ = self.ask.send(());
+    }
+}
+
+fn from_server(error: server::StartError) -> StartError {
+    match error {
+        server::StartError::Listen { address, source } => StartError::Listen { address, error: source },
+        server::StartError::Worker(error) => StartError::Thread(error),
     }
 }
 

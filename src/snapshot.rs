@@ -12,6 +12,7 @@ use crate::{
     headers::TrustedProxies,
     identity::ReservedNames,
     observe::{Observer, RouteMetrics},
+    respond::Realm,
     route::{RouteSettings, RouteTable},
     token::{
         issuer::{Issuer, IssuerSettings, KeySource},
@@ -34,7 +35,7 @@ pub struct Snapshot {
     /// Whose forwarding headers are believed.
     pub trusted_proxies: TrustedProxies,
     /// Of challenges.
-    pub realm: Arc<str>,
+    pub realm: Realm,
     /// Bytes of a credential.
     pub max_token_bytes: usize,
     /// Between two pieces of a request body.
@@ -117,7 +118,7 @@ impl Snapshot {
             if new {
                 new_stores.push(keys.clone());
             }
-            issuers.push(Arc::new(Issuer::new(settings.clone(), keys, observer)));
+            issuers.push(Arc::new(Issuer { settings: settings.clone(), keys }));
         }
         let mut upstreams = Vec::new();
         for settings in &policy.upstreams {
@@ -147,7 +148,7 @@ impl Snapshot {
             issuers,
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),
-            realm: policy.realm.clone(),
+            realm: Realm::new(&policy.realm),
             max_token_bytes: policy.server.max_token_bytes,
             body_timeout: policy.server.body_timeout,
             no_route: observer.route(""),

@@ -6,11 +6,13 @@ pub mod run;
 use std::{
     ffi::OsString,
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::Diagnostic;
 
 /// The answer is no.
 const NO: u8 = 1;
@@ -77,14 +79,39 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match arguments.command {
         Command::Run => run::run(&arguments.config),
-        Command::Check { format } => check::check(&arguments.config, format),
-        Command::Demo { port } => crate::demo::run(port),
+        Command::Check { format } => check(&arguments.config, format),
+        Command::Demo { port } => crate::demo::run(Some(port)),
     }
 }
 
 /// Whether what goes to stderr may be coloured (see no-color.org).
 fn colour_on_stderr() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn check(path: &Path, format: Format) -> ExitCode {
+    let format = match format {
+        Format::Text => check::Format::Text,
+        Format::Json => check::Format::Json,
+    };
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    match check::run(path, &environment, format, colour_on_stderr(), &mut out, &mut err) {
+        Ok(code) => ExitCode::from(code),
+        // Nobody reads the answer.
+        Err(_) => ExitCode::from(NO),
+    }
+}
+
+/// The process's environment variables, for `${NAME}`.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Problems with a configuration, one a paragraph.
+fn complain_of(diagnostics: &[Diagnostic]) {
+    let colour = colour_on_stderr();
+    let paragraphs = diagnostics.iter().map(|diagnostic| diagnostic.render(colour)).collect::<Vec<_>>();
+    complain(paragraphs.join("\n"));
 }
 
 /// Writes to stderr; one that is closed leaves nobody to tell.

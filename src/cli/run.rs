@@ -7,19 +7,19 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use super::{UNUSABLE_CONFIGURATION, colour_on_stderr, complain};
+use super::{UNUSABLE_CONFIGURATION, complain, complain_of, environment};
 use crate::{
     app::{App, Drainer, StartError},
-    config::{self, diagnostic},
+    config,
     observe::Observer,
 };
 
 /// Serves until it is told to end.
 pub(super) fn run(path: &Path) -> ExitCode {
-    let loaded = match config::load(path, &|name| std::env::var(name).ok()) {
+    let loaded = match config::load(path, &environment) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
-            complain(diagnostic::render_all(&diagnostics, colour_on_stderr()));
+            complain_of(&diagnostics);
             return ExitCode::from(UNUSABLE_CONFIGURATION);
         }
     };
@@ -30,9 +30,12 @@ pub(super) fn run(path: &Path) -> ExitCode {
             return ExitCode::from(UNUSABLE_CONFIGURATION);
         }
     };
-    observer.install_log();
+    if let Err(why) = observer.install_log() {
+        complain(format_args!("error: logging: {why}"));
+        return ExitCode::FAILURE;
+    }
     for warning in &loaded.warnings {
-        tracing::warn!(place = %warning.place(), "{}", warning.message);
+        tracing::warn!(file = %warning.file, line = warning.line, key = %warning.path, "{}", warning.message);
     }
     let app = Signals::listen().map_err(StartError::Thread).and_then(|signals| {
         let app = App::start_observed(&loaded.policy, observer.clone())?;

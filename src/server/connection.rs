@@ -28,7 +28,10 @@ use super::{
         exchange::{Exchanges, InFlight},
     },
 };
-use crate::{body::Body, gateway::Arrival};
+use crate::{
+    body::{Body, BodyError},
+    gateway::Arrival,
+};
 
 /// How long a connection on which nothing was asked yet may still ask when draining begins: it may have been made just
 /// before.
@@ -84,12 +87,12 @@ struct Answer {
 
 impl http_body::Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(cx)
     }
 

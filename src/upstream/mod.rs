@@ -127,6 +127,11 @@ impl Upstream {
         &self.settings
     }
 
+    /// Its authority, as `Host`, log and metrics have it.
+    pub fn authority(&self) -> &str {
+        self.authority.to_str().unwrap_or_default()
+    }
+
     /// Sends the request and waits for the head of its answer. The answer's body keeps the connection: dropped before
     /// its end, it closes it. Dropping this future ends the upstream's request, too.
     ///
