@@ -73,13 +73,26 @@ pub(super) fn push_millis(line: &mut String, duration: Duration) {
 }
 
 /// A number with at least this many digits.
-pub(super) fn push_padded(line: &mut String, number: u64, width: u32) {
-    let digits = number.checked_ilog10().map_or(1, |log| log + 1).max(width);
-    for place in (0..digits).rev() {
-        // A digit, so it fits.
-        let digit = number / 10u64.saturating_pow(place) % 10;
-        line.push(char::from(b'0' + digit as u8));
+pub(super) fn push_padded(line: &mut String, number: u64, width: usize) {
+    const MOST: usize = u64::MAX.ilog10() as usize + 1;
+    let mut digits = [b'0'; MOST];
+    let mut rest = number;
+    let mut begin = MOST;
+    for digit in digits.iter_mut().rev() {
+        // Below ten, so it fits.
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+        begin -= 1;
+        if rest == 0 && MOST - begin >= width {
+            break;
+        }
     }
+    line.push_str(
+        digits
+            .get(begin..)
+            .and_then(|digits| str::from_utf8(digits).ok())
+            .unwrap_or_default(),
+    );
 }
 
 /// A JSON string, quotes included. Control characters, line separators and the marks that turn the direction of text

@@ -3,7 +3,8 @@
 
 use prometheus::{
     Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
-    Registry, TextEncoder, core::Collector,
+    Registry, TextEncoder,
+    core::{Collector, Desc},
 };
 
 /// Seconds of a whole exchange.
@@ -132,7 +133,7 @@ impl Metrics {
         })
     }
 
-    /// The names of all metrics, with those that have no sample yet.
+    /// All metrics as `name{label,label}`, with those that have no sample yet.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
@@ -196,10 +197,17 @@ impl Registering {
     }
 
     fn keep<M: Collector + Clone + 'static>(&mut self, metric: M) -> Result<M, Error> {
-        self.names
-            .extend(metric.desc().into_iter().map(|desc| desc.fq_name.clone()));
+        self.names.extend(metric.desc().into_iter().map(named));
         self.registry.register(Box::new(metric.clone()))?;
         Ok(metric)
+    }
+}
+
+/// `name{label,label}`
+fn named(desc: &Desc) -> String {
+    match desc.variable_labels.as_slice() {
+        [] => desc.fq_name.clone(),
+        labels => format!("{}{{{}}}", desc.fq_name, labels.join(",")),
     }
 }
 

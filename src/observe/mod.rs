@@ -207,7 +207,7 @@ impl Observer {
         text
     }
 
-    /// The names of all metrics, also of those without a sample so far.
+    /// All metrics as `name{label,label}`, also those without a sample so far.
     pub fn metric_names(&self) -> Vec<&str> {
         self.metrics
             .names()

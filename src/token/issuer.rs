@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{claims::ClaimPlaces, jwks::KeyStore};
+use crate::observe::{IssuerMetrics, Observer};
 
 /// An issuer as the configuration gives it, compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +96,15 @@ pub struct Issuer {
     pub settings: IssuerSettings,
     /// Shared by all snapshots whose key source is the same.
     pub keys: Arc<KeyStore>,
+    pub(in crate::token) metrics: IssuerMetrics,
+}
+
+impl Issuer {
+    /// An issuer with its keys, its metrics bound.
+    pub fn new(settings: IssuerSettings, keys: Arc<KeyStore>, observer: &Observer) -> Issuer {
+        let metrics = observer.issuer(&settings.name);
+        Issuer { settings, keys, metrics }
+    }
 }
 
 impl Algorithm {

@@ -190,10 +190,6 @@ impl KeyStore {
         self.at_hand().ok_or(unavailable)
     }
 
-    pub(in crate::token) fn metrics(&self) -> &IssuerMetrics {
-        &self.metrics
-    }
-
     /// The number of the fetch to wait for; None where the last one has to do.
     fn want(&self) -> Option<u64> {
         let mut number = None;

@@ -233,3 +233,109 @@ fn integer(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, &'static str
     let bytes = bytes(jwk, name)?;
     Ok(bytes.into_iter().skip_while(|byte| *byte == 0).collect())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::token::tests::{P256, RSA, jwks, with};
+
+    fn reason(entry: &Value) -> &'static str {
+        prepare(entry).map(|_| ()).unwrap_err()
+    }
+
+    fn rsa_of(bytes: usize) -> Value {
+        let mut modulus = vec![0xff; bytes];
+        modulus[bytes - 1] = 0xfd;
+        json!({"kty": "RSA", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode(modulus)})
+    }
+
+    #[test]
+    fn entries_that_are_of_no_use() {
+        let (rsa, ec) = (RSA.jwk(), P256.jwk());
+        for (entry, why) in [
+            (json!(5), "not an object"),
+            (json!({}), "absent"),
+            (json!({"kty": "oct", "k": "AAAA"}), "symmetric"),
+            (json!({"kty": "XYZ"}), "`kty`"),
+            (with(rsa.clone(), "kid", json!(5)), "`kid`"),
+            (with(rsa.clone(), "d", json!("AQ")), "private"),
+            (with(ec.clone(), "d", json!("AQ")), "private"),
+            (with(rsa.clone(), "use", json!("enc")), "`use`"),
+            (with(rsa.clone(), "use", json!(["sig"])), "`use`"),
+            (with(rsa.clone(), "key_ops", json!(["sign", "encrypt"])), "`key_ops`"),
+            (with(rsa.clone(), "key_ops", json!("verify")), "`key_ops`"),
+            (with(rsa.clone(), "alg", json!("RSA-OAEP")), "`alg`"),
+            (with(rsa.clone(), "alg", json!("HS256")), "`alg`"),
+            (with(rsa.clone(), "alg", json!("none")), "`alg`"),
+            (with(rsa.clone(), "alg", json!("ES256")), "`alg`"),
+            (with(rsa.clone(), "alg", json!(["RS256"])), "`alg`"),
+            (with(ec.clone(), "alg", json!("ES384")), "`alg`"),
+            (with(rsa.clone(), "n", json!("A+/=")), "base64url"),
+            (with(rsa.clone(), "n", json!("")), "less than 2048"),
+            (with(rsa.clone(), "e", json!("AQ")), "exponent"),
+            (with(rsa.clone(), "e", json!("")), "exponent"),
+            (with(rsa.clone(), "e", json!("AAAA")), "exponent"),
+            (with(rsa.clone(), "e", json!("BA")), "exponent"),
+            (with(rsa, "e", json!("AQAAAAAAAAAB")), "exponent"),
+            (rsa_of(128), "less than 2048"),
+            (rsa_of(255), "less than 2048"),
+            (rsa_of(1025), "more than 8192"),
+            (with(ec.clone(), "crv", json!("P-384")), "another length"),
+            (with(ec.clone(), "crv", json!("P-521")), "`crv`"),
+            (with(ec.clone(), "crv", json!("secp256k1")), "`crv`"),
+            (with(ec.clone(), "x", ec["y"].clone()), "curve"),
+            (with(ec, "x", json!("AA")), "another length"),
+            (json!({"kty": "OKP", "crv": "X25519", "x": URL_SAFE_NO_PAD.encode([1; 32])}), "`crv`"),
+            (json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode([1; 31])}), "32 bytes"),
+        ] {
+            assert!(reason(&entry).contains(why), "{entry}: {}", reason(&entry));
+        }
+    }
+
+    #[test]
+    fn entries_that_are() {
+        let (rsa, ec) = (RSA.jwk(), P256.jwk());
+        for (entry, algorithms) in [
+            (rsa.clone(), 6),
+            (with(rsa.clone(), "alg", json!("PS384")), 1),
+            (with(with(rsa.clone(), "use", json!("sig")), "key_ops", json!(["sign", "verify"])), 6),
+            (with(rsa.clone(), "n", json!(format!("AAAA{}", rsa["n"].as_str().unwrap()))), 6),
+            (rsa_of(256), 6),
+            (rsa_of(1024), 6),
+            (with(ec.clone(), "x5c", json!(["ignored"])), 1),
+            (with(ec, "kid", json!(null)), 1),
+        ] {
+            assert_eq!(prepare(&entry).unwrap().1.0.len(), algorithms, "{entry}");
+        }
+    }
+
+    #[test]
+    fn useless_entries_beside_a_good_one_are_skipped() {
+        let text = jwks(&[json!({"kty": "?"}), rsa_of(128), P256.jwk_of("a"), json!(null), P256.jwk()]);
+        let set = KeySet::parse(text.as_bytes()).unwrap();
+        assert_eq!(set.len(), 2);
+        assert!(set.has_kid("a") && !set.has_kid(""));
+        let skipped: Vec<(usize, bool)> = set.skipped().iter().map(|skipped| (skipped.index, skipped.is_weak)).collect();
+        assert_eq!(skipped, [(0, false), (1, true), (3, false)]);
+    }
+
+    #[test]
+    fn a_thousand_keys_and_no_more() {
+        let keys = |count| jwks(&vec![P256.jwk(); count]);
+        assert_eq!(KeySet::parse(keys(1000).as_bytes()).unwrap().len(), 1000);
+        assert!(KeySet::parse(keys(1001).as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "\\PC{0,60}", n in proptest::collection::vec(any::<u8>(), 0..300), e in proptest::collection::vec(any::<u8>(), 0..10)) {
+            let _ = KeySet::parse(text.as_bytes());
+            let entry = json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(n), "e": URL_SAFE_NO_PAD.encode(e)});
+            let _ = prepare(&entry);
+        }
+    }
+}

@@ -64,7 +64,7 @@ async fn verify_at(
         result: result.as_ref().map_or_else(Refusal::reason, |()| "ok"),
         took: began.elapsed().saturating_sub(waited),
     }
-    .record(issuer.keys.metrics());
+    .record(&issuer.metrics);
     result.map_err(|refusal| (refusal, Some(issuer.settings.name.clone())))?;
     let expires_at = check.expires_at();
     let places = &issuer.settings.claims;

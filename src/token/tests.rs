@@ -136,7 +136,7 @@ pub(in crate::token) fn settings(name: &str, keys: KeySource) -> IssuerSettings 
 
 fn issuer_with(settings: IssuerSettings) -> Arc<Issuer> {
     let keys = KeyStore::new(&settings, Observer::silent()).unwrap();
-    Arc::new(Issuer { settings, keys })
+    Arc::new(Issuer::new(settings, keys, &Observer::silent()))
 }
 
 fn issuer(name: &str, keys: &[Value]) -> Arc<Issuer> {

@@ -372,22 +372,23 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 
 /// A character of a token (RFC 9110, section 5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
-    const TOKEN: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut byte = 0;
-        while byte < 128 {
-            table[byte] = (byte as u8).is_ascii_alphanumeric();
-            byte += 1;
-        }
-        let others = b"!#$%&'*+-.^_`|~";
-        let mut at = 0;
-        while at < others.len() {
-            table[others[at] as usize] = true;
-            at += 1;
-        }
-        table
-    };
+    static TOKEN: [bool; 256] = token_table();
     TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+#[allow(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const fn token_table() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        table[byte as usize] = matches!(
+            byte,
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.'
+                | b'^' | b'_' | b'`' | b'|' | b'~'
+        );
+        byte += 1;
+    }
+    table
 }
 
 /// A character of a field value (RFC 9110, section 5.5).

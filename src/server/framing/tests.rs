@@ -160,6 +160,7 @@ fn a_broken_body_is_said_of_its_own_request() {
     assert_eq!(outcome.end, "broken");
 }
 
+#[rustfmt::skip]
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
     let texts: Vec<&'static str> = vec![
         "GET / HTTP/1.1\r\n",

@@ -28,7 +28,7 @@ fn issuer_at(server: &Server, change: impl FnOnce(&mut IssuerSettings)) -> Arc<I
     let mut settings = settings("a", KeySource::Uri(format!("{}/keys", server.url)));
     change(&mut settings);
     let keys = KeyStore::new(&settings, Observer::silent()).unwrap();
-    Arc::new(Issuer { settings, keys })
+    Arc::new(Issuer::new(settings, keys, &Observer::silent()))
 }
 
 /// An issuer whose first fetch has ended.
