@@ -118,7 +118,7 @@ impl Snapshot {
             if new {
                 new_stores.push(keys.clone());
             }
-            issuers.push(Arc::new(Issuer { settings: settings.clone(), keys }));
+            issuers.push(Arc::new(Issuer::new(settings.clone(), keys, observer)));
         }
         let mut upstreams = Vec::new();
         for settings in &policy.upstreams {
