@@ -6,7 +6,9 @@ use tracing::Level;
 
 use super::{
     LogFormat, RequestFinished,
-    line::{Within, push_escaped, push_fmt, push_json, push_millis, push_padded, push_word},
+    line::{
+        Within, push_escaped, push_fmt, push_hex, push_json, push_millis, push_padded, push_word,
+    },
     log::{Style, push_coloured, push_head},
     query::push_query,
 };
@@ -59,7 +61,11 @@ fn push_json_fields(line: &mut String, request: &RequestFinished<'_>) {
     text(line, ",\"client\":", request.client);
     line.push_str(",\"token\":");
     match request.token {
-        Some(token) => push_fmt(line, format_args!("\"{token}\"")),
+        Some(token) => {
+            line.push('"');
+            push_hex(line, &token.0);
+            line.push('"');
+        }
         None => line.push_str("null"),
     }
     line.push_str(",\"enforced\":true}");

@@ -416,6 +416,7 @@ fn cost() {
     let to_null = || Sink::Background(Background::start(io::sink(), style).unwrap());
     for (name, sink, access) in [
         ("metrics alone", Sink::Nowhere, false),
+        ("metrics, line to nowhere", Sink::Nowhere, true),
         ("metrics and line", to_null(), true),
     ] {
         let observer = Observer::with_sink(sink, style, &settings(access));
