@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aws_lc_rs::signature::ParsedPublicKey;
+
 use super::{
     issuer::{Audiences, Issuer},
     jwt::{Jwt, Round},
@@ -16,6 +18,8 @@ pub(in crate::token) struct Check<'c> {
     /// Whose settings the header is held against: the issuer of the token, or all of the route where it is nobody's.
     considered: &'c [Arc<Issuer>],
     issuer: Option<&'c Arc<Issuer>>,
+    /// The issuer's, once they have been looked for.
+    keys: Option<Arc<KeySet>>,
     /// Unix seconds.
     now: i64,
 }
@@ -28,6 +32,8 @@ pub(in crate::token) enum Step {
     Type,
     Critical,
     Issuer,
+    Key,
+    Signature,
     Expiry,
     NotBefore,
     IssuedAt,
@@ -40,6 +46,8 @@ impl Step {
     /// What is asked before keys are looked for.
     pub(in crate::token) const BEFORE_KEYS: [Step; 5] =
         [Step::Dates, Step::Algorithm, Step::Type, Step::Critical, Step::Issuer];
+    /// What is asked of the keys at hand, or of those after a fetch.
+    pub(in crate::token) const SIGNATURE: [Step; 2] = [Step::Key, Step::Signature];
     /// What is asked once the signature is known to be good, or before keys are fetched.
     pub(in crate::token) const CLAIMS: [Step; 6] =
         [Step::Expiry, Step::NotBefore, Step::IssuedAt, Step::Audience, Step::RequiredClaims, Step::Binding];
@@ -52,6 +60,8 @@ impl Step {
             Step::Type => check.type_fault(),
             Step::Critical => check.jwt.is_critical().then_some(TokenFault::Critical),
             Step::Issuer => check.issuer.is_none().then_some(TokenFault::Issuer),
+            Step::Key => check.fitting().next().is_none().then_some(TokenFault::Key),
+            Step::Signature => (!check.is_signed()).then_some(TokenFault::Signature),
             Step::Expiry => check.expiry().err(),
             Step::NotBefore => check.not_before().err(),
             Step::IssuedAt => check.issued_at().err(),
@@ -67,7 +77,7 @@ impl<'c> Check<'c> {
     pub(in crate::token) fn new(jwt: &'c Jwt<'c>, issuers: &'c [Arc<Issuer>], now: i64) -> Check<'c> {
         let position = issuers.iter().position(|issuer| jwt.issuer() == Some(issuer.settings.issuer.as_str()));
         let own = position.and_then(|index| issuers.get(index..=index));
-        Check { jwt, considered: own.unwrap_or(issuers), issuer: own.and_then(<[_]>::first), now }
+        Check { jwt, considered: own.unwrap_or(issuers), issuer: own.and_then(<[_]>::first), keys: None, now }
     }
 
     /// The issuer that the token names, if the route takes it.
@@ -75,26 +85,32 @@ impl<'c> Check<'c> {
         self.issuer
     }
 
+    /// From now on the signature is held against these keys.
+    pub(in crate::token) fn use_keys(&mut self, keys: Option<Arc<KeySet>>) {
+        self.keys = keys;
+    }
+
+    /// Whether its `kid`, or that it has none, is nothing that a fetch of other keys would change.
+    pub(in crate::token) fn is_kid_known(&self) -> bool {
+        self.keys.as_ref().is_some_and(|keys| self.jwt.kid().is_none_or(|kid| keys.has_kid(kid)))
+    }
+
     /// The first fault that these steps find.
     pub(in crate::token) fn first_fault(&self, steps: &[Step]) -> Option<TokenFault> {
         steps.iter().find_map(|step| step.fault(self))
     }
 
-    /// What is wrong with the token's key or its signature, given these keys.
-    pub(in crate::token) fn signature_fault(&self, keys: &KeySet) -> Option<TokenFault> {
-        let mut fault = Some(TokenFault::Key);
-        for key in keys.fitting(self.jwt) {
-            if key.verify_sig(self.jwt.signed(), self.jwt.signature()).is_ok() {
-                return None;
-            }
-            fault = Some(TokenFault::Signature);
-        }
-        fault
-    }
-
     /// `exp` in Unix seconds.
     pub(in crate::token) fn expires_at(&self) -> Option<i64> {
         self.date("exp", Round::Down).ok().flatten()
+    }
+
+    fn fitting(&self) -> impl Iterator<Item = &ParsedPublicKey> {
+        self.keys.iter().flat_map(|keys| keys.fitting(self.jwt))
+    }
+
+    fn is_signed(&self) -> bool {
+        self.fitting().any(|key| key.verify_sig(self.jwt.signed(), self.jwt.signature()).is_ok())
     }
 
     fn dates_fault(&self) -> Option<TokenFault> {

@@ -319,7 +319,8 @@ mod tests {
         let set = KeySet::parse(text.as_bytes()).unwrap();
         assert_eq!(set.len(), 2);
         assert!(set.has_kid("a") && !set.has_kid(""));
-        let skipped: Vec<(usize, bool)> = set.skipped().iter().map(|skipped| (skipped.index, skipped.is_weak)).collect();
+        let skipped: Vec<(usize, bool)> =
+            set.skipped().iter().map(|skipped| (skipped.index, skipped.is_weak)).collect();
         assert_eq!(skipped, [(0, false), (1, true), (3, false)]);
     }
 

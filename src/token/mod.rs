@@ -49,14 +49,14 @@ async fn verify_at(
 ) -> Result<Arc<Principal>, (Refusal, Option<Arc<str>>)> {
     let began = Instant::now();
     let jwt = Jwt::parse(credential.expose()).map_err(|_| (Refusal::Token(TokenFault::Malformed), None))?;
-    let check = Check::new(&jwt, issuers, now);
+    let mut check = Check::new(&jwt, issuers, now);
     let before_keys = refused(check.first_fault(&Step::BEFORE_KEYS));
     let Some(issuer) = check.issuer() else {
         return Err((before_keys.err().unwrap_or(Refusal::Token(TokenFault::Issuer)), None));
     };
     let mut waited = Duration::ZERO;
     let result = match before_keys {
-        Ok(()) => judge(&jwt, &check, issuer, &mut waited).await,
+        Ok(()) => judge(&mut check, issuer, &mut waited).await,
         Err(refusal) => Err(refusal),
     };
     Verified {
@@ -81,15 +81,10 @@ async fn verify_at(
 }
 
 /// Key, signature and claims. Where a key might be found by a fetch, the claims come first: they may spare it.
-async fn judge(jwt: &Jwt<'_>, check: &Check<'_>, issuer: &Issuer, waited: &mut Duration) -> Result<(), Refusal> {
-    let at_hand = issuer.keys.at_hand();
-    let fault = at_hand.as_ref().map_or(Some(TokenFault::Key), |keys| check.signature_fault(keys));
-    let is_known = match (&at_hand, jwt.kid()) {
-        (Some(keys), Some(kid)) => keys.has_kid(kid),
-        (Some(_), None) => true,
-        (None, _) => false,
-    };
-    if fault.is_none() || is_known || !issuer.keys.is_remote() {
+async fn judge(check: &mut Check<'_>, issuer: &Issuer, waited: &mut Duration) -> Result<(), Refusal> {
+    check.use_keys(issuer.keys.at_hand());
+    let fault = check.first_fault(&Step::SIGNATURE);
+    if fault.is_none() || check.is_kid_known() || !issuer.keys.is_remote() {
         refused(fault)?;
         return refused(check.first_fault(&Step::CLAIMS));
     }
@@ -98,7 +93,8 @@ async fn judge(jwt: &Jwt<'_>, check: &Check<'_>, issuer: &Issuer, waited: &mut D
     let fetched = issuer.keys.after_fetch().await;
     *waited = began.elapsed();
     let keys = fetched.map_err(|Unavailable { retry_after }| Refusal::KeysUnavailable { retry_after })?;
-    refused(check.signature_fault(&keys))
+    check.use_keys(Some(keys));
+    refused(check.first_fault(&Step::SIGNATURE))
 }
 
 fn refused(fault: Option<TokenFault>) -> Result<(), Refusal> {
