@@ -20,6 +20,9 @@ use crate::refusal::Refusal;
 
 pub use request::{BodyLimits, RequestBody, Upload};
 
+#[cfg(test)]
+pub(crate) use request::tests as received;
+
 /// A response's body.
 pub enum Body {
     /// Nothing.
