@@ -555,6 +555,27 @@ fn a_client_that_is_still_sending_gets_the_refusal() {
 }
 
 #[test]
+fn a_body_is_asked_for_only_when_it_is_wanted() {
+    let (_running, address) = serve(&settings());
+    let head = |path| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        )
+    };
+    let mut stream = send(address, head("/").as_bytes());
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"hello").unwrap();
+    assert!(read_one(&mut stream).contains("[hello]"));
+    stream.write_all(head("/unread").as_bytes()).unwrap();
+    assert!(read_one(&mut stream).starts_with("HTTP/1.1 401"));
+    // What is sent all the same is not taken for a request.
+    let _ = stream.write_all(format!("hello{LAST}").as_bytes());
+    assert_eq!(read_all(&mut stream), "");
+}
+
+#[test]
 fn large_bodies_pass() {
     let (_running, address) = serve(&settings());
     let body = vec![b'x'; 3_000_000];
