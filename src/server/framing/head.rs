@@ -318,7 +318,7 @@ const fn token_table() -> [bool; 256] {
 
 /// A character of a field value (RFC 9110, section 5.5).
 pub(super) fn is_value(byte: u8) -> bool {
-    (byte >= b' ' && byte != 0x7f) || byte == b'\t'
+    ((byte >= b' ') & (byte != 0x7f)) | (byte == b'\t')
 }
 
 fn is_blank(byte: u8) -> bool {
