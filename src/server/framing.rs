@@ -5,6 +5,7 @@ mod authority;
 mod chunked;
 pub(super) mod exchange;
 mod head;
+mod target;
 #[cfg(test)]
 mod tests;
 

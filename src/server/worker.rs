@@ -43,20 +43,27 @@ impl<H: Handler> Worker<H> {
     ///
     /// # Errors
     /// The runtime or the thread can't be had.
-    pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
+    pub(super) fn start(mut self) -> io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()?;
+        let sockets: Vec<_> = {
+            let _entered = runtime.enter();
+            std::mem::take(&mut self.listeners)
+                .into_iter()
+                .map(watched)
+                .collect::<io::Result<_>>()?
+        };
         let name = format!("worker-{}", self.number);
         std::thread::Builder::new()
             .name(name)
-            .spawn(move || runtime.block_on(self.run()))
+            .spawn(move || runtime.block_on(self.run(sockets)))
     }
 
-    async fn run(mut self) {
+    async fn run(mut self, sockets: Vec<AsyncFd<TcpListener>>) {
         let (connections, mut all_gone) = alive();
-        for (listener, socket) in std::mem::take(&mut self.listeners).into_iter().enumerate() {
+        for (listener, socket) in sockets.into_iter().enumerate() {
             let acceptor = Acceptor {
                 listener,
                 worker: self.number,
@@ -91,9 +98,8 @@ struct Acceptor<H> {
 }
 
 impl<H: Handler> Acceptor<H> {
-    async fn run(self, socket: TcpListener) {
+    async fn run(self, socket: AsyncFd<TcpListener>) {
         let mut phases = self.phases.clone();
-        let Ok(socket) = watched(socket) else { return };
         loop {
             tokio::select! {
                 accepted = accept(&socket, self.places.as_ref()) => match accepted {

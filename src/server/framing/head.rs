@@ -4,12 +4,10 @@ use std::ops::Range;
 
 use memchr::{memchr, memrchr};
 
-use super::authority::Authority;
+use super::{authority::Authority, target};
 use crate::refusal::Refusal;
 
 const MAX_FIELDS: usize = 100;
-/// hyper's own limit; a longer target would get a bare 414.
-const MAX_TARGET_BYTES: usize = 65_534;
 const MAX_NAME_BYTES: usize = 1024;
 
 /// How far a head has been checked. Offsets are into the bytes given to `feed`, which only ever grow.
@@ -140,10 +138,7 @@ impl HeadScan {
             }
             _ => return Err(MALFORMED_LINE),
         };
-        if target.len() > MAX_TARGET_BYTES {
-            return Err(Refusal::HeadTooLarge);
-        }
-        self.absolute = check_target(method, target)?.map(|(authority, default_port)| {
+        self.absolute = target::check(method, target)?.map(|(authority, default_port)| {
             let offset = start + method_end + 1;
             Absolute {
                 authority: authority.start + offset..authority.end + offset,
@@ -268,76 +263,6 @@ impl HeadScan {
 
 const MALFORMED_LINE: Refusal = Refusal::Framing("the request line is malformed");
 
-/// Refuses a target that is in none of the four forms of RFC 9112, section 3.2, or that hyper would refuse or cut. Gives
-/// the place of an absolute-form's authority and its scheme's port.
-fn check_target(method: &[u8], target: &[u8]) -> Result<Option<(Range<usize>, u16)>, Refusal> {
-    let mut in_query = false;
-    for &byte in target {
-        match byte {
-            b'?' => in_query = true,
-            b'#' => return Err(Refusal::Path("the request target has a fragment")),
-            b' ' => return Err(Refusal::Path("the request target has a space in it")),
-            b'<' | b'>' | b'`' => {
-                return Err(Refusal::Path(
-                    "the request target has a character that must be encoded",
-                ));
-            }
-            b'"' if in_query => {
-                return Err(Refusal::Path(
-                    "the query has a character that must be encoded",
-                ));
-            }
-            0x21..=0x7e => {}
-            _ => {
-                return Err(Refusal::Path(
-                    "the request target has a control or non-ASCII character in it",
-                ));
-            }
-        }
-    }
-    if method == b"CONNECT" {
-        return match Authority::parse(target) {
-            Some(authority) if authority.has_port() => Ok(None),
-            _ => Err(Refusal::Path(
-                "the target of CONNECT is not a host and a port",
-            )),
-        };
-    }
-    if target.first() == Some(&b'/') || (target == b"*" && method == b"OPTIONS") {
-        return Ok(None);
-    }
-    let (scheme, default_port) = if has_scheme(target, b"http://") {
-        (7, 80)
-    } else if has_scheme(target, b"https://") {
-        (8, 443)
-    } else {
-        return Err(Refusal::Path(
-            "the request target is neither a path nor an http address",
-        ));
-    };
-    let rest = target.get(scheme..).unwrap_or_default();
-    let length = rest
-        .iter()
-        .position(|byte| matches!(byte, b'/' | b'?'))
-        .unwrap_or(rest.len());
-    let authority = rest.get(..length).unwrap_or_default();
-    if memchr(b'@', authority).is_some() {
-        return Err(Refusal::Path(
-            "the request target has user information in it",
-        ));
-    }
-    if Authority::parse(authority).is_none() {
-        return Err(Refusal::Path("the host of the request target is malformed"));
-    }
-    Ok(Some((scheme..scheme + length, default_port)))
-}
-
-fn has_scheme(target: &[u8], scheme: &[u8]) -> bool {
-    target
-        .get(..scheme.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-}
-
 /// Whether it is this name. One that differs only in its punctuation is refused: back ends that fold names (CGI, WSGI) would
 /// take it for the real one.
 fn is_or_resembles(name: &[u8], wanted: &[u8]) -> Result<bool, Refusal> {
@@ -393,7 +318,7 @@ const fn token_table() -> [bool; 256] {
 
 /// A character of a field value (RFC 9110, section 5.5).
 pub(super) fn is_value(byte: u8) -> bool {
-    (byte >= b' ' && byte != 0x7f) || byte == b'\t'
+    ((byte >= b' ') & (byte != 0x7f)) | (byte == b'\t')
 }
 
 fn is_blank(byte: u8) -> bool {
