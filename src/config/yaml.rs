@@ -386,6 +386,8 @@ fn collect_secrets(node: &Node, in_key_set: bool, places: &mut Vec<Span>) {
                 let key = &entry.key.text;
                 let secret = redact::is_secret_key(key) || in_key_set && redact::is_private_jwk_member(key);
                 if secret && !matches!(entry.value.value, Value::Map(_)) {
+                    // From the key on, for what stands between it and its value; an alias' value is elsewhere.
+                    places.push(Span { start: entry.key_span.end + 1, end: entry.value.span.end });
                     places.push(entry.value.span);
                 }
                 collect_secrets(&entry.value, in_key_set || &**key == "jwks", places);
@@ -409,6 +411,8 @@ fn syntax_error(text: &str, span: Span, what: &str) -> Finding {
     let value = line.split_once(": ").map_or(line, |(_, value)| value).trim_start_matches([' ', '-', '[']);
     let hint = if line.get(..indent).is_some_and(|indent| indent.contains('\t')) {
         Some("YAML is indented with spaces, never with tabs".to_owned())
+    } else if line.contains("${") && line.contains(['{', '[']) {
+        Some("between `{…}` or `[…]`, `${…}` is quoted: `\"${NAME}\"`".to_owned())
     } else if value.starts_with(['@', '`', '%', '*', '&', '!', '{', '|', '>']) || value.contains(": ") {
         Some("if this is text, quote it: put it between double quotes".to_owned())
     } else {

@@ -1,0 +1,191 @@
+//! What the author of a bad file is told, whole.
+
+use super::*;
+
+macro_rules! bad {
+    ($($name:ident: $text:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            insta::with_settings!({ description => $text, omit_expression => true, prepend_module_to_snapshot => false }, {
+                insta::assert_snapshot!(stringify!($name), shown($text));
+            });
+        })*
+    };
+}
+
+bad! {
+    unknown_keys: "\
+upstreams:
+  orders:
+    url: http://127.0.0.1:9000
+    timout: 5s
+    conect_timeout: 5s
+    zzz: 1
+rotues: []
+";
+    not_supported_yet: "\
+include: [routes/*.yaml]
+issuers:
+  a:
+    issuer: https://a.example
+    audiences: [api]
+    introspection: {client_id: gateway, client_secret: hunter2}
+upstreams:
+  b: {endpoints: [\"http://10.0.0.1\"]}
+routes:
+  - {name: r, path: /, upstream: b, allow: optional, rate_limit: {rate: 1/s}}
+  - {name: s, path: /s, upstream: \"unix:/b.sock\", allow: public}
+listen: [\"unix:/a.sock\"]
+";
+    keys_without_a_value: "\
+issuers:
+  a:
+    issuer: https://a.example
+    audiences: [api]
+    jwt:
+  b:
+server:
+routes:
+  -
+  - name: x
+    path: /x
+    upstream: http://h
+    allow:
+";
+    nothing_is_open_by_omission: "\
+routes:
+  - name: a
+    path: /a
+    upstream: http://127.0.0.1:1
+  - name: b
+    path: /b
+    upstream: http://127.0.0.1:1
+    allow: []
+  - name: c
+    path: /c
+    upstream: http://127.0.0.1:1
+    allow: [public]
+  - name: d
+    path: /d
+    upstream: http://127.0.0.1:1
+    allow: [{}]
+  - name: e
+    path: /e
+    upstream: http://127.0.0.1:1
+    allow: authenticated
+  - name: f
+    path: /f
+    upstream: http://127.0.0.1:1
+    allow: true
+";
+    empty_lists: "\
+listen: []
+issuers:
+  a: {issuer: \"https://a.example\", audiences: [], jwt: {algorithms: []}}
+routes:
+  - {name: r, path: /, methods: [], issuers: [], upstream: \"http://127.0.0.1\", allow: [{scopes: [], any_role: []}]}
+";
+    where_yaml_bites: "\
+upstreams:
+  a: {url: \"http://127.0.0.1\"}
+routes:
+  - name: a
+    path: {id}
+    hosts: [*.example.org]
+    upstream: a
+    allow: public
+  - name: a
+    name: b
+    path: !x /b
+    upstream: a
+    allow: public
+admin: off
+logging: {access: on}
+";
+    a_star_at_the_beginning: "routes:\n  - path: *\n";
+    a_variable_in_braces: "server: {workers: ${N}}\n";
+    a_tab: "routes:\n\t- name: a\n";
+    a_second_document: "routes: []\n---\nroutes: []\n";
+    units: "\
+server:
+  header_timeout: 10
+  body_timeout: 1.5s
+  idle_timeout: 0s
+  drain_timeout: none
+  max_header_bytes: 128KB
+  max_token_bytes: 1GiB
+  max_connections: many
+  workers: 0
+routes: []
+";
+    variables: "\
+listen: [\"${NOWHERE}\"]
+errors: {realm: \"${file:none}\"}
+upstreams:
+  a: {url: \"http://${HOST}:x\"}
+  b: {url: \"${EMPTY}\"}
+  c: {url: \"${a b}\"}
+routes: []
+";
+    names: "\
+issuers:
+  main: {issuer: \"https://a.example\", audiences: [api]}
+upstreams:
+  orders: {url: \"http://127.0.0.1\"}
+routes:
+  - {name: a, path: /a, upstream: ordres, allow: public}
+  - {name: a, path: /b, upstream: orders, issuers: [mian, x], allow: authenticated}
+";
+    contradictions: "\
+listen: [\"127.0.0.1:8080\", {address: 127.0.0.1:8080, name: a}, {address: \"127.0.0.1:0\", name: a}, \"127.0.0.1:0\", \"localhost:80\"]
+admin: {address: 127.0.0.1:8080}
+issuers:
+  one: {issuer: \"https://a.example\", audiences: [api], jwt: {jwks_uri: \"http://keys.example/k\", discovery: true}}
+  two: {issuer: \"https://a.example\", audiences: [api], jwt: {jwks_uri: \"http://keys.example/k\"}}
+  six: {issuer: \"http://six.example\", audiences: api}
+upstreams:
+  orders: {url: \"http://127.0.0.1\"}
+routes:
+  - {name: a, path: /a, paths: [/b], upstream: orders, allow: authenticated}
+  - {name: b, upstream: orders, allow: public}
+  - {name: c, path: /c/{x}, methods: [GET], upstream: orders, allow: [{methods: [GET, POST], scopes: [\"a b\"]}]}
+  - {name: d, path: /d/{x}, upstream: orders, allow: public}
+  - {name: e, path: /d/{y}, upstream: orders, allow: public}
+  - {name: f, path: /f, methods: [get, TRACE, \"*\"], upstream: orders, allow: public}
+";
+    tokens: "\
+issuers:
+  a:
+    issuer: https://a.example
+    audiences: [api]
+    jwt:
+      algorithms: [HS256, none, RS265, ES512]
+      types: [\"\"]
+      jwks: [1]
+    claims: {scopes: scope, roles: [\"a..b\"]}
+  b:
+    issuer: notaurl
+    audiences: [api]
+    jwt: {discovery: yes}
+  c:
+    issuer: notaurl
+    audiences: [api]
+routes: []
+";
+    identity_headers: "\
+identity:
+  headers:
+    Content_Length: subject
+    Authorization: subject
+    X-A: subjekt
+    X_A: client
+    X B: client
+    X-C: {value: \"a\\nb\"}
+    X-D: {valu: a}
+    X-E: claims.
+  authorization: drop
+routes: []
+";
+    logging: "logging: {level: inof, format: xml}\nroutes: []\nversion: 2\n";
+    not_a_map: "[1, 2]\n";
+}

@@ -1,0 +1,143 @@
+//! Every key of the contract is either in force or refused, never ignored.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::keys::{KEYS, State};
+
+const KEY_SET: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+/// A good value for a key that is in force.
+fn example(path: &str, key_file: &str) -> Value {
+    match path {
+        "version" => json!(1),
+        "listen" => json!(["127.0.0.1:0"]),
+        "listen.*.address" => json!("127.0.0.1:0"),
+        "admin" => json!("off"),
+        "admin.address" => json!("127.0.0.1:0"),
+        "server" | "issuers" | "upstreams" | "identity" | "errors" | "logging" => json!({}),
+        "issuers.*.jwt" | "issuers.*.claims" | "routes.*.identity" => json!({}),
+        "server.workers" => json!("auto"),
+        "server.trusted_proxies" => json!(["10.0.0.0/8"]),
+        "server.max_header_bytes" | "server.max_token_bytes" => json!("64KiB"),
+        "server.max_body_bytes" | "routes.*.max_body_bytes" => json!("1MiB"),
+        "server.max_connections" | "upstreams.*.max_connections" => json!(100),
+        "issuers.*.issuer" => json!("https://auth.example.org"),
+        "issuers.*.audiences" => json!(["api"]),
+        "issuers.*.jwt.discovery" | "issuers.*.jwt.string_dates" => json!(true),
+        "issuers.*.jwt.jwks_uri" => json!("https://auth.example.org/keys"),
+        "issuers.*.jwt.jwks_file" => json!(key_file),
+        "issuers.*.jwt.jwks" => serde_json::from_str(KEY_SET).unwrap(),
+        "issuers.*.jwt.algorithms" => json!(["RS256"]),
+        "issuers.*.jwt.types" => json!(["application/AT+JWT"]),
+        "issuers.*.jwt.require_claims" => json!(["exp", "sub"]),
+        "issuers.*.claims.subject" => json!("sub"),
+        "issuers.*.allow_http" | "upstreams.*.preserve_host" | "logging.access" => json!(false),
+        "upstreams.*.url" | "routes.*.upstream" => json!("https://orders.example.org"),
+        "identity.authorization" | "routes.*.identity.authorization" => json!("remove"),
+        "errors.realm" | "routes.*.name" | "listen.*.name" => json!("a name"),
+        "routes.*.hosts" => json!(["*.example.org"]),
+        "routes.*.path" => json!("/a/{id}"),
+        "routes.*.paths" => json!(["/a", "/b/**"]),
+        "routes.*.methods" | "routes.*.allow.*.methods" => json!(["GET"]),
+        "routes.*.allow" => json!("authenticated"),
+        "routes.*.issuers" => json!(["main"]),
+        "routes" => json!([]),
+        "logging.level" => json!("info,bearward=debug"),
+        "logging.format" => json!("text"),
+        path if path.ends_with(".headers") => json!({"X-A": "subject"}),
+        path if path.ends_with(".headers.*.value") => json!("a literal"),
+        path if path.starts_with("issuers.*.claims.") || path.starts_with("routes.*.allow.*.") => json!(["a"]),
+        path if path.ends_with("_timeout") || path.ends_with(".timeout") => json!("5s"),
+        "server.drain_delay" | "issuers.*.jwt.clock_skew" | "issuers.*.jwt.max_token_age" | "issuers.*.jwt.refresh"
+        | "issuers.*.jwt.stale_keys" => json!("5m"),
+        other => panic!("an example for {other} is missing"),
+    }
+}
+
+/// The smallest good file with this key in it.
+fn document(path: &str, value: Value) -> String {
+    let mut file = json!({
+        "issuers": {"main": {"issuer": "https://auth.example.org", "audiences": ["api"]}},
+        "upstreams": {"main": {"url": "http://127.0.0.1:9000"}},
+        "routes": [{"name": "main", "path": "/", "upstream": "main", "allow": "authenticated"}],
+    });
+    if path == "issuers" || path == "upstreams" {
+        file["routes"] = json!([]);
+    }
+    if path.starts_with("listen.*") {
+        file["listen"] = json!([{"address": "127.0.0.1:0"}]);
+    }
+    if path.starts_with("routes.*.allow.*") {
+        file["routes"][0]["allow"] = json!([{"any_scope": ["a"]}]);
+    }
+    if path == "routes.*.paths" {
+        file["routes"][0].as_object_mut().unwrap().remove("path");
+    }
+    if path.starts_with("routes.*.rate_limit.*") {
+        file["routes"][0]["rate_limit"] = json!([{}]);
+    }
+    let mut place = &mut file;
+    for part in path.split('.') {
+        place = match (part, place.is_array()) {
+            ("*", true) => &mut place[0],
+            ("*", false) if path.contains(".headers.*") => &mut place["X-A"],
+            ("*", false) => &mut place["main"],
+            (key, _) => &mut place[key],
+        };
+    }
+    *place = value;
+    file.to_string()
+}
+
+#[test]
+fn every_key_in_force_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let key_file = folder.path().join("keys.json");
+    std::fs::write(&key_file, KEY_SET).unwrap();
+    for (path, _) in KEYS.iter().filter(|(_, state)| *state == State::Live) {
+        let text = document(path, example(path, key_file.to_str().unwrap()));
+        if let Err(found) = load_str(&text, "f") {
+            panic!("{path}: {}", found[0]);
+        }
+    }
+}
+
+/// A key that is read has an influence on whether a file is good.
+#[test]
+fn every_key_in_force_is_read() {
+    for (path, _) in KEYS.iter().filter(|(_, state)| *state == State::Live) {
+        let nonsense = document(path, json!([[["nonsense"]]]));
+        assert!(load_str(&nonsense, "f").is_err(), "{path} takes anything");
+        let nothing = document(path, json!(null));
+        let found = load_str(&nothing, "f").unwrap_err();
+        assert!(found.iter().any(|d| d.message.contains("has no value")), "{path}: {found:?}");
+    }
+}
+
+#[test]
+fn every_other_key_is_refused() {
+    for (path, _) in KEYS.iter().filter(|(_, state)| *state == State::Refused) {
+        let found = load_str(&document(path, json!("x")), "f").unwrap_err();
+        assert!(found.iter().any(|d| d.message.ends_with("is not supported yet")), "{path}: {found:?}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_an_error_with_a_suggestion() {
+    for (path, _) in KEYS.iter().filter(|(path, state)| *state == State::Live && !path.ends_with('*')) {
+        let misspelt = format!("{path}x");
+        let found = load_str(&document(&misspelt, json!("x")), "f").unwrap_err();
+        let unknown = found.iter().find(|d| d.message.starts_with("unknown key")).unwrap_or_else(|| panic!("{misspelt}"));
+        let key = path.rsplit('.').next().unwrap();
+        assert_eq!(unknown.hint.as_deref(), Some(&*format!("did you mean `{key}`?")), "{misspelt}");
+    }
+}
+
+#[test]
+fn no_key_is_in_the_table_twice() {
+    let mut paths = KEYS.iter().map(|(path, _)| *path).collect::<Vec<_>>();
+    paths.sort_unstable();
+    paths.dedup();
+    assert_eq!(paths.len(), KEYS.len());
+}
