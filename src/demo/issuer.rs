@@ -32,16 +32,8 @@ pub(super) struct Client {
     pub(super) scope: &'static str,
 }
 
-pub(super) const READER: Client = Client {
-    id: "reader",
-    secret: "reader-secret",
-    scope: "notes:read",
-};
-pub(super) const WRITER: Client = Client {
-    id: "writer",
-    secret: "writer-secret",
-    scope: "notes:read notes:write",
-};
+pub(super) const READER: Client = Client { id: "reader", secret: "reader-secret", scope: "notes:read" };
+pub(super) const WRITER: Client = Client { id: "writer", secret: "writer-secret", scope: "notes:read notes:write" };
 
 pub(super) struct Issuer {
     url: String,
@@ -66,32 +58,18 @@ impl Issuer {
     pub(super) fn new(url: String) -> Result<Issuer, String> {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
             .map_err(|_| "the issuer's key can't be generated".to_owned())?;
-        Ok(Issuer {
-            url,
-            key,
-            random: SystemRandom::new(),
-        })
+        Ok(Issuer { url, key, random: SystemRandom::new() })
     }
 
     pub(super) fn answer(&self, request: Request<Bytes>) -> Response<Full<Bytes>> {
-        let (get, post) = (
-            request.method() == Method::GET,
-            request.method() == Method::POST,
-        );
+        let (get, post) = (request.method() == Method::GET, request.method() == Method::POST);
         match request.uri().path() {
-            "/.well-known/openid-configuration" if get => {
-                loopback::json(StatusCode::OK, &self.metadata())
-            }
+            "/.well-known/openid-configuration" if get => loopback::json(StatusCode::OK, &self.metadata()),
             "/jwks" if get => loopback::json(StatusCode::OK, &self.key_set()),
             "/token" if post => self.token(request.body()),
             "/token" => {
-                let mut response = loopback::json(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    &json!({"error": "invalid_request"}),
-                );
-                response
-                    .headers_mut()
-                    .insert(ALLOW, HeaderValue::from_static("POST"));
+                let mut response = loopback::json(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "invalid_request"}));
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
                 response
             }
             _ => loopback::json(StatusCode::NOT_FOUND, &json!({"error": "not_found"})),
@@ -130,10 +108,7 @@ impl Issuer {
     }
 
     fn sign(&self, client: &Client) -> Result<String, TokenError> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_err(|_| TokenError::ServerError)?
-            .as_secs();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| TokenError::ServerError)?.as_secs();
         let header = json!({"alg": "ES256", "kid": KID, "typ": "at+jwt"});
         let claims = json!({
             "iss": self.url, "aud": AUDIENCE, "sub": client.id, "client_id": client.id, "scope": client.scope,
@@ -141,23 +116,15 @@ impl Issuer {
         });
         let encode = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
         let input = format!("{}.{}", encode(&header), encode(&claims));
-        let signature = self
-            .key
-            .sign(&self.random, input.as_bytes())
-            .map_err(|_| TokenError::ServerError)?;
-        Ok(format!(
-            "{input}.{}",
-            BASE64_URL_SAFE_NO_PAD.encode(signature)
-        ))
+        let signature = self.key.sign(&self.random, input.as_bytes()).map_err(|_| TokenError::ServerError)?;
+        Ok(format!("{input}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature)))
     }
 }
 
 impl TokenError {
     fn status(self) -> StatusCode {
         match self {
-            TokenError::InvalidRequest | TokenError::UnsupportedGrantType => {
-                StatusCode::BAD_REQUEST
-            }
+            TokenError::InvalidRequest | TokenError::UnsupportedGrantType => StatusCode::BAD_REQUEST,
             TokenError::InvalidClient => StatusCode::UNAUTHORIZED,
             TokenError::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -191,16 +158,9 @@ fn client_of(form: &[u8]) -> Result<&'static Client, TokenError> {
 fn field(form: &[u8], name: &str) -> Result<String, TokenError> {
     let mut found = None;
     for pair in form.split(|byte| *byte == b'&') {
-        let at = pair
-            .iter()
-            .position(|byte| *byte == b'=')
-            .unwrap_or(pair.len());
+        let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
         let (key, value) = pair.split_at(at);
-        if decode(key)? == name
-            && found
-                .replace(decode(value.get(1..).unwrap_or_default())?)
-                .is_some()
-        {
+        if decode(key)? == name && found.replace(decode(value.get(1..).unwrap_or_default())?).is_some() {
             return Err(TokenError::InvalidRequest);
         }
     }
@@ -215,10 +175,7 @@ fn decode(text: &[u8]) -> Result<String, TokenError> {
         bytes.push(match byte {
             b'+' => b' ',
             b'%' => {
-                let mut digit = || {
-                    rest.next()
-                        .and_then(|digit| char::from(*digit).to_digit(16))
-                };
+                let mut digit = || rest.next().and_then(|digit| char::from(*digit).to_digit(16));
                 let (high, low) = digit().zip(digit()).ok_or(TokenError::InvalidRequest)?;
                 u8::try_from(high * 16 + low).map_err(|_| TokenError::InvalidRequest)?
             }
@@ -229,12 +186,7 @@ fn decode(text: &[u8]) -> Result<String, TokenError> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
     use http_body_util::BodyExt;
@@ -243,16 +195,10 @@ mod tests {
     use super::*;
 
     async fn post(issuer: &Issuer, form: &str) -> (u16, Value) {
-        let request = Request::post("/token")
-            .body(Bytes::copy_from_slice(form.as_bytes()))
-            .unwrap();
+        let request = Request::post("/token").body(Bytes::copy_from_slice(form.as_bytes())).unwrap();
         let response = issuer.answer(request);
         let status = response.status().as_u16();
-        (
-            status,
-            serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes())
-                .unwrap(),
-        )
+        (status, serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap())
     }
 
     #[tokio::test]
@@ -260,23 +206,14 @@ mod tests {
         let issuer = Issuer::new("http://127.0.0.1:1".to_owned()).unwrap();
         let form = "grant_type=client%5fcredentials&client_id=writer&client_secret=writer-secret";
         let (status, answer) = post(&issuer, form).await;
-        assert_eq!(
-            (status, answer["scope"].as_str()),
-            (200, Some("notes:read notes:write"))
-        );
+        assert_eq!((status, answer["scope"].as_str()), (200, Some("notes:read notes:write")));
         let token = answer["access_token"].as_str().unwrap();
         let (input, signature) = token.rsplit_once('.').unwrap();
         let key = &issuer.key_set()["keys"][0];
-        let part = |name: &str| {
-            BASE64_URL_SAFE_NO_PAD
-                .decode(key[name].as_str().unwrap())
-                .unwrap()
-        };
+        let part = |name: &str| BASE64_URL_SAFE_NO_PAD.decode(key[name].as_str().unwrap()).unwrap();
         let point = [vec![4], part("x"), part("y")].concat();
         let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
-            .verify(input.as_bytes(), &signature)
-            .unwrap();
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(input.as_bytes(), &signature).unwrap();
     }
 
     #[tokio::test]
@@ -286,25 +223,13 @@ mod tests {
             ("", 400, "invalid_request"),
             ("grant_type=password", 400, "unsupported_grant_type"),
             ("grant_type=client_credentials", 401, "invalid_client"),
-            (
-                "grant_type=client_credentials&client_id=reader&client_secret=writer-secret",
-                401,
-                "invalid_client",
-            ),
-            (
-                "grant_type=client_credentials&client_id=reader&client_id=writer&client_secret=x",
-                400,
-                "invalid_request",
-            ),
+            ("grant_type=client_credentials&client_id=reader&client_secret=writer-secret", 401, "invalid_client"),
+            ("grant_type=client_credentials&client_id=reader&client_id=writer&client_secret=x", 400, "invalid_request"),
             ("grant_type=%4", 400, "invalid_request"),
             ("grant_type=%ff", 400, "invalid_request"),
         ] {
             let (got, answer) = post(&issuer, form).await;
-            assert_eq!(
-                (got, answer["error"].as_str()),
-                (status, Some(error)),
-                "{form}"
-            );
+            assert_eq!((got, answer["error"].as_str()), (status, Some(error)), "{form}");
             assert_eq!(answer.get("access_token"), None);
         }
     }

@@ -51,16 +51,11 @@ impl Server {
             let service = service_fn(move |request| {
                 let answer = Arc::clone(&answer);
                 async move {
-                    Ok::<_, Infallible>(
-                        collect(request)
-                            .await
-                            .map_or_else(|refused| refused, |whole| answer(whole)),
-                    )
+                    Ok::<_, Infallible>(collect(request).await.map_or_else(|refused| refused, |whole| answer(whole)))
                 }
             });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service);
+            let connection =
+                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
             // A client that goes away is nothing to report.
             tokio::spawn(async move { connection.await.ok() });
         }
@@ -71,10 +66,7 @@ async fn collect(request: Request<Incoming>) -> Result<Request<Bytes>, Response<
     let (head, body) = request.into_parts();
     match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(body) => Ok(Request::from_parts(head, body.to_bytes())),
-        Err(_) => Err(json(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            &serde_json::json!({"error": "the body is too large"}),
-        )),
+        Err(_) => Err(json(StatusCode::PAYLOAD_TOO_LARGE, &serde_json::json!({"error": "the body is too large"}))),
     }
 }
 
@@ -82,11 +74,7 @@ async fn collect(request: Request<Incoming>) -> Result<Request<Bytes>, Response<
 pub(super) fn json(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(format!("{value}\n"))));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

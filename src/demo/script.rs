@@ -13,11 +13,7 @@ pub(super) struct Places {
 
 /// The gateway's configuration.
 pub(super) fn configuration(places: &Places) -> String {
-    let Places {
-        gateway_port,
-        issuer,
-        echo,
-    } = places;
+    let Places { gateway_port, issuer, echo } = places;
     format!(
         r#"# Written by `bearward demo`. The issuer and the echo API in it live as long as the demo does; with your own
 # in their place, `bearward check --config gateway.yaml` says whether all is well and `bearward run` serves it.
@@ -62,12 +58,7 @@ routes:
 }
 
 /// What is printed once everything runs.
-pub(super) fn introduction(
-    places: &Places,
-    gateway: SocketAddr,
-    admin: SocketAddr,
-    file: &Path,
-) -> String {
+pub(super) fn introduction(places: &Places, gateway: SocketAddr, admin: SocketAddr, file: &Path) -> String {
     let mut text = format!(
         "\nThe gateway listens on http://{gateway}, with {}\nIssuer {} · echo API {} · metrics http://{admin}/metrics\n",
         file.display(),
@@ -89,18 +80,9 @@ fn lines(places: &Places, gateway: SocketAddr) -> Vec<(&'static str, String)> {
     let with = |token: &str| format!("curl -s -i -H \"Authorization: Bearer {token}\"");
     let notes = format!("http://{gateway}/notes/1");
     vec![
-        (
-            "Public: no token needed.",
-            format!("curl -s -i http://{gateway}/status # 200"),
-        ),
-        (
-            "No token: the challenge says what is missing.",
-            format!("curl -s -i {notes} # 401"),
-        ),
-        (
-            "Not a token of this issuer's.",
-            format!("{} {notes} # 401", with("wrong.token.here")),
-        ),
+        ("Public: no token needed.", format!("curl -s -i http://{gateway}/status # 200")),
+        ("No token: the challenge says what is missing.", format!("curl -s -i {notes} # 401")),
+        ("Not a token of this issuer's.", format!("{} {notes} # 401", with("wrong.token.here"))),
         (
             "The reader reads; the echo shows the X-Auth-* headers that the API gets.",
             format!("{} {notes} # 200", with(&reader)),
@@ -109,18 +91,9 @@ fn lines(places: &Places, gateway: SocketAddr) -> Vec<(&'static str, String)> {
             "The reader doesn't write: the challenge names the scope.",
             format!("{} -X POST -d note=hello {notes} # 403", with(&reader)),
         ),
-        (
-            "The writer does.",
-            format!("{} -X POST -d note=hello {notes} # 200", with(&writer)),
-        ),
-        (
-            "A forged identity goes no further.",
-            format!("{} -H 'X_Auth_Subject: admin' {notes} # 200", with(&reader)),
-        ),
-        (
-            "A detour is no way in.",
-            format!("curl -s -i --path-as-is http://{gateway}/status/%2e%2e/notes/1 # 401"),
-        ),
+        ("The writer does.", format!("{} -X POST -d note=hello {notes} # 200", with(&writer))),
+        ("A forged identity goes no further.", format!("{} -H 'X_Auth_Subject: admin' {notes} # 200", with(&reader))),
+        ("A detour is no way in.", format!("curl -s -i --path-as-is http://{gateway}/status/%2e%2e/notes/1 # 401")),
     ]
 }
 
@@ -133,25 +106,13 @@ fn token(places: &Places, client: &Client) -> String {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
     fn places() -> Places {
-        let (issuer, echo) = (
-            "http://127.0.0.1:1".to_owned(),
-            "http://127.0.0.1:2".to_owned(),
-        );
-        Places {
-            gateway_port: 8080,
-            issuer,
-            echo,
-        }
+        let (issuer, echo) = ("http://127.0.0.1:1".to_owned(), "http://127.0.0.1:2".to_owned());
+        Places { gateway_port: 8080, issuer, echo }
     }
 
     #[test]
@@ -163,12 +124,7 @@ mod tests {
     fn every_line_ends_with_its_status_and_all_kinds_are_shown() {
         let lines = lines(&places(), ([127, 0, 0, 1], 8080).into());
         for status in ["200", "401", "403"] {
-            assert!(
-                lines
-                    .iter()
-                    .any(|(_, line)| line.ends_with(&format!(" # {status}"))),
-                "{status}"
-            );
+            assert!(lines.iter().any(|(_, line)| line.ends_with(&format!(" # {status}"))), "{status}");
         }
         for (_, line) in lines {
             assert!(line.starts_with("curl ") && !line.contains('\n'), "{line}");

@@ -33,23 +33,15 @@ impl Scene {
     fn new() -> Scene {
         let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
         let gateway = Gateway::start(&configuration(&issuer, &upstream, ROUTES));
-        Scene {
-            issuer,
-            upstream,
-            gateway,
-        }
+        Scene { issuer, upstream, gateway }
     }
 
     /// What the upstream gets of a request with these fields, with a token or without.
     #[track_caller]
     fn sent(&self, path: &str, token: Option<&str>, fields: &str) -> Request {
-        let credential = token
-            .map(|token| format!("Authorization: Bearer {token}\r\n"))
-            .unwrap_or_default();
+        let credential = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         let mut client = self.gateway.client();
-        client.send(format!(
-            "GET {path} HTTP/1.1\r\nHost: api.example\r\n{credential}{fields}\r\n"
-        ));
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: api.example\r\n{credential}{fields}\r\n"));
         let response = client.receive();
         assert_eq!(response.status, 200, "{fields:?}: {}", response.text());
         self.upstream.last_request()
@@ -58,22 +50,13 @@ impl Scene {
 
 /// How back ends merge names: lower case, letters and digits alone.
 fn merged(name: &str) -> String {
-    name.chars()
-        .filter(char::is_ascii_alphanumeric)
-        .collect::<String>()
-        .to_ascii_lowercase()
+    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
 }
 
 /// The values of all fields that a back end may take for this one.
 fn taken_for<'r>(request: &'r Request, name: &str) -> Vec<&'r str> {
     let name = merged(name);
-    request
-        .fields
-        .0
-        .iter()
-        .filter(|(field, _)| merged(field) == name)
-        .map(|(_, value)| value.as_str())
-        .collect()
+    request.fields.0.iter().filter(|(field, _)| merged(field) == name).map(|(_, value)| value.as_str()).collect()
 }
 
 const SPELLINGS: &[&str] = &[
@@ -140,11 +123,8 @@ fn every_identity_header_of_the_file_is_reserved_on_every_route() {
         "x.env",
     ] {
         let fields = format!("{name}: attacker\r\n{name}: attacker\r\n");
-        for (path, token) in [
-            ("/closed/x", Some(token.as_str())),
-            ("/open/x", None),
-            ("/named", Some(token.as_str())),
-        ] {
+        for (path, token) in [("/closed/x", Some(token.as_str())), ("/open/x", None), ("/named", Some(token.as_str()))]
+        {
             scene.sent(path, token, &fields);
         }
     }
@@ -181,11 +161,7 @@ fn connection_cannot_take_away_what_the_gateway_says() {
     ] {
         let sent = scene.sent("/closed/x", Some(&token), fields);
         assert_eq!(taken_for(&sent, "x-auth-subject"), ["u1"], "{fields:?}");
-        assert_eq!(
-            taken_for(&sent, "authorization"),
-            [format!("Bearer {token}")],
-            "{fields:?}"
-        );
+        assert_eq!(taken_for(&sent, "authorization"), [format!("Bearer {token}")], "{fields:?}");
         assert_eq!(taken_for(&sent, "host").len(), 1, "{fields:?}");
         assert_eq!(taken_for(&sent, "upgrade"), [""; 0], "{fields:?}");
     }
@@ -195,12 +171,7 @@ fn connection_cannot_take_away_what_the_gateway_says() {
 #[test]
 fn the_upstream_gets_what_was_sent_and_who_sent_it() {
     let scene = Scene::new();
-    let token = scene
-        .issuer
-        .token()
-        .scope("read write")
-        .roles(&["editor", "owner"])
-        .build();
+    let token = scene.issuer.token().scope("read write").roles(&["editor", "owner"]).build();
     let body = "a body\r\n\r\nto the byte\0";
     let mut client = scene.gateway.client();
     client.send(format!(
@@ -212,8 +183,7 @@ fn the_upstream_gets_what_was_sent_and_who_sent_it() {
 
     let sent = scene.upstream.only_request();
     assert!(
-        sent.head
-            .starts_with(b"POST /closed/a%20b?q=%2e%2e&&x HTTP/1.1\r\n"),
+        sent.head.starts_with(b"POST /closed/a%20b?q=%2e%2e&&x HTTP/1.1\r\n"),
         "{}",
         String::from_utf8_lossy(&sent.head)
     );
@@ -237,23 +207,12 @@ fn the_upstream_gets_what_was_sent_and_who_sent_it() {
         ("x-own", "two".to_owned()),
         ("x-request-id", "from-the-client".to_owned()),
     ];
-    let mut got: Vec<(String, String)> = sent
-        .fields
-        .0
-        .iter()
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
-        .collect();
+    let mut got: Vec<(String, String)> =
+        sent.fields.0.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
     got.sort();
-    let traceparent = got
-        .iter()
-        .position(|(name, _)| name == "traceparent")
-        .expect("a traceparent");
+    let traceparent = got.iter().position(|(name, _)| name == "traceparent").expect("a traceparent");
     let traceparent = got.remove(traceparent).1;
-    assert_eq!(
-        traceparent.split('-').map(str::len).collect::<Vec<_>>(),
-        [2, 32, 16, 2],
-        "{traceparent}"
-    );
+    assert_eq!(traceparent.split('-').map(str::len).collect::<Vec<_>>(), [2, 32, 16, 2], "{traceparent}");
     assert_eq!(got, expected.map(|(name, value)| (name.to_owned(), value)));
     assert_eq!(scene.upstream.wire(), [sent.head, sent.body].concat());
 }
@@ -261,11 +220,7 @@ fn the_upstream_gets_what_was_sent_and_who_sent_it() {
 #[test]
 fn a_routes_own_identity_replaces_the_default() {
     let scene = Scene::new();
-    let token = scene
-        .issuer
-        .token()
-        .claim("tenant", json!({"id": 7}))
-        .build();
+    let token = scene.issuer.token().claim("tenant", json!({"id": 7})).build();
     let sent = scene.sent("/named", Some(&token), "");
     assert_eq!(taken_for(&sent, "x-tenant"), [r#"{"id":7}"#]);
     assert_eq!(taken_for(&sent, "x-user"), ["u1"]);
@@ -273,10 +228,7 @@ fn a_routes_own_identity_replaces_the_default() {
     assert_eq!(taken_for(&sent, "x-auth-subject"), [""; 0]);
     assert_eq!(taken_for(&sent, "authorization"), [""; 0]);
     let without = scene.issuer.token().build();
-    assert_eq!(
-        taken_for(&scene.sent("/named", Some(&without), ""), "x-tenant"),
-        [""; 0]
-    );
+    assert_eq!(taken_for(&scene.sent("/named", Some(&without), ""), "x-tenant"), [""; 0]);
 }
 
 #[test]
@@ -290,18 +242,12 @@ fn nothing_in_a_token_adds_a_header_or_an_element() {
         .roles(&["editor", "owner,admin", "a%2Cb"])
         .build();
     let sent = scene.sent("/closed/x", Some(&token), "");
-    assert_eq!(
-        taken_for(&sent, "x-auth-roles"),
-        ["editor,owner%2Cadmin,a%252Cb"]
-    );
+    assert_eq!(taken_for(&sent, "x-auth-roles"), ["editor,owner%2Cadmin,a%252Cb"]);
     assert_eq!(
         taken_for(&sent, "x-auth-subject"),
         ["u1%0D%0AX-Auth-Roles: admin%0D%0A%0D%0AGET /smuggled HTTP/1.1%0D%0A%C3%A9%00"]
     );
     let scopes = taken_for(&sent, "x-auth-scopes");
-    assert!(
-        matches!(scopes.as_slice(), ["read two%20words"]),
-        "{scopes:?}"
-    );
+    assert!(matches!(scopes.as_slice(), ["read two%20words"]), "{scopes:?}");
     assert_eq!(scene.upstream.requests().len(), 1);
 }

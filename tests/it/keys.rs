@@ -37,10 +37,7 @@ fn a_burst_of_unknown_kids_costs_one_fetch_and_nobody_elses_time() {
             let (gateway, issuer, answered) = (&gateway, &issuer, &answered);
             scope.spawn(move || {
                 for turn in 0..10 {
-                    let token = issuer
-                        .token()
-                        .kid(&format!("random-{client}-{turn}"))
-                        .build();
+                    let token = issuer.token().kid(&format!("random-{client}-{turn}")).build();
                     let response = gateway.get_with("/closed", &token);
                     assert_eq!(response.status, 401, "{}", response.text());
                     assert_eq!(response.challenge().unwrap().error(), Some("invalid_token"));
@@ -50,25 +47,14 @@ fn a_burst_of_unknown_kids_costs_one_fetch_and_nobody_elses_time() {
         }
         eventually("a fetch begins", || issuer.fetches() > at_start);
         for _ in 0..20 {
-            assert_eq!(
-                gateway.get_with("/closed", &good).status,
-                200,
-                "a known kid while the fetch hangs"
-            );
+            assert_eq!(gateway.get_with("/closed", &good).status, 200, "a known kid while the fetch hangs");
         }
-        assert_eq!(
-            answered.load(Ordering::SeqCst),
-            0,
-            "an unknown kid was judged before the fetch ended"
-        );
+        assert_eq!(answered.load(Ordering::SeqCst), 0, "an unknown kid was judged before the fetch ended");
         issuer.release();
     });
     let fetches = issuer.fetches() - at_start;
     let allowed = 1 + usize::try_from(start.elapsed().as_secs() / 5).unwrap();
-    assert!(
-        (1..=allowed).contains(&fetches),
-        "{fetches} fetches, {allowed} allowed"
-    );
+    assert!((1..=allowed).contains(&fetches), "{fetches} fetches, {allowed} allowed");
     assert_eq!(answered.load(Ordering::SeqCst), 500);
     assert_eq!(upstream.requests().len(), 20);
 }
@@ -79,15 +65,9 @@ fn a_new_key_is_found_and_an_old_one_goes() {
     let old = issuer.token().build();
     assert_eq!(gateway.get_with("/closed", &old).status, 200);
     issuer.rotate(&Key::eddsa("k2"));
-    assert_eq!(
-        gateway.get_with("/closed", &issuer.token().build()).status,
-        200
-    );
+    assert_eq!(gateway.get_with("/closed", &issuer.token().build()).status, 200);
     let response = gateway.get_with("/closed", &old);
-    assert_eq!(
-        (response.status, response.challenge().unwrap().error()),
-        (401, Some("invalid_token"))
-    );
+    assert_eq!((response.status, response.challenge().unwrap().error()), (401, Some("invalid_token")));
 }
 
 #[test]
@@ -99,10 +79,7 @@ fn a_token_that_is_bad_anyway_causes_no_fetch() {
         issuer.token().kid("new").aud("elsewhere"),
         issuer.token().kid("new").alg("none"),
         issuer.token().kid("new").header("typ", json!("dpop+jwt")),
-        issuer
-            .token()
-            .kid("new")
-            .claim("iss", json!("https://elsewhere.example")),
+        issuer.token().kid("new").claim("iss", json!("https://elsewhere.example")),
         issuer.token().kid("new").claim("cnf", json!({"jkt": "x"})),
     ] {
         assert_eq!(gateway.get_with("/closed", &token.build()).status, 401);
@@ -115,34 +92,20 @@ fn a_key_server_that_is_down_at_start_is_waited_for() {
     let key = Key::es256("k1");
     let (port, token) = Issuer::gone(&key);
     let upstream = Upstream::start();
-    let issuers = format!(
-        "  main: {{issuer: \"http://{}\", audiences: [api]}}\n",
-        port.address
-    );
+    let issuers = format!("  main: {{issuer: \"http://{}\", audiences: [api]}}\n", port.address);
     let gateway = Gateway::start_unready(&configuration_of(&issuers, &upstream.url(), ROUTES));
     let token = token.build();
     let response = gateway.get_with("/closed", &token);
     assert_eq!((response.status, response.challenge()), (503, None));
     let retry_after = response.fields.get("retry-after").expect("Retry-After");
-    assert!(
-        retry_after.parse::<u32>().is_ok_and(|seconds| seconds > 0),
-        "{retry_after}"
-    );
+    assert!(retry_after.parse::<u32>().is_ok_and(|seconds| seconds > 0), "{retry_after}");
     assert_eq!(gateway.admin("/readyz").status, 503);
-    assert_eq!(
-        gateway.get("/closed").status,
-        401,
-        "without a token no keys are needed"
-    );
+    assert_eq!(gateway.get("/closed").status, 401, "without a token no keys are needed");
     assert_eq!(gateway.get("/open").status, 200);
 
     let _issuer = Issuer::on(port.open(), &key);
-    eventually("keys arrive", || {
-        gateway.get_with("/closed", &token).status == 200
-    });
-    eventually("the gateway is ready", || {
-        gateway.admin("/readyz").status == 200
-    });
+    eventually("keys arrive", || gateway.get_with("/closed", &token).status == 200);
+    eventually("the gateway is ready", || gateway.admin("/readyz").status == 200);
 }
 
 #[test]
@@ -166,18 +129,10 @@ fn the_keys_at_hand_outlive_their_server() {
         let response = gateway.get_with("/closed", &unknown);
         // A server whose discovery went wrong may still give a good key set: then the kid is known to be missing.
         match mood {
-            Mood::OtherIssuer => assert!(
-                matches!(response.status, 401 | 503),
-                "{mood:?}: {}",
-                response.status
-            ),
+            Mood::OtherIssuer => assert!(matches!(response.status, 401 | 503), "{mood:?}: {}", response.status),
             _ => assert_eq!(response.status, 503, "{mood:?}"),
         }
-        assert_eq!(
-            gateway.get_with("/closed", &issuer.token().build()).status,
-            200,
-            "{mood:?}"
-        );
+        assert_eq!(gateway.get_with("/closed", &issuer.token().build()).status, 200, "{mood:?}");
         assert_eq!(gateway.admin("/readyz").status, 200, "{mood:?}");
     }
     assert_eq!(elsewhere.fetches(), 0, "a redirect was followed");
@@ -186,16 +141,12 @@ fn the_keys_at_hand_outlive_their_server() {
 #[test]
 fn a_key_server_that_is_slow_is_given_up() {
     let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
-    let yaml = configuration(&issuer, &upstream, ROUTES)
-        .replace("http_timeout: 30s", "http_timeout: 500ms");
+    let yaml = configuration(&issuer, &upstream, ROUTES).replace("http_timeout: 30s", "http_timeout: 500ms");
     let gateway = Gateway::start(&yaml);
     issuer.be(Mood::Slow(PATIENCE));
     let unknown = issuer.token().kid("new").build();
     assert_eq!(gateway.get_with("/closed", &unknown).status, 503);
-    assert_eq!(
-        gateway.get_with("/closed", &issuer.token().build()).status,
-        200
-    );
+    assert_eq!(gateway.get_with("/closed", &issuer.token().build()).status, 200);
 }
 
 #[test]
@@ -216,25 +167,8 @@ fn a_key_set_may_hold_what_is_not_understood() {
     }
     let upstream = Upstream::start();
     let gateway = Gateway::start(&configuration(&issuer, &upstream, ROUTES));
-    assert_eq!(
-        gateway
-            .get_with("/closed", &issuer.token().signed_by(&key).kid("k1").build())
-            .status,
-        200
-    );
-    assert_eq!(
-        gateway
-            .get_with(
-                "/closed",
-                &issuer.token().signed_by(&key).kid("enc").build()
-            )
-            .status,
-        401
-    );
-    let hmac = issuer
-        .token()
-        .alg("HS256")
-        .kid("secret")
-        .with_hmac(b"secret");
+    assert_eq!(gateway.get_with("/closed", &issuer.token().signed_by(&key).kid("k1").build()).status, 200);
+    assert_eq!(gateway.get_with("/closed", &issuer.token().signed_by(&key).kid("enc").build()).status, 401);
+    let hmac = issuer.token().alg("HS256").kid("secret").with_hmac(b"secret");
     assert_eq!(gateway.get_with("/closed", &hmac).status, 401);
 }

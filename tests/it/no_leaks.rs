@@ -23,8 +23,8 @@ const TELLING: usize = 16;
 fn no_output_holds_a_token() {
     let key = Key::es256("k1");
     let (issuer, upstream) = (Issuer::start(&key), Upstream::start());
-    let yaml = configuration(&issuer, &upstream, ROUTES)
-        .replace("level: error, access: false", "level: trace, access: true");
+    let yaml =
+        configuration(&issuer, &upstream, ROUTES).replace("level: error, access: false", "level: trace, access: true");
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("gateway.yaml");
     std::fs::write(&file, yaml).unwrap();
@@ -39,30 +39,15 @@ fn no_output_holds_a_token() {
         issuer.token().aud("elsewhere").build(),
         issuer.token().signed_by(&Key::es256("k1")).build(),
         Token::new("https://elsewhere.example", &key).build(),
-        issuer
-            .token()
-            .alg("none")
-            .with_signature(b"not a signature at all"),
-        forged(
-            r#"{"alg":"ES256","kid":"k1"}"#,
-            "this isn't an object",
-            &key,
-        ),
+        issuer.token().alg("none").with_signature(b"not a signature at all"),
+        forged(r#"{"alg":"ES256","kid":"k1"}"#, "this isn't an object", &key),
         format!("opaque{}", "Z".repeat(64)),
         format!("toolong{}", "Y".repeat(70_000)),
     ];
     let mut answers = Vec::new();
     for token in &tokens {
         for path in ["/closed", "/scoped", "/open/x", "/none"] {
-            answers.extend(
-                exchange(
-                    address,
-                    "GET",
-                    path,
-                    &format!("Authorization: Bearer {token}\r\n"),
-                )
-                .body,
-            );
+            answers.extend(exchange(address, "GET", path, &format!("Authorization: Bearer {token}\r\n")).body);
         }
         if token.len() > 10_000 {
             continue;
@@ -77,38 +62,16 @@ fn no_output_holds_a_token() {
             answers.extend(exchange(address, "GET", "/closed", &fields).body);
         }
         answers.extend(exchange(address, "GET", &format!("/closed?access_token={token}"), "").body);
-        answers.extend(
-            exchange(
-                address,
-                "GET",
-                &format!("/open/x?a=b&access_token={token}&c"),
-                "",
-            )
-            .body,
-        );
-        for broken in [
-            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
-            "Content-Length: x\r\n",
-            "X y\r\n",
-        ] {
+        answers.extend(exchange(address, "GET", &format!("/open/x?a=b&access_token={token}&c"), "").body);
+        for broken in ["Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", "Content-Length: x\r\n", "X y\r\n"] {
             let mut client = Client::connect(address);
-            client.send(format!(
-                "POST /closed HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{broken}\r\n"
-            ));
+            client.send(format!("POST /closed HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{broken}\r\n"));
             answers.extend(client.receive_rest());
         }
     }
     issuer.be(Mood::Status(500));
     upstream.answer_bytes(b"nonsense\r\n\r\n");
-    answers.extend(
-        exchange(
-            address,
-            "GET",
-            "/closed",
-            &format!("Authorization: Bearer {}\r\n", tokens[0]),
-        )
-        .body,
-    );
+    answers.extend(exchange(address, "GET", "/closed", &format!("Authorization: Bearer {}\r\n", tokens[0])).body);
     binary.signal("TERM");
     assert_eq!(binary.wait().code(), Some(0));
 
@@ -121,11 +84,8 @@ fn no_output_holds_a_token() {
             assert!(!answers.contains(part), "{part} is in an answer");
         }
     }
-    let public: Vec<_> = upstream
-        .requests()
-        .into_iter()
-        .filter(|request| request.target.starts_with("/open/"))
-        .collect();
+    let public: Vec<_> =
+        upstream.requests().into_iter().filter(|request| request.target.starts_with("/open/")).collect();
     assert!(!public.is_empty());
     assert_eq!(find(&upstream.wire(), b"Authorization: Basic"), None);
 }

@@ -33,10 +33,7 @@ impl File {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("gateway.yaml");
         std::fs::write(&path, yaml).unwrap();
-        File {
-            _directory: directory,
-            path,
-        }
+        File { _directory: directory, path }
     }
 
     fn path(&self) -> &str {
@@ -55,45 +52,27 @@ impl Scene {
         let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
         let yaml = configuration(&issuer, &upstream, ROUTES)
             .replace("level: error, access: false", "level: info, access: true");
-        Scene {
-            issuer,
-            upstream,
-            yaml,
-        }
+        Scene { issuer, upstream, yaml }
     }
 }
 
 #[test]
 fn the_admin_listener_says_how_it_is() {
     let scene = Scene::new();
-    let gateway = Gateway::start(
-        &scene
-            .yaml
-            .replace("level: info, access: true", "level: error, access: false"),
-    );
+    let gateway = Gateway::start(&scene.yaml.replace("level: info, access: true", "level: error, access: false"));
     assert_eq!(gateway.admin("/livez").status, 200);
     assert_eq!(gateway.admin("/readyz").status, 200);
-    assert_eq!(
-        gateway.get("/livez").status,
-        404,
-        "not on a listener for clients"
-    );
+    assert_eq!(gateway.get("/livez").status, 404, "not on a listener for clients");
     assert_eq!(gateway.admin("/things/7").status, 404);
 
     let good = scene.issuer.token().scope("things:read").build();
     assert_eq!(gateway.get_with("/things/7", &good).status, 200);
-    assert_eq!(
-        gateway
-            .get_with("/things/7", &scene.issuer.token().build())
-            .status,
-        403
-    );
+    assert_eq!(gateway.get_with("/things/7", &scene.issuer.token().build()).status, 403);
     assert_eq!(gateway.get("/things/7").status, 401);
     assert_eq!(gateway.get("/no-such-thing-7").status, 404);
     assert_eq!(gateway.call("PURGE", "/open/x", "").status, 200);
     eventually("requests are counted", || {
-        gateway.metric(r#"bearward_requests_total{method="OTHER",route="open",status="200"}"#)
-            == 1.0
+        gateway.metric(r#"bearward_requests_total{method="OTHER",route="open",status="200"}"#) == 1.0
     });
 
     let metrics = gateway.admin("/metrics").text();
@@ -107,42 +86,18 @@ fn the_admin_listener_says_how_it_is() {
         "bearward_jwks_keys",
         "bearward_upstream_requests_total",
     ] {
-        assert!(
-            metrics.contains(&format!("# TYPE {name} ")),
-            "{name} in {metrics}"
-        );
+        assert!(metrics.contains(&format!("# TYPE {name} ")), "{name} in {metrics}");
     }
     for (series, value) in [
-        (
-            r#"bearward_requests_total{method="GET",route="things",status="200"}"#,
-            1.0,
-        ),
-        (
-            r#"bearward_requests_total{method="GET",route="things",status="401"}"#,
-            1.0,
-        ),
-        (
-            r#"bearward_requests_total{method="GET",route="things",status="403"}"#,
-            1.0,
-        ),
-        (
-            r#"bearward_requests_total{method="GET",route="",status="404"}"#,
-            1.0,
-        ),
-        (
-            r#"bearward_decisions_total{issuer="main",outcome="allow",reason="ok",route="things"}"#,
-            1.0,
-        ),
-        (
-            r#"bearward_decisions_total{issuer="main",outcome="deny",reason="scope",route="things"}"#,
-            1.0,
-        ),
+        (r#"bearward_requests_total{method="GET",route="things",status="200"}"#, 1.0),
+        (r#"bearward_requests_total{method="GET",route="things",status="401"}"#, 1.0),
+        (r#"bearward_requests_total{method="GET",route="things",status="403"}"#, 1.0),
+        (r#"bearward_requests_total{method="GET",route="",status="404"}"#, 2.0),
+        (r#"bearward_decisions_total{issuer="main",outcome="allow",reason="ok",route="things"}"#, 1.0),
+        (r#"bearward_decisions_total{issuer="main",outcome="deny",reason="scope",route="things"}"#, 1.0),
         (r#"bearward_jwks_keys{issuer="main"}"#, 1.0),
     ] {
-        assert!(
-            (gateway.metric(series) - value).abs() < 0.5,
-            "{series} in {metrics}"
-        );
+        assert!((gateway.metric(series) - value).abs() < 0.5, "{series} in {metrics}");
     }
     for from_clients in ["no-such-thing", "PURGE", "u1", "things:read"] {
         assert!(!metrics.contains(from_clients), "{from_clients} is a label");
@@ -153,18 +108,9 @@ fn the_admin_listener_says_how_it_is() {
 fn an_issuer_in_trouble_shows_and_takes_nobody_down() {
     use crate::support::issuer::Mood;
     let scene = Scene::new();
-    let gateway = Gateway::start(
-        &scene
-            .yaml
-            .replace("level: info, access: true", "level: error, access: false"),
-    );
+    let gateway = Gateway::start(&scene.yaml.replace("level: info, access: true", "level: error, access: false"));
     scene.issuer.be(Mood::Status(500));
-    assert_eq!(
-        gateway
-            .get_with("/things/7", &scene.issuer.token().kid("new").build())
-            .status,
-        503
-    );
+    assert_eq!(gateway.get_with("/things/7", &scene.issuer.token().kid("new").build()).status, 503);
     let ready = gateway.admin("/readyz");
     assert_eq!(ready.status, 200);
     assert!(ready.text().contains("degraded"), "{}", ready.text());
@@ -199,21 +145,13 @@ fn a_request_is_one_line_of_log() {
         ("client", json!("c1")),
         ("client_ip", json!("127.0.0.1")),
     ] {
-        let got = if field == "path" {
-            json!(line[field].as_str().unwrap().split('?').next())
-        } else {
-            line[field].clone()
-        };
+        let got =
+            if field == "path" { json!(line[field].as_str().unwrap().split('?').next()) } else { line[field].clone() };
         assert_eq!(got, value, "{field} in {line}");
     }
     let fingerprint = line["token"].as_str().unwrap();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
-    let hex: String = digest
-        .as_ref()
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex: String = digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(fingerprint, hex);
 
     exchange(address, "GET", "/things/7", "X-Request-Id: two\r\n");
@@ -223,17 +161,9 @@ fn a_request_is_one_line_of_log() {
         (&json!(401), &json!("deny"), &json!("no_credential"))
     );
 
-    exchange(
-        address,
-        "GET",
-        "/open/x",
-        "X-Request-Id: an id \"with\" quotes\r\nUser-Agent: {\"forged\": true}\r\n",
-    );
+    exchange(address, "GET", "/open/x", "X-Request-Id: an id \"with\" quotes\r\nUser-Agent: {\"forged\": true}\r\n");
     let line = binary.line_where("of the third request", |line| line["route"] == "open");
-    assert_ne!(
-        line["request_id"], "an id \"with\" quotes",
-        "an id of another form isn't taken over"
-    );
+    assert_ne!(line["request_id"], "an id \"with\" quotes", "an id of another form isn't taken over");
     assert_eq!(scene.upstream.requests().len(), 2);
 }
 
@@ -252,9 +182,7 @@ fn what_runs_ends_well_when_the_process_is_told_to_stop() {
 
         binary.signal(signal);
         assert!(idle.is_closed(), "idle connections are closed");
-        eventually("the port is closed", || {
-            std::net::TcpStream::connect(address).is_err()
-        });
+        eventually("the port is closed", || std::net::TcpStream::connect(address).is_err());
         assert!(binary.is_running());
         until.send(()).unwrap();
         let response = client.receive();
@@ -267,11 +195,7 @@ fn what_runs_ends_well_when_the_process_is_told_to_stop() {
 #[test]
 fn a_request_that_never_ends_does_not_hold_the_process() {
     let scene = Scene::new();
-    let file = File::new(
-        &scene
-            .yaml
-            .replace("workers: 2", "workers: 2, drain_timeout: 1s"),
-    );
+    let file = File::new(&scene.yaml.replace("workers: 2", "workers: 2, drain_timeout: 1s"));
     let mut binary = Binary::run(&file.path);
     let _until = scene.upstream.answer_when_told();
     let mut client = Client::connect(binary.address());
@@ -292,21 +216,13 @@ fn a_gateway_that_drains_is_not_ready() {
     gateway.drain();
     eventually("not ready", || gateway.admin("/readyz").status == 503);
     assert_eq!(gateway.admin("/livez").status, 200);
-    assert_eq!(
-        gateway.get("/open/x").status,
-        200,
-        "still accepting for drain_delay"
-    );
+    assert_eq!(gateway.get("/open/x").status, 200, "still accepting for drain_delay");
 }
 
 #[test]
 fn a_drained_gateway_stops() {
     let scene = Scene::new();
-    let gateway = Gateway::start(
-        &scene
-            .yaml
-            .replace("level: info, access: true", "level: error, access: false"),
-    );
+    let gateway = Gateway::start(&scene.yaml.replace("level: info, access: true", "level: error, access: false"));
     assert_eq!(gateway.get("/open/x").status, 200);
     gateway.drain();
     assert!(gateway.wait(), "all requests had ended");
@@ -317,10 +233,7 @@ fn exit_codes_say_what_is_wrong() {
     let scene = Scene::new();
     let good = File::new(&scene.yaml);
     let unknown = File::new(&scene.yaml.replace("audiences: [api]", "audience: [api]"));
-    let unsupported = File::new(&format!(
-        "{}    rate_limit: {{rate: 1/s, per: ip}}\n",
-        scene.yaml
-    ));
+    let unsupported = File::new(&format!("{}    rate_limit: {{rate: 1/s, per: ip}}\n", scene.yaml));
     let invalid = File::new("listen: [");
     let empty = File::new("");
     let missing = good.path.with_file_name("missing.yaml");
@@ -343,26 +256,17 @@ fn exit_codes_say_what_is_wrong() {
         let output = Binary::command().args(&arguments).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
-        assert!(
-            code == 0 || !stderr.is_empty(),
-            "{arguments:?} says nothing"
-        );
+        assert!(code == 0 || !stderr.is_empty(), "{arguments:?} says nothing");
     }
 }
 
 #[test]
 fn errors_say_where_and_come_all_at_once() {
     let scene = Scene::new();
-    let yaml = scene
-        .yaml
-        .replace("audiences: [api]", "audience: [api]")
-        .replace("workers: 2", "wrokers: 2");
+    let yaml = scene.yaml.replace("audiences: [api]", "audience: [api]").replace("workers: 2", "wrokers: 2");
     let yaml = format!("{yaml}    rate_limit: {{rate: 1/s, per: ip}}\n");
     let file = File::new(&yaml);
-    let output = Binary::command()
-        .args(["check", "--config", file.path()])
-        .output()
-        .unwrap();
+    let output = Binary::command().args(["check", "--config", file.path()]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     for words in [
         "unknown key `audience`",
@@ -374,13 +278,6 @@ fn errors_say_where_and_come_all_at_once() {
     ] {
         assert!(stderr.contains(words), "{words} in {stderr}");
     }
-    let line = yaml
-        .lines()
-        .position(|line| line.contains("wrokers"))
-        .unwrap()
-        + 1;
-    assert!(
-        stderr.contains(&format!("gateway.yaml:{line}:")),
-        "{stderr}"
-    );
+    let line = yaml.lines().position(|line| line.contains("wrokers")).unwrap() + 1;
+    assert!(stderr.contains(&format!("gateway.yaml:{line}:")), "{stderr}");
 }

@@ -64,12 +64,7 @@ const ADMIN: &[&str] = &[
 /// Every reading of a path that some server may have, by force: decoded until nothing changes, backslashes turned,
 /// parameters stripped or not, slashes merged or not, dots resolved.
 fn readings(path: &str) -> Vec<String> {
-    let mut decoded = path
-        .split(['?', '#'])
-        .next()
-        .unwrap_or_default()
-        .as_bytes()
-        .to_vec();
+    let mut decoded = path.split(['?', '#']).next().unwrap_or_default().as_bytes().to_vec();
     let mut all = vec![decoded.clone()];
     for _ in 0..4 {
         decoded = decode(&decoded);
@@ -78,15 +73,11 @@ fn readings(path: &str) -> Vec<String> {
     let mut readings = Vec::new();
     for bytes in all {
         let text = String::from_utf8_lossy(&bytes).replace('\\', "/");
-        let stripped: Vec<&str> = text
-            .split('/')
-            .map(|segment| segment.split(';').next().unwrap_or_default())
-            .collect();
+        let stripped: Vec<&str> =
+            text.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
         for text in [text.clone(), stripped.join("/")] {
             readings.push(resolve(text.split('/')));
-            readings.push(resolve(
-                text.split('/').filter(|segment| !segment.is_empty()),
-            ));
+            readings.push(resolve(text.split('/').filter(|segment| !segment.is_empty())));
         }
     }
     readings
@@ -96,9 +87,7 @@ fn decode(bytes: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::new();
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
-        let hex = bytes
-            .get(at + 1..at + 3)
-            .and_then(|hex| std::str::from_utf8(hex).ok());
+        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
         match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(value) if *byte == b'%' => {
                 decoded.push(value);
@@ -128,9 +117,7 @@ fn resolve<'s>(segments: impl Iterator<Item = &'s str>) -> String {
 }
 
 fn leads_to_admin(path: &str) -> bool {
-    readings(path)
-        .iter()
-        .any(|reading| reading == "/admin" || reading.starts_with("/admin/"))
+    readings(path).iter().any(|reading| reading == "/admin" || reading.starts_with("/admin/"))
 }
 
 fn scene() -> (Issuer, Upstream, Gateway) {
@@ -145,29 +132,15 @@ fn a_protected_path_is_not_reached_by_another_name() {
     let token = issuer.token().scope("other").build();
     for path in ADMIN {
         for credential in ["", &format!("Authorization: Bearer {token}\r\n")] {
-            for target in [
-                (*path).to_owned(),
-                format!("http://api.example{path}"),
-                format!("{path}?a=/public/x"),
-            ] {
+            for target in [(*path).to_owned(), format!("http://api.example{path}"), format!("{path}?a=/public/x")] {
                 let mut client = gateway.client();
-                client.send(format!(
-                    "GET {target} HTTP/1.1\r\nHost: api.example\r\n{credential}\r\n"
-                ));
+                client.send(format!("GET {target} HTTP/1.1\r\nHost: api.example\r\n{credential}\r\n"));
                 let status = client.receive().status;
-                assert!(
-                    matches!(status, 400 | 401 | 403 | 404),
-                    "{target}: {status}"
-                );
+                assert!(matches!(status, 400 | 401 | 403 | 404), "{target}: {status}");
             }
         }
     }
-    assert_eq!(
-        upstream.bytes(),
-        0,
-        "{}",
-        String::from_utf8_lossy(&upstream.wire())
-    );
+    assert_eq!(upstream.bytes(), 0, "{}", String::from_utf8_lossy(&upstream.wire()));
 }
 
 #[test]
@@ -196,14 +169,9 @@ fn what_goes_upstream_leads_nowhere_else() {
             for third in ["..", "%2e%2e", "..;", ""] {
                 let target = format!("/public/{first}/{second}/{third}/admin");
                 let mut client = gateway.client();
-                client.send(format!(
-                    "GET {target} HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n\r\n"
-                ));
+                client.send(format!("GET {target} HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n\r\n"));
                 let status = client.receive().status;
-                assert!(
-                    matches!(status, 200 | 400 | 401 | 404),
-                    "{target}: {status}"
-                );
+                assert!(matches!(status, 200 | 400 | 401 | 404), "{target}: {status}");
             }
         }
     }
@@ -244,15 +212,11 @@ fn a_path_goes_on_in_its_canonical_form() {
 #[test]
 fn one_host_is_asked_for_or_none() {
     let (_issuer, upstream, gateway) = scene();
-    for target in [
-        "http://other.example/public/x",
-        "http://user@api.example/public/x",
-        "http://api.example:81/public/x",
-    ] {
+    for target in
+        ["http://other.example/public/x", "http://user@api.example/public/x", "http://api.example:81/public/x"]
+    {
         let mut client = gateway.client();
-        client.send(format!(
-            "GET {target} HTTP/1.1\r\nHost: api.example\r\n\r\n"
-        ));
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: api.example\r\n\r\n"));
         assert_eq!(client.receive().status, 400, "{target}");
     }
     let mut client = gateway.client();
@@ -267,14 +231,9 @@ fn one_host_is_asked_for_or_none() {
 
 #[test]
 fn the_readings_find_what_they_should() {
-    for path in [
-        "/public/..%252fadmin",
-        "/public/..;/admin",
-        "/public/..\\admin",
-        "//admin",
-        "/public//../admin",
-        "/%61dmin",
-    ] {
+    for path in
+        ["/public/..%252fadmin", "/public/..;/admin", "/public/..\\admin", "//admin", "/public//../admin", "/%61dmin"]
+    {
         assert!(leads_to_admin(path), "{path}");
     }
     for path in ["/public/admin", "/public/x/../admin", "/administrator"] {

@@ -31,11 +31,7 @@ fn scene() -> Scene {
 fn scene_with(change: impl Fn(String) -> String) -> Scene {
     let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
     let gateway = Gateway::start(&change(configuration(&issuer, &upstream, ROUTES)));
-    Scene {
-        _issuer: issuer,
-        upstream,
-        gateway,
-    }
+    Scene { _issuer: issuer, upstream, gateway }
 }
 
 const MEBIBYTE: usize = 1024 * 1024;
@@ -44,9 +40,7 @@ const MEBIBYTE: usize = 1024 * 1024;
 fn a_chunked_upload_passes_as_it_comes() {
     let scene = scene();
     let mut client = scene.gateway.client();
-    client.send(
-        "POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n",
-    );
+    client.send("POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
     scene.upstream.wait_for(b"first");
     client.send("6\r\nsecond\r\n0\r\n\r\n");
     assert_eq!(client.receive().status, 200);
@@ -63,10 +57,7 @@ fn an_upload_with_a_length_passes_as_it_comes() {
     assert_eq!(client.receive().status, 200);
     let request = scene.upstream.only_request();
     assert_eq!(
-        (
-            request.body.as_slice(),
-            request.fields.get("content-length")
-        ),
+        (request.body.as_slice(), request.fields.get("content-length")),
         (b"firstsecond".as_slice(), Some("11"))
     );
 }
@@ -74,9 +65,7 @@ fn an_upload_with_a_length_passes_as_it_comes() {
 #[test]
 fn server_sent_events_arrive_one_by_one() {
     let scene = scene();
-    let events = scene
-        .upstream
-        .answer_chunks("Content-Type: text/event-stream\r\n");
+    let events = scene.upstream.answer_chunks("Content-Type: text/event-stream\r\n");
     let mut client = scene.gateway.client();
     client.send("GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n");
     for event in ["data: 1\n\n", "data: 2\n\n"] {
@@ -91,33 +80,20 @@ fn server_sent_events_arrive_one_by_one() {
 fn large_bodies_pass_both_ways() {
     let scene = scene();
     scene.upstream.answer(|_, stream| {
-        write!(
-            stream,
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
-            20 * MEBIBYTE
-        )?;
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 20 * MEBIBYTE)?;
         for _ in 0..20 {
             stream.write_all(&vec![b'd'; MEBIBYTE])?;
         }
         Ok(After::KeepAlive)
     });
     let mut client = scene.gateway.client();
-    client.send(format!(
-        "POST /open/x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
-        20 * MEBIBYTE
-    ));
+    client.send(format!("POST /open/x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 20 * MEBIBYTE));
     for _ in 0..20 {
         client.send(vec![b'u'; MEBIBYTE]);
     }
     let response = client.receive();
-    assert_eq!(
-        (response.status, response.body.len(), response.complete),
-        (200, 20 * MEBIBYTE, true)
-    );
-    assert_eq!(
-        scene.upstream.only_request().body_length,
-        20 * MEBIBYTE as u64
-    );
+    assert_eq!((response.status, response.body.len(), response.complete), (200, 20 * MEBIBYTE, true));
+    assert_eq!(scene.upstream.only_request().body_length, 20 * MEBIBYTE as u64);
 }
 
 #[test]
@@ -130,43 +106,22 @@ fn a_slow_reader_slows_its_writer() {
     });
     let client = scene.gateway.client();
     let mut sender = client.sender();
-    sender
-        .set_write_timeout(Some(std::time::Duration::from_secs(3)))
-        .unwrap();
-    write!(
-        sender,
-        "POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
-    .unwrap();
-    let chunk = [
-        format!("{MEBIBYTE:x}\r\n").into_bytes(),
-        vec![b'u'; MEBIBYTE],
-        b"\r\n".to_vec(),
-    ]
-    .concat();
-    let taken = (0..200)
-        .take_while(|_| sender.write_all(&chunk).is_ok())
-        .count();
-    assert!(
-        taken < 100,
-        "{taken} MiB went into the gateway and nobody had read them"
-    );
+    sender.set_write_timeout(Some(std::time::Duration::from_secs(3))).unwrap();
+    write!(sender, "POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    let chunk = [format!("{MEBIBYTE:x}\r\n").into_bytes(), vec![b'u'; MEBIBYTE], b"\r\n".to_vec()].concat();
+    let taken = (0..200).take_while(|_| sender.write_all(&chunk).is_ok()).count();
+    assert!(taken < 100, "{taken} MiB went into the gateway and nobody had read them");
 }
 
 #[test]
 fn a_refusal_does_not_wait_for_the_body() {
     let scene = scene();
     let mut client = scene.gateway.client();
-    client.send(format!(
-        "POST /closed HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
-        20 * MEBIBYTE
-    ));
+    client.send(format!("POST /closed HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 20 * MEBIBYTE));
     assert_eq!(client.receive().status, 401);
 
     let mut client = scene.gateway.client();
-    client.send(
-        "POST /closed HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
-    );
+    client.send("POST /closed HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
     let head = client.receive_head().unwrap().unwrap();
     assert_eq!(head.status, 401, "never 100 before the decision");
 
@@ -174,11 +129,7 @@ fn a_refusal_does_not_wait_for_the_body() {
     client.send("POST /closed HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd");
     assert_eq!(client.receive().status, 401);
     client.send("GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(
-        client.receive().status,
-        200,
-        "a small body is drained and the connection serves on"
-    );
+    assert_eq!(client.receive().status, 200, "a small body is drained and the connection serves on");
     assert_eq!(scene.upstream.requests().len(), 1);
 }
 
@@ -194,31 +145,20 @@ fn a_body_over_its_limit_is_413() {
     let mut client = scene.gateway.client();
     client.send("POST /small HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\n\r\n");
     assert_eq!(client.receive().status, 413);
-    assert_eq!(
-        scene.upstream.bytes(),
-        0,
-        "a length over the limit is refused before anything goes upstream"
-    );
+    assert_eq!(scene.upstream.bytes(), 0, "a length over the limit is refused before anything goes upstream");
 
     let mut client = scene.gateway.client();
     client.send("POST /small HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n401\r\n");
     client.send(vec![b'u'; 1025]);
     client.send("\r\n0\r\n\r\n");
     assert_eq!(client.receive().status, 413);
-    assert_eq!(
-        scene.upstream.requests().len(),
-        0,
-        "what was cut short isn't passed on as whole"
-    );
+    assert_eq!(scene.upstream.requests().len(), 0, "what was cut short isn't passed on as whole");
 }
 
 #[test]
 fn a_body_that_stops_is_408() {
     let scene = scene_with(|yaml| yaml.replace("workers: 2", "workers: 2, body_timeout: 1s"));
-    for beginning in [
-        "Content-Length: 9\r\n\r\nabc",
-        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-    ] {
+    for beginning in ["Content-Length: 9\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
         let mut client = scene.gateway.client();
         client.send(format!("POST /open/x HTTP/1.1\r\nHost: a\r\n{beginning}"));
         assert_eq!(client.receive().status, 408, "{beginning:?}");
@@ -226,11 +166,7 @@ fn a_body_that_stops_is_408() {
     }
     let mut client = scene.gateway.client();
     client.send("POST /short HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc");
-    assert_eq!(
-        client.receive().status,
-        408,
-        "the route's time is over during the upload"
-    );
+    assert_eq!(client.receive().status, 408, "the route's time is over during the upload");
     assert_eq!(scene.upstream.requests().len(), 0);
 }
 
@@ -248,31 +184,17 @@ fn a_broken_upstream_is_502() {
     ] {
         scene.upstream.answer_bytes(answer.as_bytes());
         let response = scene.gateway.get("/open/x");
-        assert_eq!(
-            (response.status, response.challenge()),
-            (502, None),
-            "{answer:?}"
-        );
+        assert_eq!((response.status, response.challenge()), (502, None), "{answer:?}");
         let text = response.text();
-        assert!(
-            !text.contains(&scene.upstream.address.to_string()),
-            "{text}"
-        );
+        assert!(!text.contains(&scene.upstream.address.to_string()), "{text}");
     }
 }
 
 #[test]
 fn an_upstream_that_refuses_connections_is_502() {
     let (issuer, port) = (Issuer::start(&Key::es256("k1")), ClosedPort::reserve());
-    let issuers = format!(
-        "  main: {{issuer: \"{}\", audiences: [api]}}\n",
-        issuer.url()
-    );
-    let gateway = Gateway::start(&configuration_of(
-        &issuers,
-        &format!("http://{}", port.address),
-        ROUTES,
-    ));
+    let issuers = format!("  main: {{issuer: \"{}\", audiences: [api]}}\n", issuer.url());
+    let gateway = Gateway::start(&configuration_of(&issuers, &format!("http://{}", port.address), ROUTES));
     assert_eq!(gateway.get("/open/x").status, 502);
     let mut client = gateway.client();
     client.send("POST /open/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd");
@@ -282,11 +204,7 @@ fn an_upstream_that_refuses_connections_is_502() {
 #[test]
 fn an_upstream_that_is_too_slow_is_504() {
     let scene = scene_with(|yaml| {
-        let url = yaml
-            .lines()
-            .find(|line| line.starts_with("  echo:"))
-            .unwrap()
-            .to_owned();
+        let url = yaml.lines().find(|line| line.starts_with("  echo:")).unwrap().to_owned();
         yaml.replace(&url, &url.replace('}', ", response_timeout: 1s}"))
     });
     let until = scene.upstream.answer_when_told();
@@ -308,10 +226,7 @@ fn half_an_answer_does_not_look_whole() {
         client.send("GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n");
         // The head may be gone already: then the connection just ends.
         let response = client.try_receive("GET").ok().flatten();
-        assert!(
-            response.is_none_or(|response| !response.complete || response.status == 502),
-            "{answer:?}"
-        );
+        assert!(response.is_none_or(|response| !response.complete || response.status == 502), "{answer:?}");
     }
 }
 
@@ -333,11 +248,7 @@ fn connections_are_kept_for_the_next_request() {
         assert_eq!(client.receive().status, 200);
     }
     assert_eq!(scene.upstream.requests().len(), 20);
-    assert!(
-        scene.upstream.connections() < 20,
-        "{} connections",
-        scene.upstream.connections()
-    );
+    assert!(scene.upstream.connections() < 20, "{} connections", scene.upstream.connections());
 }
 
 #[test]
@@ -351,25 +262,14 @@ fn what_an_upstream_answers_arrives() {
     let response = scene.gateway.get("/open/x");
     assert_eq!((response.status, response.text().as_str()), (404, "theirs"));
     assert_eq!(response.challenge().unwrap().scheme, "Own");
-    assert_eq!(
-        response.fields.all("set-cookie").collect::<Vec<_>>(),
-        ["a=1", "b=2"]
-    );
-    assert_eq!(
-        (response.fields.get("x-own"), response.fields.get("x-hop")),
-        (Some("yes"), None)
-    );
+    assert_eq!(response.fields.all("set-cookie").collect::<Vec<_>>(), ["a=1", "b=2"]);
+    assert_eq!((response.fields.get("x-own"), response.fields.get("x-hop")), (Some("yes"), None));
 
     scene.upstream.answer_with(204, "", b"");
     assert_eq!(scene.gateway.get("/open/x").status, 204);
-    scene
-        .upstream
-        .answer_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    scene.upstream.answer_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
     let head = scene.gateway.call("HEAD", "/open/x", "");
-    assert_eq!(
-        (head.status, head.fields.get("content-length")),
-        (200, Some("5"))
-    );
+    assert_eq!((head.status, head.fields.get("content-length")), (200, Some("5")));
 }
 
 #[test]
@@ -390,9 +290,7 @@ fn a_client_that_goes_away_ends_the_upstream_request() {
 fn expect_continue_reaches_the_client_once_it_is_let_in() {
     let scene = scene();
     let mut client = scene.gateway.client();
-    client.send(
-        "POST /open/x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
-    );
+    client.send("POST /open/x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
     let interim = client.receive_head().unwrap().unwrap();
     assert_eq!(interim.status, 100);
     client.send("abcd");

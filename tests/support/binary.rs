@@ -44,11 +44,7 @@ impl Binary {
             .unwrap();
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
-        Binary {
-            child,
-            stdout,
-            stderr,
-        }
+        Binary { child, stdout, stderr }
     }
 
     /// `bearward run` with this file's path, ready.
@@ -62,14 +58,8 @@ impl Binary {
     /// Where the first listener for clients is.
     #[track_caller]
     pub(crate) fn address(&self) -> SocketAddr {
-        let line = self.line_where("listening", |line| {
-            line["message"] == "listening" && line["listener"] != "admin"
-        });
-        line["address"]
-            .as_str()
-            .expect("an address")
-            .parse()
-            .unwrap()
+        let line = self.line_where("listening", |line| line["message"] == "listening" && line["listener"] != "admin");
+        line["address"].as_str().expect("an address").parse().unwrap()
     }
 
     /// The first log line with this message, once it is there.
@@ -91,12 +81,7 @@ impl Binary {
 
     /// All lines of its log so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
-        self.stdout
-            .lock()
-            .unwrap()
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        self.stdout.lock().unwrap().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     pub(crate) fn stdout(&self) -> String {
@@ -111,13 +96,7 @@ impl Binary {
     /// Sends SIGTERM, SIGINT…
     pub(crate) fn signal(&self, name: &str) {
         let command = format!("kill -s {name} {}", self.child.id());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &command])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
     }
 
     /// Until it has ended.
@@ -150,9 +129,7 @@ fn collect(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
         let mut from = BufReader::new(from);
         let mut line = Vec::new();
         while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-            into.lock()
-                .unwrap()
-                .push_str(&String::from_utf8_lossy(&line));
+            into.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
             line.clear();
         }
     });

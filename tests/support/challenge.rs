@@ -13,34 +13,19 @@ pub(crate) struct Challenge {
 impl Challenge {
     #[track_caller]
     pub(crate) fn parse(text: &str) -> Challenge {
-        let (scheme, mut rest) = text
-            .split_once(' ')
-            .unwrap_or_else(|| panic!("no parameters: {text:?}"));
+        let (scheme, mut rest) = text.split_once(' ').unwrap_or_else(|| panic!("no parameters: {text:?}"));
         assert!(is_token(scheme), "{text:?}");
         let mut params = BTreeMap::new();
         loop {
-            let (name, after) = rest
-                .split_once("=\"")
-                .unwrap_or_else(|| panic!("a parameter at {rest:?} in {text:?}"));
+            let (name, after) = rest.split_once("=\"").unwrap_or_else(|| panic!("a parameter at {rest:?} in {text:?}"));
             assert!(is_token(name), "parameter name {name:?} in {text:?}");
-            let (value, after) =
-                quoted(after).unwrap_or_else(|| panic!("an open quote in {text:?}"));
-            assert!(
-                params.insert(name.to_ascii_lowercase(), value).is_none(),
-                "{name} twice in {text:?}"
-            );
+            let (value, after) = quoted(after).unwrap_or_else(|| panic!("an open quote in {text:?}"));
+            assert!(params.insert(name.to_ascii_lowercase(), value).is_none(), "{name} twice in {text:?}");
             match after {
                 "" => {
-                    return Challenge {
-                        scheme: scheme.to_owned(),
-                        params,
-                    };
+                    return Challenge { scheme: scheme.to_owned(), params };
                 }
-                more => {
-                    rest = more
-                        .strip_prefix(", ")
-                        .unwrap_or_else(|| panic!("no comma at {more:?} in {text:?}"))
-                }
+                more => rest = more.strip_prefix(", ").unwrap_or_else(|| panic!("no comma at {more:?} in {text:?}")),
             }
         }
     }
@@ -55,10 +40,7 @@ impl Challenge {
 }
 
 fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn quoted(text: &str) -> Option<(String, &str)> {
@@ -79,11 +61,7 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 fn a_challenge_is_read() {
     let challenge = Challenge::parse(r#"Bearer realm="a\"b, c", error="invalid_token""#);
     assert_eq!(
-        (
-            challenge.scheme.as_str(),
-            challenge.get("realm"),
-            challenge.error()
-        ),
+        (challenge.scheme.as_str(), challenge.get("realm"), challenge.error()),
         ("Bearer", Some("a\"b, c"), Some("invalid_token"))
     );
     for bad in [
@@ -93,9 +71,6 @@ fn a_challenge_is_read() {
         r#"Bearer realm="x", realm="y""#,
         r#"Bearer realm="x"#,
     ] {
-        assert!(
-            std::panic::catch_unwind(|| Challenge::parse(bad)).is_err(),
-            "{bad}"
-        );
+        assert!(std::panic::catch_unwind(|| Challenge::parse(bad)).is_err(), "{bad}");
     }
 }

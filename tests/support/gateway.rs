@@ -24,25 +24,18 @@ impl Gateway {
     #[track_caller]
     pub(crate) fn start(yaml: &str) -> Gateway {
         let gateway = Gateway::start_unready(yaml);
-        eventually("the gateway is ready", || {
-            gateway.admin("/readyz").status == 200
-        });
+        eventually("the gateway is ready", || gateway.admin("/readyz").status == 200);
         gateway
     }
 
     /// One that listens and perhaps isn't ready.
     #[track_caller]
     pub(crate) fn start_unready(yaml: &str) -> Gateway {
-        let loaded = config::load_str(yaml, "gateway.yaml")
-            .unwrap_or_else(|errors| panic!("{errors:?}\n{yaml}"));
+        let loaded = config::load_str(yaml, "gateway.yaml").unwrap_or_else(|errors| panic!("{errors:?}\n{yaml}"));
         let app = App::start(loaded.policy).unwrap_or_else(|error| panic!("{error:?}"));
         let address = *app.addresses().first().expect("a listener");
         let admin = app.admin_address().expect("an admin listener");
-        Gateway {
-            app,
-            address,
-            admin,
-        }
+        Gateway { app: Mutex::new(app), address, admin }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -77,12 +70,8 @@ impl Gateway {
     #[track_caller]
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let metrics = self.admin("/metrics").text();
-        let value = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(0.0, |value| {
-            value.trim().parse().unwrap_or_else(|_| panic!("{value:?}"))
-        })
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.trim().parse().unwrap_or_else(|_| panic!("{value:?}")))
     }
 
     pub(crate) fn drain(&self) {
@@ -98,10 +87,7 @@ impl Gateway {
 /// A configuration with issuer `main` (by discovery, audience `api`) and upstream `echo`.
 /// `routes` is the list under `routes:`, indented by two.
 pub(crate) fn configuration(issuer: &Issuer, upstream: &Upstream, routes: &str) -> String {
-    let jwt = format!(
-        "  main: {{issuer: \"{}\", audiences: [api], http_timeout: 30s}}\n",
-        issuer.url()
-    );
+    let jwt = format!("  main: {{issuer: \"{}\", audiences: [api], http_timeout: 30s}}\n", issuer.url());
     configuration_of(&jwt, &upstream.url(), routes)
 }
 

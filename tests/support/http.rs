@@ -12,17 +12,11 @@ pub(crate) struct Fields(pub(crate) Vec<(String, String)>);
 impl Fields {
     /// The value of the first field of this name.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
-        self.0
-            .iter()
-            .filter(move |(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.0.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
@@ -49,11 +43,7 @@ pub(crate) fn read_head(input: &mut impl BufRead) -> io::Result<Option<Request>>
     loop {
         let before = head.len();
         if input.read_until(b'\n', &mut head)? == 0 {
-            return if head.is_empty() {
-                Ok(None)
-            } else {
-                Err(io::ErrorKind::UnexpectedEof.into())
-            };
+            return if head.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
         if before > 0 && matches!(head.get(before..), Some(b"\r\n" | b"\n")) {
             break;
@@ -73,23 +63,15 @@ pub(crate) fn read_head(input: &mut impl BufRead) -> io::Result<Option<Request>>
 
 /// Reads the body that belongs to this head.
 pub(crate) fn read_body(input: &mut impl BufRead, request: &mut Request) -> io::Result<()> {
-    let chunked = request
-        .fields
-        .get("transfer-encoding")
-        .is_some_and(|coding| coding.contains("chunked"));
+    let chunked = request.fields.get("transfer-encoding").is_some_and(|coding| coding.contains("chunked"));
     if !chunked {
-        let length = request
-            .fields
-            .get("content-length")
-            .and_then(|length| length.parse().ok())
-            .unwrap_or(0);
+        let length = request.fields.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         return take(input, length, request);
     }
     loop {
         let line = read_line(input)?;
         let size = line.split(';').next().unwrap_or_default().trim();
-        let size = u64::from_str_radix(size, 16)
-            .map_err(|_| io::Error::other(format!("chunk size {line:?}")))?;
+        let size = u64::from_str_radix(size, 16).map_err(|_| io::Error::other(format!("chunk size {line:?}")))?;
         if size == 0 {
             break;
         }
@@ -111,16 +93,13 @@ pub(crate) fn reader(stream: &TcpStream) -> io::Result<BufReader<TcpStream>> {
 }
 
 pub(crate) fn split_field(line: &str) -> Option<(String, String)> {
-    line.split_once(':')
-        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+    line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
 }
 
 fn take(input: &mut impl BufRead, mut length: u64, request: &mut Request) -> io::Result<()> {
     let mut buffer = [0; 16 * 1024];
     while length > 0 {
-        let most = usize::try_from(length)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
+        let most = usize::try_from(length).unwrap_or(usize::MAX).min(buffer.len());
         let read = input.read(&mut buffer[..most])?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -137,9 +116,5 @@ fn take(input: &mut impl BufRead, mut length: u64, request: &mut Request) -> io:
 fn read_line(input: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
     input.take(64 * 1024).read_line(&mut line)?;
-    if line.ends_with('\n') {
-        Ok(line.trim_end().to_owned())
-    } else {
-        Err(io::ErrorKind::UnexpectedEof.into())
-    }
+    if line.ends_with('\n') { Ok(line.trim_end().to_owned()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

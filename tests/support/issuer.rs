@@ -193,21 +193,12 @@ fn answer(state: &State, document: Document, stream: &mut TcpStream) -> io::Resu
     let mut mood = state.mood.lock().unwrap().clone();
     if mood == Mood::Held {
         let held = state.mood.lock().unwrap();
-        drop(
-            state
-                .changed
-                .wait_timeout_while(held, PATIENCE, |mood| *mood == Mood::Held)
-                .unwrap(),
-        );
+        drop(state.changed.wait_timeout_while(held, PATIENCE, |mood| *mood == Mood::Held).unwrap());
         mood = Mood::Good;
     }
     let content = match document {
         Document::Metadata => {
-            let issuer = if mood == Mood::OtherIssuer {
-                "https://elsewhere.example"
-            } else {
-                &state.url
-            };
+            let issuer = if mood == Mood::OtherIssuer { "https://elsewhere.example" } else { &state.url };
             json!({"issuer": issuer, "jwks_uri": format!("{}/jwks", state.url)})
         }
         Document::Keys if mood == Mood::NoKeys => json!({"keys": []}),
@@ -247,24 +238,12 @@ fn answer(state: &State, document: Document, stream: &mut TcpStream) -> io::Resu
 fn an_issuer_publishes_rotates_and_fails_as_told() {
     use super::raw::exchange;
     let issuer = Issuer::start(&Key::es256("k1"));
-    let metadata = exchange(
-        issuer.address,
-        "GET",
-        "/.well-known/openid-configuration",
-        "",
-    )
-    .json();
+    let metadata = exchange(issuer.address, "GET", "/.well-known/openid-configuration", "").json();
     assert_eq!(metadata["issuer"], json!(issuer.url()));
     assert_eq!(metadata["jwks_uri"], json!(issuer.jwks_uri()));
-    assert_eq!(
-        exchange(issuer.address, "GET", "/jwks", "").json()["keys"][0]["kid"],
-        json!("k1")
-    );
+    assert_eq!(exchange(issuer.address, "GET", "/jwks", "").json()["keys"][0]["kid"], json!("k1"));
     issuer.rotate(&Key::eddsa("k2"));
-    assert_eq!(
-        exchange(issuer.address, "GET", "/jwks", "").json()["keys"][0]["kid"],
-        json!("k2")
-    );
+    assert_eq!(exchange(issuer.address, "GET", "/jwks", "").json()["keys"][0]["kid"], json!("k2"));
     issuer.be(Mood::Status(500));
     assert_eq!(exchange(issuer.address, "GET", "/jwks", "").status, 500);
     assert_eq!((issuer.discoveries(), issuer.fetches()), (1, 3));

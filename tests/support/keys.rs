@@ -5,10 +5,7 @@ use std::sync::{Arc, OnceLock};
 use aws_lc_rs::{
     rand::SystemRandom,
     rsa::KeySize,
-    signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
-        RsaKeyPair,
-    },
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -31,42 +28,27 @@ impl Key {
     /// RSA keys are slow to make: all of a process are one of two pairs.
     pub(crate) fn rs256(kid: &str) -> Key {
         static PAIR: OnceLock<Arc<RsaKeyPair>> = OnceLock::new();
-        Key {
-            kid: kid.to_owned(),
-            pair: Pair::Rsa(Arc::clone(PAIR.get_or_init(rsa_pair))),
-        }
+        Key { kid: kid.to_owned(), pair: Pair::Rsa(Arc::clone(PAIR.get_or_init(rsa_pair))) }
     }
 
     /// Another pair than `rs256`.
     pub(crate) fn other_rs256(kid: &str) -> Key {
         static PAIR: OnceLock<Arc<RsaKeyPair>> = OnceLock::new();
-        Key {
-            kid: kid.to_owned(),
-            pair: Pair::Rsa(Arc::clone(PAIR.get_or_init(rsa_pair))),
-        }
+        Key { kid: kid.to_owned(), pair: Pair::Rsa(Arc::clone(PAIR.get_or_init(rsa_pair))) }
     }
 
     pub(crate) fn es256(kid: &str) -> Key {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        Key {
-            kid: kid.to_owned(),
-            pair: Pair::Ec(Arc::new(pair)),
-        }
+        Key { kid: kid.to_owned(), pair: Pair::Ec(Arc::new(pair)) }
     }
 
     pub(crate) fn eddsa(kid: &str) -> Key {
-        Key {
-            kid: kid.to_owned(),
-            pair: Pair::Ed(Arc::new(Ed25519KeyPair::generate().unwrap())),
-        }
+        Key { kid: kid.to_owned(), pair: Pair::Ed(Arc::new(Ed25519KeyPair::generate().unwrap())) }
     }
 
     /// The same pair under another name.
     pub(crate) fn named(&self, kid: &str) -> Key {
-        Key {
-            kid: kid.to_owned(),
-            pair: self.pair.clone(),
-        }
+        Key { kid: kid.to_owned(), pair: self.pair.clone() }
     }
 
     pub(crate) fn alg(&self) -> &'static str {
@@ -112,8 +94,7 @@ impl Key {
         match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
-                    .unwrap();
+                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).unwrap();
                 signature
             }
             Pair::Ec(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
@@ -129,12 +110,7 @@ fn rsa_pair() -> Arc<RsaKeyPair> {
 #[test]
 fn published_keys_verify_what_was_signed() {
     use jsonwebtoken::{DecodingKey, Validation, decode, jwk::Jwk};
-    for key in [
-        Key::rs256("a"),
-        Key::other_rs256("b"),
-        Key::es256("c"),
-        Key::eddsa("d"),
-    ] {
+    for key in [Key::rs256("a"), Key::other_rs256("b"), Key::es256("c"), Key::eddsa("d")] {
         let token = super::token::Token::new("https://issuer.example", &key).build();
         let jwk: Jwk = serde_json::from_value(key.jwk()).unwrap();
         let mut validation = Validation::new(key.alg().parse().unwrap());

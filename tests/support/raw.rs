@@ -35,8 +35,7 @@ impl Response {
 
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The one `WWW-Authenticate` field, parsed strictly; None where there is none.
@@ -55,10 +54,7 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client {
-            stream,
-            unread: Vec::new(),
-        }
+        Client { stream, unread: Vec::new() }
     }
 
     #[track_caller]
@@ -84,9 +80,7 @@ impl Client {
     /// The next final response, whole.
     #[track_caller]
     pub(crate) fn receive(&mut self) -> Response {
-        self.try_receive("GET")
-            .unwrap()
-            .expect("a response, not the end of the connection")
+        self.try_receive("GET").unwrap().expect("a response, not the end of the connection")
     }
 
     /// The next final response to a request of this method; None if the connection ends before one begins.
@@ -99,8 +93,7 @@ impl Client {
                 continue;
             }
             if method != "HEAD" && !matches!(response.status, 101 | 204 | 304) {
-                response.complete =
-                    self.receive_body(&response.fields.clone(), &mut response.body)?;
+                response.complete = self.receive_body(&response.fields.clone(), &mut response.body)?;
             }
             return Ok(Some(response));
         }
@@ -113,11 +106,7 @@ impl Client {
                 break at + 4;
             }
             if self.fill()? == 0 {
-                return if self.unread.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(io::ErrorKind::UnexpectedEof.into())
-                };
+                return if self.unread.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             }
         };
         let head: Vec<u8> = self.unread.drain(..end).collect();
@@ -125,17 +114,9 @@ impl Client {
         let mut lines = text.split("\r\n");
         let status = lines.next().unwrap_or_default();
         assert!(status.starts_with("HTTP/1.1 "), "{status:?}");
-        let status = status
-            .get(9..12)
-            .and_then(|code| code.parse().ok())
-            .unwrap_or_else(|| panic!("{status:?}"));
+        let status = status.get(9..12).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{status:?}"));
         let fields = Fields(lines.filter_map(split_field).collect());
-        Ok(Some(Response {
-            status,
-            fields,
-            body: Vec::new(),
-            complete: true,
-        }))
+        Ok(Some(Response { status, fields, body: Vec::new(), complete: true }))
     }
 
     /// Reads until these bytes have come; all that came up to their end.
@@ -202,8 +183,8 @@ impl Client {
             let Some(line) = self.receive_line()? else {
                 return Ok(false);
             };
-            let size = usize::from_str_radix(line.split(';').next().unwrap_or_default(), 16)
-                .map_err(io::Error::other)?;
+            let size =
+                usize::from_str_radix(line.split(';').next().unwrap_or_default(), 16).map_err(io::Error::other)?;
             while size > 0 && self.unread.len() < size {
                 if self.fill()? == 0 {
                     body.append(&mut self.unread);
@@ -251,15 +232,11 @@ impl Client {
 #[track_caller]
 pub(crate) fn exchange(address: SocketAddr, method: &str, target: &str, fields: &str) -> Response {
     let mut client = Client::connect(address);
-    client.send(format!(
-        "{method} {target} HTTP/1.1\r\nHost: {address}\r\n{fields}Connection: close\r\n\r\n"
-    ));
+    client.send(format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\n{fields}Connection: close\r\n\r\n"));
     client.try_receive(method).unwrap().expect("a response")
 }
 
 /// Where the needle begins.
 pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len())
-        .position(|window| window == needle)
+    haystack.windows(needle.len()).position(|window| window == needle)
 }

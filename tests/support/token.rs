@@ -17,19 +17,13 @@ pub(crate) struct Token {
 
 impl Token {
     pub(crate) fn new(issuer: &str, key: &Key) -> Token {
-        let Value::Object(header) = json!({"alg": key.alg(), "kid": key.kid, "typ": "at+jwt"})
+        let Value::Object(header) = json!({"alg": key.alg(), "kid": key.kid, "typ": "at+jwt"}) else { unreachable!() };
+        let Value::Object(claims) =
+            json!({"iss": issuer, "sub": "u1", "aud": "api", "iat": now(), "exp": now() + 300, "client_id": "c1"})
         else {
             unreachable!()
         };
-        let Value::Object(claims) = json!({"iss": issuer, "sub": "u1", "aud": "api", "iat": now(), "exp": now() + 300, "client_id": "c1"})
-        else {
-            unreachable!()
-        };
-        Token {
-            key: key.clone(),
-            header,
-            claims,
-        }
+        Token { key: key.clone(), header, claims }
     }
 
     pub(crate) fn sub(self, subject: &str) -> Token {

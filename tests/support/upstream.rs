@@ -55,9 +55,7 @@ impl Upstream {
     pub(crate) fn on(listener: TcpListener) -> Upstream {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
-            answer: Mutex::new(Arc::new(|_: &Request, stream: &mut TcpStream| {
-                respond(stream, 200, "", b"hello")
-            })),
+            answer: Mutex::new(Arc::new(|_: &Request, stream: &mut TcpStream| respond(stream, 200, "", b"hello"))),
             early: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
@@ -121,10 +119,7 @@ impl Upstream {
         let (sender, receiver) = mpsc::channel::<Vec<u8>>();
         let (receiver, fields) = (Mutex::new(receiver), fields.to_owned());
         self.answer(move |_, stream| {
-            write!(
-                stream,
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{fields}\r\n"
-            )?;
+            write!(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{fields}\r\n")?;
             while let Ok(part) = receiver.lock().unwrap().recv_timeout(PATIENCE) {
                 write!(stream, "{:x}\r\n", part.len())?;
                 stream.write_all(&part)?;
@@ -161,9 +156,7 @@ impl Upstream {
     #[track_caller]
     pub(crate) fn only_request(&self) -> Request {
         let requests = self.requests();
-        let [request] = requests.as_slice() else {
-            panic!("{} requests", requests.len())
-        };
+        let [request] = requests.as_slice() else { panic!("{} requests", requests.len()) };
         request.clone()
     }
 
@@ -202,9 +195,7 @@ impl Upstream {
     #[track_caller]
     pub(crate) fn wait_for(&self, bytes: &[u8]) {
         let what = format!("the upstream gets {:?}", String::from_utf8_lossy(bytes));
-        eventually(&what, || {
-            find(&self.state.wire.lock().unwrap(), bytes).is_some()
-        });
+        eventually(&what, || find(&self.state.wire.lock().unwrap(), bytes).is_some());
     }
 }
 
@@ -216,17 +207,8 @@ impl Drop for Upstream {
 }
 
 /// Writes an answer with a length.
-pub(crate) fn respond(
-    stream: &mut TcpStream,
-    status: u16,
-    fields: &str,
-    body: &[u8],
-) -> io::Result<After> {
-    let mut answer = format!(
-        "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n{fields}\r\n",
-        body.len()
-    )
-    .into_bytes();
+pub(crate) fn respond(stream: &mut TcpStream, status: u16, fields: &str, body: &[u8]) -> io::Result<After> {
+    let mut answer = format!("HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n{fields}\r\n", body.len()).into_bytes();
     answer.extend_from_slice(body);
     stream.write_all(&answer)?;
     Ok(After::KeepAlive)
@@ -234,10 +216,7 @@ pub(crate) fn respond(
 
 fn serve(state: &Arc<State>, mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let recorder = Recorder {
-        stream: stream.try_clone()?,
-        state: Arc::clone(state),
-    };
+    let recorder = Recorder { stream: stream.try_clone()?, state: Arc::clone(state) };
     let mut input = io::BufReader::new(recorder);
     while let Some(mut request) = read_head(&mut input)? {
         let answer = Arc::clone(&state.answer.lock().unwrap());
@@ -293,14 +272,8 @@ fn an_upstream_keeps_every_byte() {
     let response = client.receive();
     assert_eq!((response.status, response.text().as_str()), (200, "hello"));
     let request = upstream.only_request();
-    assert_eq!(
-        (request.method.as_str(), request.target.as_str()),
-        ("POST", "/x?y")
-    );
-    assert_eq!(
-        (request.body.as_slice(), request.trailers.get("t")),
-        (b"abc".as_slice(), Some("1"))
-    );
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/x?y"));
+    assert_eq!((request.body.as_slice(), request.trailers.get("t")), (b"abc".as_slice(), Some("1")));
     assert_eq!(upstream.wire(), message);
 
     let parts = upstream.answer_chunks("X-A: b\r\n");
