@@ -80,7 +80,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match arguments.command {
         Command::Run => run::run(&arguments.config),
         Command::Check { format } => check(&arguments.config, format),
-        Command::Demo { port } => crate::demo::run(Some(port)),
+        Command::Demo { port } => crate::demo::run(port),
     }
 }
 

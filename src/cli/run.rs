@@ -34,6 +34,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         complain(format_args!("error: logging: {why}"));
         return ExitCode::FAILURE;
     }
+    observer.config_in_force(&loaded.hash);
     for warning in &loaded.warnings {
         tracing::warn!(file = %warning.file, line = warning.line, key = %warning.path, "{}", warning.message);
     }

@@ -42,6 +42,8 @@ pub struct Loaded {
     pub policy: Policy,
     /// What is legal but unwise.
     pub warnings: Vec<Diagnostic>,
+    /// The first 12 hex digits of the file's SHA-256: which configuration is in force (`bearward_config_info`).
+    pub hash: String,
 }
 
 /// Reads, resolves and compiles a file. Looks nothing up over the network.
@@ -64,6 +66,11 @@ pub fn load_str(text: &str, name: &str) -> Result<Loaded, Vec<Diagnostic>> {
     load_text(text, name, Path::new(""), &|_| None)
 }
 
+fn short_hash(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn load_text(
     text: &str,
     name: &str,
@@ -84,7 +91,9 @@ fn load_text(
         compile::compile(&file, folder, &source, &mut findings)
     });
     match policy {
-        Some(policy) if !findings.failed() => Ok(Loaded { policy, warnings: findings.into_diagnostics(&source) }),
+        Some(policy) if !findings.failed() => {
+            Ok(Loaded { policy, warnings: findings.into_diagnostics(&source), hash: short_hash(text) })
+        },
         _ => {
             if !findings.failed() {
                 findings.push(Finding::file("the configuration can't be used"));
