@@ -26,7 +26,7 @@ type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 /// How a try ended without an answer.
 enum Failed {
     /// Nothing of it was written: it may be sent again whatever it is.
-    Unsent(Request<RequestBody>),
+    Unsent(Box<Request<RequestBody>>),
     /// The connection ended before a byte of an answer.
     Silent,
     /// Out of time, or the upstream's answer was no good: final.
@@ -51,18 +51,18 @@ impl Upstream {
         };
         let mut lease = Lease::new(idle, self.pool.clone(), worker, slot);
         let spare = is_repeatable(&request).then(|| copy(&request));
-        match (
-            self.attempt(&mut lease, request, attempts, deadline).await,
-            spare,
-        ) {
-            (Ok(response), _) => self.answer(lease, response, deadline),
-            (Err(Failed::Unsent(request)), _) | (Err(Failed::Silent), Some(request)) => {
-                self.exchange_anew(worker, request, lease.into_slot(), attempts, deadline)
-                    .await
-            }
-            (Err(Failed::Silent), None) => Err(Refusal::Upstream(UpstreamFault::Broken)),
-            (Err(Failed::Refused(refusal)), _) => Err(refusal),
-        }
+        let failed = match self.attempt(&mut lease, request, attempts, deadline).await {
+            Ok(response) => return self.answer(lease, response, deadline),
+            Err(failed) => failed,
+        };
+        let again = match (failed, spare) {
+            (Failed::Unsent(request), _) => *request,
+            (Failed::Silent, Some(request)) => request,
+            (Failed::Silent, None) => return Err(Refusal::Upstream(UpstreamFault::Broken)),
+            (Failed::Refused(refusal), _) => return Err(refusal),
+        };
+        self.exchange_anew(worker, again, lease.into_slot(), attempts, deadline)
+            .await
     }
 
     async fn exchange_anew(
@@ -172,7 +172,7 @@ impl Upstream {
         deadline: Option<Instant>,
     ) -> Result<Response<Incoming>, Failed> {
         let Some(connection) = lease.connection() else {
-            return Err(Failed::Unsent(request));
+            return Err(Failed::Unsent(Box::new(request)));
         };
         *attempts += 1;
         let begin = Instant::now();
@@ -192,7 +192,7 @@ impl Upstream {
         .record(self.pool.metrics());
         head.map_err(Failed::Refused)?
             .map_err(|mut error| match error.take_message() {
-                Some(request) => Failed::Unsent(request),
+                Some(request) => Failed::Unsent(Box::new(request)),
                 None if connection.heard.bytes() == heard_before => Failed::Silent,
                 None => Failed::Refused(Refusal::Upstream(UpstreamFault::Broken)),
             })
