@@ -132,10 +132,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         if cursor.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        if self.checked == 0 && !self.held.is_empty() {
-            if let Some(result) = self.judge_held() {
-                return Poll::Ready(result);
-            }
+        if self.checked == 0
+            && !self.held.is_empty()
+            && let Some(result) = self.judge_held()
+        {
+            return Poll::Ready(result);
         }
         loop {
             if self.checked > 0 {
