@@ -132,13 +132,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         if cursor.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        if self.checked == 0 && !self.held.is_empty() {
-            let held = std::mem::take(&mut self.held);
-            let verdict = self.judge(&held);
-            self.held = held;
-            if let Some(result) = self.act_on_held(verdict) {
-                return Poll::Ready(result);
-            }
+        if self.checked == 0
+            && !self.held.is_empty()
+            && let Some(result) = self.judge_held()
+        {
+            return Poll::Ready(result);
         }
         loop {
             if self.checked > 0 {
@@ -186,19 +184,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         }
         if !self.held.is_empty() {
             self.held.extend_from_slice(bytes);
-            let held = std::mem::take(&mut self.held);
-            let verdict = self.judge(&held);
-            self.held = held;
-            return Poll::Ready(self.act_on_held(verdict));
+            return Poll::Ready(self.judge_held());
         }
         match self.judge(bytes) {
             Verdict::Pass { skip, pass } => {
-                let end = skip + pass;
                 let now = pass.min(cursor.remaining());
                 cursor.put_slice(bytes.get(skip..skip + now).unwrap_or_default());
                 self.held
                     .extend_from_slice(bytes.get(skip + now..).unwrap_or_default());
-                self.checked = end - skip - now;
+                self.checked = pass - now;
                 self.begin_head_if_held();
                 Poll::Ready((now > 0).then_some(Ok(())))
             }
@@ -210,6 +204,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                 Poll::Ready(self.act_on_held(verdict))
             }
         }
+    }
+
+    fn judge_held(&mut self) -> Option<io::Result<()>> {
+        let held = std::mem::take(&mut self.held);
+        let verdict = self.judge(&held);
+        self.held = held;
+        self.act_on_held(verdict)
     }
 
     /// Some: that is what hyper gets. None: look again.
