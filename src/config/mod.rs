@@ -64,12 +64,7 @@ pub fn load_str(text: &str, name: &str) -> Result<Loaded, Vec<Diagnostic>> {
     load_text(text, name, Path::new(""), &|_| None)
 }
 
-fn load_text(
-    text: &str,
-    name: &str,
-    folder: &Path,
-    environment: &Environment<'_>,
-) -> Result<Loaded, Vec<Diagnostic>> {
+fn load_text(text: &str, name: &str, folder: &Path, environment: &Environment<'_>) -> Result<Loaded, Vec<Diagnostic>> {
     if text.len() as u64 > LARGEST_FILE {
         let message = format!("the configuration is larger than {} MiB", LARGEST_FILE >> 20);
         return Err(vec![Diagnostic::about_file(name, message)]);

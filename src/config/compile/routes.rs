@@ -105,7 +105,9 @@ impl Compiler<'_> {
                 self.fail(written.error(format!("{shown} is never taken, by no route")))
             }
             Ok(_) if standard && upper != written.value => self.fail(
-                written.error(format!("{shown} is not a method that anyone sends")).hint(format!("did you mean `{upper}`?")),
+                written
+                    .error(format!("{shown} is not a method that anyone sends"))
+                    .hint(format!("did you mean `{upper}`?")),
             ),
             Ok(_) if matches!(upper.as_str(), "*" | "ANY" | "ALL") => {
                 self.fail(written.error(format!("{shown} is not a method")).hint("leave `methods` out for any method"))
@@ -131,7 +133,10 @@ impl Compiler<'_> {
                     let place = declared_as.and_then(<[_]>::first).map(|at| self.source.place(at.span));
                     self.findings.push(
                         method
-                            .error(format!("the route doesn't take {}, so this rule never holds for it", method.shown()))
+                            .error(format!(
+                                "the route doesn't take {}, so this rule never holds for it",
+                                method.shown()
+                            ))
                             .hint_if(place.map(|place| format!("the route's `methods` are at {place}"))),
                     );
                 }
@@ -160,7 +165,8 @@ impl Compiler<'_> {
             if !scope.value.bytes().all(is_token) {
                 good = false;
                 let finding = scope.error(format!("{} is not a scope", scope.shown()));
-                let hint = scope.value.contains([' ', ',']).then(|| "write each scope as an item of its own".to_owned());
+                let hint =
+                    scope.value.contains([' ', ',']).then(|| "write each scope as an item of its own".to_owned());
                 self.findings.push(finding.hint_if(hint));
             }
         }

@@ -99,13 +99,41 @@ fn nothing_steers_the_terminal() {
 /// The example with a piece of it replaced.
 fn mutated() -> impl Strategy<Value = String> {
     let text = include_str!("../../../gateway.yaml");
-    let pieces = ["", ":", "\n", "{", "}", "[", "]", "&a ", "*a", "<<: ", "!t ", "\"", "'", "|", "- ", "${", "$$", "\t", "é", "null", "~", "?", "#", "\u{0}", "999999999999999999999s"];
-    (0..text.len(), 0usize..30, prop::sample::select(pieces.to_vec()), 1usize..4).prop_map(move |(at, cut, piece, times)| {
-        let mut changed = text.to_owned();
-        let end = (at + cut).min(text.len());
-        changed.replace_range(at..end, &piece.repeat(times));
-        changed
-    })
+    let pieces = [
+        "",
+        ":",
+        "\n",
+        "{",
+        "}",
+        "[",
+        "]",
+        "&a ",
+        "*a",
+        "<<: ",
+        "!t ",
+        "\"",
+        "'",
+        "|",
+        "- ",
+        "${",
+        "$$",
+        "\t",
+        "é",
+        "null",
+        "~",
+        "?",
+        "#",
+        "\u{0}",
+        "999999999999999999999s",
+    ];
+    (0..text.len(), 0usize..30, prop::sample::select(pieces.to_vec()), 1usize..4).prop_map(
+        move |(at, cut, piece, times)| {
+            let mut changed = text.to_owned();
+            let end = (at + cut).min(text.len());
+            changed.replace_range(at..end, &piece.repeat(times));
+            changed
+        },
+    )
 }
 
 proptest! {
