@@ -185,12 +185,12 @@ impl Compiler<'_> {
             upstreams.push(Some(upstream));
             return Some(upstreams.len() - 1);
         }
-        let names = file.upstreams.iter().map(|upstream| upstream.name.value.as_str()).collect::<Vec<_>>();
+        let names = file.upstreams.iter().map(|upstream| &upstream.name).collect::<Vec<_>>();
         self.resolve("upstream", written, &names)
     }
 
     fn route_issuers(&mut self, written: &Route, file: &ConfigFile) -> Option<Vec<usize>> {
-        let names = file.issuers.iter().map(|issuer| issuer.name.value.as_str()).collect::<Vec<_>>();
+        let names = file.issuers.iter().map(|issuer| &issuer.name).collect::<Vec<_>>();
         let mut issuers = match &written.issuers {
             None => (0..names.len()).collect(),
             Some(list) => {
@@ -240,12 +240,13 @@ impl Compiler<'_> {
                 continue;
             };
             let name = |route: &Route| route.name.as_ref().map_or_else(String::new, At::shown);
+            let foreign = second.paths.iter().flatten().any(|path| path.foreign);
+            let path = if foreign { String::new() } else { format!(" at `{}`", conflict.path) };
             let message = format!(
-                "routes {} (at {}) and {} take the same requests at `{}`",
+                "routes {} (at {}) and {} take the same requests{path}",
                 name(first),
                 self.source.place(first.at.span),
                 name(second),
-                conflict.path
             );
             self.findings.push(second.at.error(message).hint("tell them apart by `hosts`, `path` or `methods`"));
         }
