@@ -106,7 +106,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let code = run(&path, &|_| None, format, false, &mut out, &mut err).unwrap();
-        let shown = |bytes| String::from_utf8::<>(bytes).unwrap().replace(&path.display().to_string(), "gateway.yaml");
+        let shown = |bytes| String::from_utf8(bytes).unwrap().replace(&path.display().to_string(), "gateway.yaml");
         (code, shown(out), shown(err))
     }
 

@@ -186,8 +186,13 @@ impl<'t> Source<'t> {
 
     fn snippet(&self, line_start: usize, span: Span) -> Option<Snippet> {
         let line = self.text.get(line_start..)?.lines().next()?;
-        let (shown, caret_at, caret_end) =
-            redact::line(self.text, line_start, line, self.hidden.as_deref(), (span.start - line_start, span.end - line_start));
+        let (shown, caret_at, caret_end) = redact::line(
+            self.text,
+            line_start,
+            line,
+            self.hidden.as_deref(),
+            (span.start - line_start, span.end - line_start),
+        );
         Some(window(&shown, caret_at, caret_end.saturating_sub(caret_at).max(1)))
     }
 }

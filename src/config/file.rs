@@ -172,7 +172,8 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
         && let Some(written) = r.text(&version)
         && written.value != "1"
     {
-        r.findings.push(written.error(format!("{} is not a version of this format", written.shown())).hint("`version: 1`"));
+        r.findings
+            .push(written.error(format!("{} is not a version of this format", written.shown())).hint("`version: 1`"));
     }
     file.listen = r.field(&top, "listen").and_then(|field| listen(&field, r));
     if let Some(field) = r.field(&top, "admin") {
@@ -236,7 +237,9 @@ fn admin(field: &Field<'_>, r: &mut Reader<'_>) -> Admin {
         return Admin::Off;
     }
     if field.is_text() {
-        r.findings.push(field.at(()).error("`admin` is a map or `off`").hint("`admin: off` or `admin: {address: 127.0.0.1:9901}`"));
+        r.findings.push(
+            field.at(()).error("`admin` is a map or `off`").hint("`admin: off` or `admin: {address: 127.0.0.1:9901}`"),
+        );
         return Admin::Default;
     }
     let Some(fields) = r.fields(field) else { return Admin::Default };
@@ -362,7 +365,8 @@ fn identity_headers(field: &Field<'_>, r: &mut Reader<'_>) -> Vec<(At<String>, I
         let value = if field.is_text() {
             r.text(&field).map(IdentityValue::Source)
         } else {
-            let literal = r.fields(&field).and_then(|fields| r.required(&fields, "value", "a literal: `{value: production}`"));
+            let literal =
+                r.fields(&field).and_then(|fields| r.required(&fields, "value", "a literal: `{value: production}`"));
             literal.and_then(|field| r.text(&field)).map(IdentityValue::Literal)
         };
         headers.extend(value.map(|value| (name, value)));
@@ -376,7 +380,8 @@ fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Route {
         true => r.field(fields, "upstream"),
         false => r.required(fields, "upstream", "the name of one of `upstreams`, or a URL"),
     };
-    let allow = r.required(fields, "allow", "nothing is open by omission: `public`, `authenticated`, or a list of rules");
+    let allow =
+        r.required(fields, "allow", "nothing is open by omission: `public`, `authenticated`, or a list of rules");
     Route {
         at: item.at_key(()),
         name: name.and_then(|field| r.text(&field)),
@@ -398,7 +403,9 @@ fn paths(fields: &Fields<'_>, r: &mut Reader<'_>) -> Option<Vec<At<String>>> {
             let one = r.field(fields, "path").map_or(fields.span, |field| field.key_span);
             let many = r.field(fields, "paths").map_or(fields.span, |field| field.key_span);
             let message = format!("`path` beside `paths` (at {})", r.place(many));
-            r.findings.push(super::diagnostic::Finding::error(one, &fields.path, message).hint("write all of them in `paths`"));
+            r.findings.push(
+                super::diagnostic::Finding::error(one, &fields.path, message).hint("write all of them in `paths`"),
+            );
             None
         }
         (false, true) => some_texts(fields, "paths", "name one path at least", r).map(|list| list.value),
@@ -437,12 +444,20 @@ fn access(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Allow> {
 
 fn rule(item: &Field<'_>, r: &mut Reader<'_>) -> Option<Rule> {
     if item.is_text() {
-        r.findings.push(item.at(()).error("a rule is a map").hint("`- scopes: [orders:read]`; `allow: public` stands without a list"));
+        r.findings.push(
+            item.at(())
+                .error("a rule is a map")
+                .hint("`- scopes: [orders:read]`; `allow: public` stands without a list"),
+        );
         return None;
     }
     let fields = r.fields(item)?;
     if fields.is_empty() {
-        r.findings.push(item.at(()).error("a rule that asks for nothing").hint("to let in whoever has a good token: `allow: authenticated`"));
+        r.findings.push(
+            item.at(())
+                .error("a rule that asks for nothing")
+                .hint("to let in whoever has a good token: `allow: authenticated`"),
+        );
         return None;
     }
     const HINT: &str = "name one at least, or leave the key out";
@@ -508,9 +523,11 @@ fn count_or_none(fields: &Fields<'_>, key: &'static str, r: &mut Reader<'_>) -> 
 fn json(node: &Node) -> Json {
     match &node.value {
         Value::List(items) => items.iter().map(json).collect(),
-        Value::Map(entries) => {
-            entries.iter().map(|entry| (entry.key.text.to_string(), json(&entry.value))).collect::<serde_json::Map<_, _>>().into()
-        }
+        Value::Map(entries) => entries
+            .iter()
+            .map(|entry| (entry.key.text.to_string(), json(&entry.value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
         Value::Text(text) if text.is_null() => Json::Null,
         Value::Text(text) => match (text.as_bool(), text.text.parse::<serde_json::Number>()) {
             (Some(flag), _) => flag.into(),

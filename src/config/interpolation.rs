@@ -62,9 +62,9 @@ impl<'e> Interpolation<'e> {
                 out.text.push('$');
                 rest = after;
             } else if let Some(after) = after.strip_prefix('{') {
-                let (reference, after) = after.split_once('}').ok_or_else(|| {
-                    Fault::new("`${` without its `}`").hint("a dollar is written `$$`")
-                })?;
+                let (reference, after) = after
+                    .split_once('}')
+                    .ok_or_else(|| Fault::new("`${` without its `}`").hint("a dollar is written `$$`"))?;
                 out.text.push_str(&self.look_up(reference)?);
                 out.foreign = true;
                 rest = after;
@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        for bad in ["${M}", "${N", "${}", "${1A}", "${a b}", "${N:7}", "${file:}", "${file:none}", "${file:.}", "${ N}"] {
+        for bad in ["${M}", "${N", "${}", "${1A}", "${a b}", "${N:7}", "${file:}", "${file:none}", "${file:.}", "${ N}"]
+        {
             assert!(expand(bad).is_err(), "{bad}");
         }
         assert_eq!(expand("${M}").unwrap_err(), "the environment variable `M` is not set");

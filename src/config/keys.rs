@@ -22,9 +22,13 @@ pub(super) fn has_children(parent: &str, key: &str) -> bool {
     below(&path).next().is_some()
 }
 
-/// The key that was probably meant.
-pub(super) fn nearest(parent: &str, key: &str) -> Option<&'static str> {
-    nearest_of(key, below(parent).map(|(name, _)| name).filter(|name| *name != "*"))
+/// What to say of a key that there isn't: the one that was probably meant, or those that there are.
+pub(super) fn suggestion(parent: &str, key: &str) -> Option<String> {
+    if let Some(near) = nearest_of(key, below(parent).map(|(name, _)| name)) {
+        return Some(format!("did you mean `{near}`?"));
+    }
+    let live = below(parent).filter(|(_, state)| *state == Live).map(|(name, _)| name).collect::<Vec<_>>();
+    (!live.is_empty()).then(|| format!("the keys here are: {}", live.join(", ")))
 }
 
 /// The name that was probably meant, out of those that there are.
@@ -32,10 +36,16 @@ pub(super) fn nearest_of<'n>(name: &str, names: impl IntoIterator<Item = &'n str
     let lower = name.to_lowercase();
     names
         .into_iter()
-        .map(|known| (strsim::jaro_winkler(&lower, &known.to_lowercase()), known))
-        .filter(|(likeness, _)| *likeness > 0.8)
+        .map(|known| (likeness(&lower, &known.to_lowercase()), known))
+        .filter(|(likeness, _)| *likeness > 0.87)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, known)| known)
+}
+
+/// By Jaro and Winkler; the last word of a name counts nearly as much as the whole (`timout`, `connect_timeout`).
+fn likeness(name: &str, known: &str) -> f64 {
+    let last_word = known.rsplit('_').next().unwrap_or(known);
+    strsim::jaro_winkler(name, known).max(strsim::jaro_winkler(name, last_word) * 0.95)
 }
 
 fn below(parent: &str) -> impl Iterator<Item = (&'static str, State)> {

@@ -155,12 +155,13 @@ impl<'r> Reader<'r> {
         let name = shown(key, entry.key.foreign);
         let finding = match keys::state(&fields.pattern, key) {
             None => Finding::error(entry.key_span, &path, format!("unknown key {name}{}", fields.parent))
-                .hint_if(keys::nearest(&fields.pattern, key).map(|near| format!("did you mean `{near}`?"))),
+                .hint_if(keys::suggestion(&fields.pattern, key).filter(|_| !entry.key.foreign)),
             Some(State::Refused) => Finding::error(entry.key_span, &path, format!("`{path}` is not supported yet")),
             Some(State::Live) if entry.value.is_null() => {
-                let hint = keys::has_children(&fields.pattern, key)
-                    .then(|| format!("leave it out, or write `{key}: {{}}` for all defaults"))
-                    .unwrap_or_else(|| "leave it out for the default".to_owned());
+                let hint = match keys::has_children(&fields.pattern, key) {
+                    true => format!("leave it out, or write `{key}: {{}}` for all defaults"),
+                    false => format!("write a value: `{key}: …`"),
+                };
                 Finding::error(entry.key_span, &path, format!("{name} has no value")).hint(hint)
             }
             Some(State::Live) => return,
@@ -237,7 +238,8 @@ impl<'r> Reader<'r> {
     pub(super) fn required<'n>(&mut self, fields: &Fields<'n>, key: &'static str, hint: &str) -> Option<Field<'n>> {
         if fields.entry(key).is_none() {
             let path = join(&fields.path, key);
-            self.findings.push(Finding::error(fields.span, &path, format!("`{key}` is missing{}", fields.parent)).hint(hint));
+            self.findings
+                .push(Finding::error(fields.span, &path, format!("`{key}` is missing{}", fields.parent)).hint(hint));
         }
         self.field(fields, key)
     }
@@ -316,9 +318,9 @@ impl<'r> Reader<'r> {
     pub(super) fn count(&mut self, field: &Field<'_>, most: usize) -> Option<usize> {
         let read = |text: &str| match text.parse::<usize>() {
             Ok(number) if (1..=most).contains(&number) && !text.starts_with(['+', '0']) => Ok(number),
-            _ => Err(format!("write a whole number from 1 to {most}")),
+            _ => Err("write it in digits alone".to_owned()),
         };
-        self.unit(field, "a number", read).map(|count| count.value)
+        self.unit(field, &format!("a number from 1 to {most}"), read).map(|count| count.value)
     }
 
     /// `none`, or what `read` makes of it.

@@ -7,16 +7,8 @@ const MASK: &str = "***";
 
 /// Whether a key of this name holds a secret, also where the name is misspelt.
 pub(super) fn is_secret_key(key: &str) -> bool {
-    const NAMES: [&str; 8] = [
-        "secret",
-        "secret_base64",
-        "client_secret",
-        "password",
-        "token",
-        "bearer_token",
-        "private_key",
-        "redis",
-    ];
+    const NAMES: [&str; 8] =
+        ["secret", "secret_base64", "client_secret", "password", "token", "bearer_token", "private_key", "redis"];
     let key = key.to_ascii_lowercase();
     ["secret", "passw", "private"].iter().any(|part| key.contains(part))
         || NAMES.iter().any(|name| key == *name || strsim::damerau_levenshtein(&key, name) == 1)
@@ -142,7 +134,7 @@ fn looks_secret(text: &str, line_start: usize, line: &str) -> Option<(usize, usi
 /// with keys below, which a tree knows better).
 fn secret_colon(line: &str) -> Option<(usize, bool)> {
     line.match_indices(':').map(|(at, _)| at).find_map(|at| {
-        let before = line.get(..at)?.trim_end_matches(|c: char| c == ' ' || c == '"' || c == '\'');
+        let before = line.get(..at)?.trim_end_matches([' ', '"', '\'']);
         let name = before.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next()?;
         let after = line.get(at + 1..)?;
         let is_map = after.trim().is_empty() && name == "token";

@@ -58,6 +58,7 @@ fn split(text: &str) -> Option<(u64, &str)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 
@@ -69,7 +70,9 @@ mod tests {
         for (text, milliseconds) in good {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)));
         }
-        for bad in ["", "s", "5", "-1s", "+1s", "1.5s", "1 s", "5S", "1d", "5s ", "18446744073709551616s", "9000h", "٣s"] {
+        for bad in
+            ["", "s", "5", "-1s", "+1s", "1.5s", "1 s", "5S", "1d", "5s ", "18446744073709551616s", "9000h", "٣s"]
+        {
             assert!(duration(bad).is_err(), "{bad}");
         }
         assert_eq!(duration("5").unwrap_err(), "add the unit: `5s` or `5ms`");

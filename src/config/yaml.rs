@@ -131,9 +131,7 @@ pub(super) fn parse(
                 return None;
             }
         };
-        if went_on.is_none() {
-            return None;
-        }
+        went_on?;
     }
     match builder.root {
         Some(root) if !root.is_null() => Some(root),
@@ -194,7 +192,8 @@ impl Builder<'_, '_> {
                 self.documents += 1;
                 if self.documents > 1 {
                     self.findings.push(
-                        Finding::error(span, "", "a second document in the file").hint("a configuration is one document"),
+                        Finding::error(span, "", "a second document in the file")
+                            .hint("a configuration is one document"),
                     );
                     return None;
                 }
@@ -258,11 +257,9 @@ impl Builder<'_, '_> {
         // A value that isn't there comes as an empty span, whatever stands for it in the event.
         let written = if style == ScalarStyle::Plain && span.start == span.end { "" } else { text };
         let value = match self.interpolation.expand(written) {
-            Ok(None) => Value::Text(Text {
-                text: Arc::from(written),
-                plain: style == ScalarStyle::Plain,
-                foreign: false,
-            }),
+            Ok(None) => {
+                Value::Text(Text { text: Arc::from(written), plain: style == ScalarStyle::Plain, foreign: false })
+            }
             Ok(Some(out)) => Value::Text(Text { text: Arc::from(out.text), plain: true, foreign: out.foreign }),
             Err(fault) => {
                 self.findings.push(Finding::error(span, "", fault.message).hint_if(fault.hint));
@@ -400,8 +397,11 @@ fn collect_secrets(node: &Node, in_key_set: bool, places: &mut Vec<Span>) {
 /// "Quote it", where a flow map or list was probably meant as text: `{path.tenant}`.
 pub(super) fn quote_hint(text: &str, span: Span) -> Option<String> {
     let written = text.get(span.start..span.end)?;
-    (written.starts_with('{') && written.ends_with('}') && written.len() < 80 && !written.contains(['\n', '"', ':', ',']))
-        .then(|| format!("`{written}` is a map in YAML; if it is text, quote it: `\"{written}\"`"))
+    (written.starts_with('{')
+        && written.ends_with('}')
+        && written.len() < 80
+        && !written.contains(['\n', '"', ':', ',']))
+    .then(|| format!("`{written}` is a map in YAML; if it is text, quote it: `\"{written}\"`"))
 }
 
 fn syntax_error(text: &str, span: Span, what: &str) -> Finding {
@@ -469,7 +469,9 @@ mod tests {
 
     #[test]
     fn scalars_keep_their_text() {
-        let tree = read("a: on\nb: 010\nc: \"x\"\nd: 1_0\ne:\nf: ~\ng: ''\nh: 0.0.0.0:80\ni: /a/**\nj: ${N}\nk: [\"${N}\"]").unwrap();
+        let tree =
+            read("a: on\nb: 010\nc: \"x\"\nd: 1_0\ne:\nf: ~\ng: ''\nh: 0.0.0.0:80\ni: /a/**\nj: ${N}\nk: [\"${N}\"]")
+                .unwrap();
         assert_eq!(flat(&tree), r#"{a=on b=010 c="x" d=1_0 e=null f=null g="" h=0.0.0.0:80 i=/a/** j=null k=[null]}"#);
     }
 
@@ -519,7 +521,8 @@ mod tests {
         }
         assert!(read(&bomb).unwrap_err()[0].contains("aliases add up"));
 
-        let chain = (1..1000).fold("a0: &a0 [x]\n".to_owned(), |text, n| text + &format!("a{n}: &a{n} [*a{}]\n", n - 1));
+        let chain =
+            (1..1000).fold("a0: &a0 [x]\n".to_owned(), |text, n| text + &format!("a{n}: &a{n} [*a{}]\n", n - 1));
         assert!(read(&chain).unwrap_err()[0].contains("deep"));
 
         for (open, close) in [("[", "]"), ("{a: ", "}"), ("[", ""), ("- ", ""), ("? ", ""), ("a:\n ", "")] {
@@ -529,7 +532,11 @@ mod tests {
         assert!(read(&nested).is_err());
         let wide = "- a\n".repeat(MOST_NODES + 10);
         assert!(read(&wide).unwrap_err()[0].contains("more than"));
-        let merges = format!("a: &a {{{}}}\nb:\n{}", (0..100).map(|n| format!("k{n}: 1,")).collect::<String>(), " - {<<: *a}\n".repeat(5000));
+        let merges = format!(
+            "a: &a {{{}}}\nb:\n{}",
+            (0..100).map(|n| format!("k{n}: 1,")).collect::<String>(),
+            " - {<<: *a}\n".repeat(5000)
+        );
         assert!(read(&merges).unwrap_err()[0].contains("aliases add up"));
     }
 }

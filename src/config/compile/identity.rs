@@ -49,7 +49,10 @@ impl Compiler<'_> {
             None => base.headers.clone(),
             Some(headers) => self.identity_headers(headers)?,
         };
-        Some(IdentityPlan { headers, forward_authorization: written.authorization.unwrap_or(base.forward_authorization) })
+        Some(IdentityPlan {
+            headers,
+            forward_authorization: written.authorization.unwrap_or(base.forward_authorization),
+        })
     }
 
     fn identity_headers(

@@ -83,7 +83,9 @@ impl Compiler<'_> {
         ];
         let mut written = places.into_iter().flatten();
         if let (Some((first, _)), Some((second, at))) = (written.next(), written.next()) {
-            return self.fail(at.error(format!("`{second}` beside `{first}`")).hint("an issuer has exactly one source of keys"));
+            return self.fail(
+                at.error(format!("`{second}` beside `{first}`")).hint("an issuer has exactly one source of keys"),
+            );
         }
         if jwt.broken {
             return None;
@@ -100,12 +102,15 @@ impl Compiler<'_> {
         }
         match &jwt.discovery {
             Some(flag) if !flag.value => self.fail(
-                flag.error("an issuer without a source of keys").hint("`discovery: true`, `jwks_uri`, `jwks_file` or `jwks`"),
+                flag.error("an issuer without a source of keys")
+                    .hint("`discovery: true`, `jwks_uri`, `jwks_file` or `jwks`"),
             ),
             _ => {
                 let url = self.endpoint_url(issuer.issuer.as_ref()?, allow_http)?;
                 if url.query.is_some() {
-                    return self.fail(issuer.issuer.as_ref()?.error("an issuer with a query has no discovery; give `jwks_uri`"));
+                    return self.fail(
+                        issuer.issuer.as_ref()?.error("an issuer with a query has no discovery; give `jwks_uri`"),
+                    );
                 }
                 Some(KeySource::Discovery)
             }
@@ -225,7 +230,11 @@ impl Compiler<'_> {
         Some(ClaimPlaces { scopes: scopes?, roles: roles?, subject: subject?, client: client? })
     }
 
-    fn claim_paths(&mut self, written: Option<&At<Vec<At<String>>>>, default: Vec<ClaimPath>) -> Option<Vec<ClaimPath>> {
+    fn claim_paths(
+        &mut self,
+        written: Option<&At<Vec<At<String>>>>,
+        default: Vec<ClaimPath>,
+    ) -> Option<Vec<ClaimPath>> {
         let Some(list) = written else { return Some(default) };
         let paths = list.value.iter().map(|path| self.claim_path(path)).collect::<Vec<_>>();
         paths.into_iter().collect()

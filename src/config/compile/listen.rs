@@ -63,7 +63,8 @@ impl Compiler<'_> {
         match &file.admin {
             Admin::Off => Some(None),
             Admin::Default if taken(&ADMIN) => {
-                let listener = file.listen.iter().flatten().find(|listener| listener.address.value == ADMIN.to_string());
+                let listener =
+                    file.listen.iter().flatten().find(|listener| listener.address.value == ADMIN.to_string());
                 let message = format!("{ADMIN} is the admin address, too");
                 let finding = match listener {
                     Some(listener) => listener.address.error(message),
@@ -88,7 +89,9 @@ impl Compiler<'_> {
         }
         written.value.parse().ok().or_else(|| {
             let finding = written.error(format!("{} is not an address with a port", written.shown()));
-            self.fail(finding.hint("an IP address, a colon, a port: `127.0.0.1:8080`, `0.0.0.0:8080` or `\"[::]:8080\"`"))
+            self.fail(
+                finding.hint("an IP address, a colon, a port: `127.0.0.1:8080`, `0.0.0.0:8080` or `\"[::]:8080\"`"),
+            )
         })
     }
 
@@ -120,7 +123,8 @@ impl Compiler<'_> {
         let mut good = true;
         for network in written {
             if let Err(words) = TrustedProxies::parse([network.value.as_str()]) {
-                self.findings.push(network.error_about(&words).hint("a network or an address: `10.0.0.0/8`, `192.0.2.7`"));
+                self.findings
+                    .push(network.error_about(&words).hint("a network or an address: `10.0.0.0/8`, `192.0.2.7`"));
                 good = false;
             } else if network.value.ends_with("/0") {
                 self.findings.push(network.warning("everybody is believed about whom a request comes from"));

@@ -92,14 +92,16 @@ impl Compiler<'_> {
     }
 
     /// The index of a name among those defined.
-    fn resolve(&mut self, what: &str, name: &At<String>, known: &[&str]) -> Option<usize> {
-        let found = known.iter().position(|known| *known == name.value);
+    fn resolve(&mut self, what: &str, name: &At<String>, known: &[&At<String>]) -> Option<usize> {
+        let found = known.iter().position(|known| known.value == name.value);
         if found.is_none() {
-            let hint = match keys::nearest_of(&name.value, known.iter().copied()) {
+            let ours =
+                known.iter().filter(|known| !known.foreign).map(|known| known.value.as_str()).collect::<Vec<_>>();
+            let hint = match keys::nearest_of(&name.value, ours.iter().copied()) {
                 _ if name.foreign => None,
                 Some(near) => Some(format!("did you mean `{near}`?")),
                 None if known.is_empty() => Some(format!("the file defines no {what}")),
-                None => Some(format!("there are: {}", known.iter().take(10).copied().collect::<Vec<_>>().join(", "))),
+                None => Some(format!("there are: {}", ours.iter().take(10).copied().collect::<Vec<_>>().join(", "))),
             };
             self.findings.push(name.error(format!("no {what} is called {}", name.shown())).hint_if(hint));
         }

@@ -105,7 +105,9 @@ impl Compiler<'_> {
                 self.fail(written.error(format!("{shown} is never taken, by no route")))
             }
             Ok(_) if standard && upper != written.value => self.fail(
-                written.error(format!("{shown} is not a method that anyone sends")).hint(format!("did you mean `{upper}`?")),
+                written
+                    .error(format!("{shown} is not a method that anyone sends"))
+                    .hint(format!("did you mean `{upper}`?")),
             ),
             Ok(_) if matches!(upper.as_str(), "*" | "ANY" | "ALL") => {
                 self.fail(written.error(format!("{shown} is not a method")).hint("leave `methods` out for any method"))
@@ -131,7 +133,10 @@ impl Compiler<'_> {
                     let place = declared_as.and_then(<[_]>::first).map(|at| self.source.place(at.span));
                     self.findings.push(
                         method
-                            .error(format!("the route doesn't take {}, so this rule never holds for it", method.shown()))
+                            .error(format!(
+                                "the route doesn't take {}, so this rule never holds for it",
+                                method.shown()
+                            ))
                             .hint_if(place.map(|place| format!("the route's `methods` are at {place}"))),
                     );
                 }
@@ -160,7 +165,8 @@ impl Compiler<'_> {
             if !scope.value.bytes().all(is_token) {
                 good = false;
                 let finding = scope.error(format!("{} is not a scope", scope.shown()));
-                let hint = scope.value.contains([' ', ',']).then(|| "write each scope as an item of its own".to_owned());
+                let hint =
+                    scope.value.contains([' ', ',']).then(|| "write each scope as an item of its own".to_owned());
                 self.findings.push(finding.hint_if(hint));
             }
         }
@@ -179,12 +185,12 @@ impl Compiler<'_> {
             upstreams.push(Some(upstream));
             return Some(upstreams.len() - 1);
         }
-        let names = file.upstreams.iter().map(|upstream| upstream.name.value.as_str()).collect::<Vec<_>>();
+        let names = file.upstreams.iter().map(|upstream| &upstream.name).collect::<Vec<_>>();
         self.resolve("upstream", written, &names)
     }
 
     fn route_issuers(&mut self, written: &Route, file: &ConfigFile) -> Option<Vec<usize>> {
-        let names = file.issuers.iter().map(|issuer| issuer.name.value.as_str()).collect::<Vec<_>>();
+        let names = file.issuers.iter().map(|issuer| &issuer.name).collect::<Vec<_>>();
         let mut issuers = match &written.issuers {
             None => (0..names.len()).collect(),
             Some(list) => {
@@ -234,12 +240,13 @@ impl Compiler<'_> {
                 continue;
             };
             let name = |route: &Route| route.name.as_ref().map_or_else(String::new, At::shown);
+            let foreign = second.paths.iter().flatten().any(|path| path.foreign);
+            let path = if foreign { String::new() } else { format!(" at `{}`", conflict.path) };
             let message = format!(
-                "routes {} (at {}) and {} take the same requests at `{}`",
+                "routes {} (at {}) and {} take the same requests{path}",
                 name(first),
                 self.source.place(first.at.span),
                 name(second),
-                conflict.path
             );
             self.findings.push(second.at.error(message).hint("tell them apart by `hosts`, `path` or `methods`"));
         }

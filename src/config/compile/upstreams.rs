@@ -53,7 +53,9 @@ impl Compiler<'_> {
             let canonical = CanonicalPath::parse(base_path).ok();
             let plain = canonical.filter(|path| path.as_str() == base_path && path.readings().is_empty());
             if plain.is_none() {
-                return self.fail(written.error("the path in this URL is not canonical, or not read the same by every server"));
+                return self.fail(
+                    written.error("the path in this URL is not canonical, or not read the same by every server"),
+                );
             }
         }
         Some(EndpointAddress { tls: url.tls, host: url.host, port: url.port, base_path: base_path.to_owned() })

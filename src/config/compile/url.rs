@@ -40,7 +40,13 @@ impl HttpUrl {
             return Err("user and password in a URL are not supported");
         }
         let port = match authority.as_str().strip_prefix(authority.host()) {
-            Some("") => if tls { 443 } else { 80 },
+            Some("") => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
             Some(port) => port
                 .strip_prefix(':')
                 .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
@@ -85,13 +91,38 @@ mod tests {
     #[test]
     fn urls() {
         let url = HttpUrl::parse("http://[::1]:9000/a?b").unwrap();
-        assert_eq!((url.tls, &*url.host, url.port, &*url.path, url.query.as_deref()), (false, "::1", 9000, "/a", Some("b")));
+        assert_eq!(
+            (url.tls, &*url.host, url.port, &*url.path, url.query.as_deref()),
+            (false, "::1", 9000, "/a", Some("b"))
+        );
         assert_eq!(HttpUrl::parse("https://H.example").unwrap().port, 443);
         assert_eq!(HttpUrl::parse("https://H.example").unwrap().host, "h.example");
         let bad = [
-            "", "h", "h:80", "//h", "/a", "ftp://h", "http://", "http:///a", "http://u@h", "http://u:p@h", "http://h:0",
-            "http://h:99999", "http://h:", "http://h:+80", "http://h:80:81", "http://h#f", "http://h/a b", "http://é",
-            "http://[::1", "http://[x]", "http://a%2e", "http://h\\a", "unix:/a", " http://h", "http://a,b",
+            "",
+            "h",
+            "h:80",
+            "//h",
+            "/a",
+            "ftp://h",
+            "http://",
+            "http:///a",
+            "http://u@h",
+            "http://u:p@h",
+            "http://h:0",
+            "http://h:99999",
+            "http://h:",
+            "http://h:+80",
+            "http://h:80:81",
+            "http://h#f",
+            "http://h/a b",
+            "http://é",
+            "http://[::1",
+            "http://[x]",
+            "http://a%2e",
+            "http://h\\a",
+            "unix:/a",
+            " http://h",
+            "http://a,b",
         ];
         for text in bad {
             assert!(HttpUrl::parse(text).is_err(), "{text}");

@@ -148,9 +148,9 @@ upstreams:
 routes:
   - {name: a, path: /a, paths: [/b], upstream: orders, allow: authenticated}
   - {name: b, upstream: orders, allow: public}
-  - {name: c, path: /c/{x}, methods: [GET], upstream: orders, allow: [{methods: [GET, POST], scopes: [\"a b\"]}]}
-  - {name: d, path: /d/{x}, upstream: orders, allow: public}
-  - {name: e, path: /d/{y}, upstream: orders, allow: public}
+  - {name: c, path: \"/c/{x}\", methods: [GET], upstream: orders, allow: [{methods: [GET, POST], scopes: [\"a b\"]}]}
+  - {name: d, path: \"/d/{x}\", upstream: orders, allow: public}
+  - {name: e, path: \"/d/{y}\", upstream: orders, allow: public}
   - {name: f, path: /f, methods: [get, TRACE, \"*\"], upstream: orders, allow: public}
 ";
     tokens: "\

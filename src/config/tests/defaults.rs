@@ -133,10 +133,20 @@ fn keys_in_place_and_in_a_file() {
     let KeySource::File { path, text } = keys("{jwks_file: keys.json}") else { panic!("a file") };
     assert_eq!((path, &*text), (folder.path().join("keys.json"), KEYS));
     let KeySource::Inline(text) = keys(&format!("{{jwks: {KEYS}}}")) else { panic!("in place") };
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), serde_json::from_str::<serde_json::Value>(KEYS).unwrap());
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+        serde_json::from_str::<serde_json::Value>(KEYS).unwrap()
+    );
     assert_eq!(keys("{}"), KeySource::Discovery);
-    for bad in ["{jwks: {keys: []}}", "{jwks: {}}", "{jwks_file: none.json}", "{jwks_file: .}", "{discovery: false}",
-                "{discovery: true, jwks_file: keys.json}", "{jwks_file: keys.json, jwks_uri: \"https://h\"}"] {
+    for bad in [
+        "{jwks: {keys: []}}",
+        "{jwks: {}}",
+        "{jwks_file: none.json}",
+        "{jwks_file: .}",
+        "{discovery: false}",
+        "{discovery: true, jwks_file: keys.json}",
+        "{jwks_file: keys.json, jwks_uri: \"https://h\"}",
+    ] {
         assert!(with(bad).is_err(), "{bad}");
     }
     std::fs::write(folder.path().join("keys.json"), "{\"keys\": 7}").unwrap();

@@ -82,6 +82,9 @@ fn secrets_are_never_shown() {
         "routes: [{name: \"${HOST}\", path: \"${HOST}\", hosts: [\"${HOST}:x\"], methods: [\"${HOST} x\"], upstream: \"${HOST}\", issuers: [\"${HOST}\"], allow: \"${HOST}\"}]",
         "routes: [{name: \"${HOST}\", path: /a, upstream: b, allow: public}, {name: \"${HOST}\", path: /b, upstream: b, allow: [{scopes: [\"${HOST} x\"], methods: [\"${HOST} x\"]}]}]",
         "issuers: {\"${HOST}\": {issuer: \"https://${HOST}\", audiences: any}, b: {issuer: \"https://${HOST}\", audiences: any}}\nroutes: [{name: a, path: /a, upstream: \"http://h\", allow: authenticated}, {name: \"${HOST}\", path: /a, upstream: \"http://h\", allow: authenticated}]",
+        "upstreams: {\"${HOST}\": {url: \"http://h\"}}\nroutes: [{name: a, path: /a, upstream: swordf, allow: public}]",
+        "upstreams: {\"${HOST}\": {url: \"http://h\"}}\nroutes: [{name: a, path: /a, upstream: zzz, issuers: [x], allow: public}]",
+        "routes: [{name: a, path: \"/${HOST}\", upstream: \"http://h\", allow: public}, {name: b, path: \"/${HOST}\", upstream: \"http://h\", allow: public}]",
     ];
     for text in bad {
         let shown = shown(text);
@@ -99,13 +102,41 @@ fn nothing_steers_the_terminal() {
 /// The example with a piece of it replaced.
 fn mutated() -> impl Strategy<Value = String> {
     let text = include_str!("../../../gateway.yaml");
-    let pieces = ["", ":", "\n", "{", "}", "[", "]", "&a ", "*a", "<<: ", "!t ", "\"", "'", "|", "- ", "${", "$$", "\t", "é", "null", "~", "?", "#", "\u{0}", "999999999999999999999s"];
-    (0..text.len(), 0usize..30, prop::sample::select(pieces.to_vec()), 1usize..4).prop_map(move |(at, cut, piece, times)| {
-        let mut changed = text.to_owned();
-        let end = (at + cut).min(text.len());
-        changed.replace_range(at..end, &piece.repeat(times));
-        changed
-    })
+    let pieces = [
+        "",
+        ":",
+        "\n",
+        "{",
+        "}",
+        "[",
+        "]",
+        "&a ",
+        "*a",
+        "<<: ",
+        "!t ",
+        "\"",
+        "'",
+        "|",
+        "- ",
+        "${",
+        "$$",
+        "\t",
+        "é",
+        "null",
+        "~",
+        "?",
+        "#",
+        "\u{0}",
+        "999999999999999999999s",
+    ];
+    (0..text.len(), 0usize..30, prop::sample::select(pieces.to_vec()), 1usize..4).prop_map(
+        move |(at, cut, piece, times)| {
+            let mut changed = text.to_owned();
+            let end = (at + cut).min(text.len());
+            changed.replace_range(at..end, &piece.repeat(times));
+            changed
+        },
+    )
 }
 
 proptest! {

@@ -49,7 +49,10 @@ fn example(path: &str, key_file: &str) -> Value {
         path if path.ends_with(".headers.*.value") => json!("a literal"),
         path if path.starts_with("issuers.*.claims.") || path.starts_with("routes.*.allow.*.") => json!(["a"]),
         path if path.ends_with("_timeout") || path.ends_with(".timeout") => json!("5s"),
-        "server.drain_delay" | "issuers.*.jwt.clock_skew" | "issuers.*.jwt.max_token_age" | "issuers.*.jwt.refresh"
+        "server.drain_delay"
+        | "issuers.*.jwt.clock_skew"
+        | "issuers.*.jwt.max_token_age"
+        | "issuers.*.jwt.refresh"
         | "issuers.*.jwt.stale_keys" => json!("5m"),
         other => panic!("an example for {other} is missing"),
     }
@@ -128,7 +131,8 @@ fn a_misspelt_key_is_an_error_with_a_suggestion() {
     for (path, _) in KEYS.iter().filter(|(path, state)| *state == State::Live && !path.ends_with('*')) {
         let misspelt = format!("{path}x");
         let found = load_str(&document(&misspelt, json!("x")), "f").unwrap_err();
-        let unknown = found.iter().find(|d| d.message.starts_with("unknown key")).unwrap_or_else(|| panic!("{misspelt}"));
+        let unknown =
+            found.iter().find(|d| d.message.starts_with("unknown key")).unwrap_or_else(|| panic!("{misspelt}"));
         let key = path.rsplit('.').next().unwrap();
         assert_eq!(unknown.hint.as_deref(), Some(&*format!("did you mean `{key}`?")), "{misspelt}");
     }
