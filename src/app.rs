@@ -96,7 +96,8 @@ impl App {
         let admin = policy.admin.map(listen_for_admin).transpose()?;
         let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
         let metrics = policy.listen.iter().map(|listen| observer.listener(&listen.name)).collect();
-        let running = server::start(&policy.listen, &policy.server, |_worker| gateway.clone(), metrics).map_err(from_server)?;
+        let running =
+            server::start(&policy.listen, &policy.server, |_worker| gateway.clone(), metrics).map_err(from_server)?;
         let addresses = running.addresses().to_vec();
 
         for (listen, address) in policy.listen.iter().zip(&addresses) {
@@ -198,8 +199,7 @@ impl Control {
         stores: Vec<Arc<KeyStore>>,
         readiness: Arc<Readiness>,
     ) -> Result<Control, StartError> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (end, ended) = oneshot::channel();
         let work = move || {
             runtime.block_on(async move {

@@ -70,17 +70,8 @@ impl Body {
 
     /// An upstream's body. `at_end` is called once it was read to its end, and dropped uncalled otherwise; after
     /// `deadline` the body ends with an error.
-    pub fn streamed(
-        incoming: Incoming,
-        deadline: Option<Instant>,
-        at_end: Option<Box<dyn FnOnce() + Send>>,
-    ) -> Body {
-        let mut streamed = Streamed {
-            incoming,
-            at_end,
-            deadline,
-            timer: None,
-        };
+    pub fn streamed(incoming: Incoming, deadline: Option<Instant>, at_end: Option<Box<dyn FnOnce() + Send>>) -> Body {
+        let mut streamed = Streamed { incoming, at_end, deadline, timer: None };
         streamed.note_end();
         Body::Streamed(streamed)
     }
@@ -89,11 +80,7 @@ impl Body {
     /// end, failed, or dropped because nobody wants it any more.
     #[must_use]
     pub fn watched(self, on_end: Box<dyn FnOnce(u64) + Send>) -> Body {
-        Body::Watched(Box::new(Watched {
-            body: self,
-            sent: 0,
-            on_end: Some(on_end),
-        }))
+        Body::Watched(Box::new(Watched { body: self, sent: 0, on_end: Some(on_end) }))
     }
 }
 
@@ -101,10 +88,7 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Body::Empty => Poll::Ready(None),
             Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
@@ -125,9 +109,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Empty => SizeHint::with_exact(0),
-            Body::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Body::Streamed(streamed) => streamed.incoming.size_hint(),
             Body::Watched(watched) => watched.body.size_hint(),
         }
@@ -135,10 +117,7 @@ impl http_body::Body for Body {
 }
 
 impl Streamed {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(None) => {
                 self.ended();
@@ -177,10 +156,7 @@ impl Streamed {
 }
 
 impl Watched {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -242,12 +218,7 @@ impl BodyFault {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -271,10 +242,7 @@ mod tests {
         assert_eq!(http_body::Body::size_hint(&body).exact(), Some(5));
         assert_eq!(calls.load(Ordering::Relaxed), 0);
         assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
-        assert_eq!(
-            (calls.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed)),
-            (1, 5)
-        );
+        assert_eq!((calls.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed)), (1, 5));
     }
 
     #[test]
@@ -282,10 +250,7 @@ mod tests {
         for body in [Body::Empty, Body::full("hello")] {
             let (body, calls, bytes) = counted(body);
             drop(body);
-            assert_eq!(
-                (calls.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed)),
-                (1, 0)
-            );
+            assert_eq!((calls.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed)), (1, 0));
         }
     }
 

@@ -8,8 +8,8 @@ use std::{io::Write as _, net::IpAddr};
 use hyper::{
     HeaderMap,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue,
-        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
     },
 };
 
@@ -27,14 +27,9 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove_connection(headers);
     keep_te_trailers(headers);
-    for name in [
-        &KEEP_ALIVE,
-        &PROXY_CONNECTION,
-        &TRANSFER_ENCODING,
-        &UPGRADE,
-        &PROXY_AUTHENTICATE,
-        &PROXY_AUTHORIZATION,
-    ] {
+    for name in
+        [&KEEP_ALIVE, &PROXY_CONNECTION, &TRANSFER_ENCODING, &UPGRADE, &PROXY_AUTHENTICATE, &PROXY_AUTHORIZATION]
+    {
         headers.remove(name);
     }
 }
@@ -46,18 +41,14 @@ fn remove_connection(headers: &mut HeaderMap) {
     let Some(first) = lines.next() else { return };
     let alone = lines.next().is_none();
     if alone
-        && (first.as_bytes().eq_ignore_ascii_case(b"keep-alive")
-            || first.as_bytes().eq_ignore_ascii_case(b"close"))
+        && (first.as_bytes().eq_ignore_ascii_case(b"keep-alive") || first.as_bytes().eq_ignore_ascii_case(b"close"))
     {
         headers.remove(CONNECTION);
         return;
     }
     let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
     headers.remove(CONNECTION);
-    for option in lines
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-    {
+    for option in lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')) {
         match HeaderName::from_bytes(option.trim_ascii()) {
             // TE has its own rule, and is the one field that must be named here to be heard.
             Ok(AUTHORIZATION | HOST | CONTENT_LENGTH | TE) | Err(_) => {}
@@ -86,23 +77,13 @@ fn keep_te_trailers(headers: &mut HeaderMap) {
 
 /// Adds `X-Forwarded-For`, `-Proto`, `-Host` and `Via`. From a trusted peer the first is appended to and the others
 /// stay as they came; from another all are written anew.
-pub fn add_forwarding(
-    headers: &mut HeaderMap,
-    peer: IpAddr,
-    trusted_peer: bool,
-    scheme: &str,
-    host: Option<&str>,
-) {
+pub fn add_forwarding(headers: &mut HeaderMap, peer: IpAddr, trusted_peer: bool, scheme: &str, host: Option<&str>) {
     add_forwarded_for(headers, peer, trusted_peer);
     if !trusted_peer || !headers.contains_key(X_FORWARDED_PROTO) {
         set(headers, X_FORWARDED_PROTO, scheme_value(scheme));
     }
     if !trusted_peer || !headers.contains_key(X_FORWARDED_HOST) {
-        set(
-            headers,
-            X_FORWARDED_HOST,
-            host.and_then(|host| HeaderValue::from_str(host).ok()),
-        );
+        set(headers, X_FORWARDED_HOST, host.and_then(|host| HeaderValue::from_str(host).ok()));
     }
     headers.append(VIA, HeaderValue::from_static("1.1 bearward"));
 }
@@ -142,12 +123,7 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 
@@ -207,10 +183,7 @@ mod tests {
     #[test]
     fn connection_cannot_take_away_what_decides_or_frames() {
         let mut headers = map(&[
-            (
-                "connection",
-                "authorization, HOST, Content-Length, x-auth-subject",
-            ),
+            ("connection", "authorization, HOST, Content-Length, x-auth-subject"),
             ("authorization", "Bearer t"),
             ("host", "h"),
             ("content-length", "3"),
@@ -222,11 +195,7 @@ mod tests {
 
     #[test]
     fn connection_with_nonsense_is_survived() {
-        let mut headers = map(&[
-            ("connection", "\u{e9}, =, \"x-a, x-b\", x-c;q=1, x-d"),
-            ("x-d", "1"),
-            ("x-c", "1"),
-        ]);
+        let mut headers = map(&[("connection", "\u{e9}, =, \"x-a, x-b\", x-c;q=1, x-d"), ("x-d", "1"), ("x-c", "1")]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(names(&headers), ["x-c"]);
     }
@@ -247,11 +216,7 @@ mod tests {
                     headers.append(TE, HeaderValue::from_static(line));
                 }
                 remove_hop_by_hop(&mut headers);
-                assert_eq!(
-                    headers.get(TE).map(|value| value.to_str().unwrap()),
-                    left,
-                    "{lines:?}"
-                );
+                assert_eq!(headers.get(TE).map(|value| value.to_str().unwrap()), left, "{lines:?}");
                 assert!(headers.get_all(TE).iter().count() <= 1);
             }
         }
@@ -267,20 +232,9 @@ mod tests {
             ("x-forwarded-host", "evil again"),
             ("via", "1.0 other"),
         ]);
-        add_forwarding(
-            &mut headers,
-            "::ffff:192.0.2.7".parse().unwrap(),
-            false,
-            "http",
-            Some("api:8080"),
-        );
-        let all = |name: &str| -> Vec<&str> {
-            headers
-                .get_all(name)
-                .iter()
-                .map(|value| value.to_str().unwrap())
-                .collect()
-        };
+        add_forwarding(&mut headers, "::ffff:192.0.2.7".parse().unwrap(), false, "http", Some("api:8080"));
+        let all =
+            |name: &str| -> Vec<&str> { headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect() };
         assert_eq!(all("x-forwarded-for"), ["192.0.2.7"]);
         assert_eq!(all("x-forwarded-proto"), ["http"]);
         assert_eq!(all("x-forwarded-host"), ["api:8080"]);
@@ -294,17 +248,8 @@ mod tests {
             ("x-forwarded-for", "7.7.7.7, 8.8.8.8"),
             ("x-forwarded-proto", "https"),
         ]);
-        add_forwarding(
-            &mut headers,
-            "10.0.0.1".parse().unwrap(),
-            true,
-            "http",
-            Some("api"),
-        );
-        assert_eq!(
-            headers["x-forwarded-for"],
-            "6.6.6.6, 7.7.7.7, 8.8.8.8, 10.0.0.1"
-        );
+        add_forwarding(&mut headers, "10.0.0.1".parse().unwrap(), true, "http", Some("api"));
+        assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 8.8.8.8, 10.0.0.1");
         assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["x-forwarded-host"], "api");
@@ -314,13 +259,7 @@ mod tests {
     fn a_host_that_is_absent_or_no_header_value_leaves_none_of_the_clients() {
         for host in [None, Some("a\r\nx: y")] {
             let mut headers = map(&[("x-forwarded-host", "evil")]);
-            add_forwarding(
-                &mut headers,
-                "10.0.0.1".parse().unwrap(),
-                false,
-                "https",
-                host,
-            );
+            add_forwarding(&mut headers, "10.0.0.1".parse().unwrap(), false, "https", host);
             assert!(!headers.contains_key("x-forwarded-host"), "{host:?}");
         }
     }

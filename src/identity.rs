@@ -76,10 +76,7 @@ impl IdentityPlan {
 
     /// Writes the token as `Authorization: Bearer`, with the scheme in exactly this case, or takes the field away.
     pub fn write_authorization(&self, credential: &Credential, headers: &mut HeaderMap) {
-        let value = self
-            .forward_authorization
-            .then(|| bearer(credential))
-            .flatten();
+        let value = self.forward_authorization.then(|| bearer(credential)).flatten();
         match value {
             Some(value) => headers.insert(AUTHORIZATION, value),
             None => headers.remove(AUTHORIZATION),
@@ -130,11 +127,7 @@ fn list(elements: &[String], separator: u8) -> Option<HeaderValue> {
         }
         escape(element, Some(separator), &mut joined);
     }
-    if joined.is_empty() {
-        None
-    } else {
-        HeaderValue::try_from(joined).ok()
-    }
+    if joined.is_empty() { None } else { HeaderValue::try_from(joined).ok() }
 }
 
 /// One value is written as it is, several (a path with `*`) as a JSON array.
@@ -155,9 +148,7 @@ fn plain(byte: u8, separator: Option<u8>) -> bool {
 }
 
 fn needs_escape(value: &str, separator: Option<u8>) -> bool {
-    value.starts_with(' ')
-        || value.ends_with(' ')
-        || value.bytes().any(|byte| !plain(byte, separator))
+    value.starts_with(' ') || value.ends_with(' ') || value.bytes().any(|byte| !plain(byte, separator))
 }
 
 fn escape(value: &str, separator: Option<u8>, into: &mut Vec<u8>) {
@@ -177,20 +168,11 @@ fn escape(value: &str, separator: Option<u8>, into: &mut Vec<u8>) {
 }
 
 fn hex_digit(nibble: u8) -> u8 {
-    if nibble < 10 {
-        b'0' + nibble
-    } else {
-        b'A' + nibble - 10
-    }
+    if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 }
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
@@ -202,20 +184,14 @@ mod tests {
     }
 
     fn strings(elements: &[&str]) -> Vec<String> {
-        elements
-            .iter()
-            .map(|element| (*element).to_owned())
-            .collect()
+        elements.iter().map(|element| (*element).to_owned()).collect()
     }
 
     #[test]
     fn single_values() {
         for (value, written) in [
             ("alice", "alice"),
-            (
-                "https://auth.example/u?id=1,2",
-                "https://auth.example/u?id=1,2",
-            ),
+            ("https://auth.example/u?id=1,2", "https://auth.example/u?id=1,2"),
             ("Alice Doe", "Alice Doe"),
             (" admin", "%20admin"),
             ("admin  ", "admin%20%20"),
@@ -247,11 +223,7 @@ mod tests {
             (&["", ""], b',', None),
             (&["", "a", "", "b"], b',', Some("a,b")),
         ] {
-            assert_eq!(
-                shown(list(&strings(elements), separator)).as_deref(),
-                written,
-                "{elements:?}"
-            );
+            assert_eq!(shown(list(&strings(elements), separator)).as_deref(), written, "{elements:?}");
         }
     }
 

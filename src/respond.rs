@@ -9,8 +9,7 @@ use bytes::Bytes;
 use hyper::{
     Response, StatusCode,
     header::{
-        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
-        WWW_AUTHENTICATE,
+        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
     },
 };
 
@@ -46,18 +45,8 @@ impl Realm {
 }
 
 /// The answer to a refused request. `head_only` for HEAD: the same fields, no body.
-pub fn refuse(
-    refusal: &Refusal,
-    realm: &Realm,
-    request_id: &str,
-    head_only: bool,
-) -> Response<Body> {
-    let mut response = problem(
-        refusal.status(),
-        refusal.detail(),
-        Some(request_id),
-        head_only,
-    );
+pub fn refuse(refusal: &Refusal, realm: &Realm, request_id: &str, head_only: bool) -> Response<Body> {
+    let mut response = problem(refusal.status(), refusal.detail(), Some(request_id), head_only);
     let headers = response.headers_mut();
     if let Some(challenge) = challenge(refusal, realm) {
         headers.insert(WWW_AUTHENTICATE, challenge);
@@ -80,26 +69,14 @@ pub fn refuse(
 }
 
 /// A problem document as an answer. It isn't to be stored: it is about one request.
-pub fn problem(
-    status: StatusCode,
-    detail: &str,
-    request_id: Option<&str>,
-    head_only: bool,
-) -> Response<Body> {
+pub fn problem(status: StatusCode, detail: &str, request_id: Option<&str>, head_only: bool) -> Response<Body> {
     let body = problem_document(status, detail, request_id);
     let length = HeaderValue::from(body.len());
-    let body = if head_only {
-        Body::Empty
-    } else {
-        Body::Full(Some(Bytes::from(body)))
-    };
+    let body = if head_only { Body::Empty } else { Body::Full(Some(Bytes::from(body))) };
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(CONTENT_LENGTH, length);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
@@ -158,20 +135,13 @@ fn push_parameter(text: &mut String, name: &str, value: &str) {
     text.push_str(", ");
     text.push_str(name);
     text.push_str("=\"");
-    text.extend(
-        value
-            .chars()
-            .filter(|char| matches!(char, ' ' | '!' | '#'..='[' | ']'..='~')),
-    );
+    text.extend(value.chars().filter(|char| matches!(char, ' ' | '!' | '#'..='[' | ']'..='~')));
     text.push('"');
 }
 
 /// Rounded up, so that nobody comes back too early; 1 at least.
 fn whole_seconds(duration: Duration) -> u64 {
-    duration
-        .as_millis()
-        .div_ceil(1000)
-        .clamp(1, u128::from(u32::MAX)) as u64
+    duration.as_millis().div_ceil(1000).clamp(1, u128::from(u32::MAX)) as u64
 }
 
 #[cfg(test)]

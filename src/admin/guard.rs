@@ -14,13 +14,7 @@ use hyper::{
 /// Why it is refused.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
     let host = single(request.headers(), &HOST).map_err(|()| "there is more than one Host")?;
-    let named = [
-        host,
-        request
-            .uri()
-            .authority()
-            .map(|authority| authority.as_str()),
-    ];
+    let named = [host, request.uri().authority().map(|authority| authority.as_str())];
     if named.iter().all(Option::is_none) || !named.into_iter().flatten().all(is_loopback) {
         return Err("the Host is not a loopback address");
     }
@@ -42,9 +36,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
 }
 
 fn is_own_origin(origin: &str, host: &str) -> bool {
-    origin
-        .strip_prefix("http://")
-        .is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+    origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host))
 }
 
 /// `localhost`, 127.0.0.0/8 or `[::1]`, with or without a port.
@@ -53,18 +45,11 @@ fn is_loopback(authority: &str) -> bool {
         Some(colon) if !authority.ends_with(']') => authority.split_at(colon),
         _ => (authority, ""),
     };
-    let is_port = port
-        .strip_prefix(':')
-        .unwrap_or_default()
-        .bytes()
-        .all(|byte| byte.is_ascii_digit());
+    let is_port = port.strip_prefix(':').unwrap_or_default().bytes().all(|byte| byte.is_ascii_digit());
     let is_host = match host.strip_prefix('[') {
-        Some(rest) => {
-            rest.strip_suffix(']').and_then(|ip| ip.parse().ok()) == Some(Ipv6Addr::LOCALHOST)
-        }
+        Some(rest) => rest.strip_suffix(']').and_then(|ip| ip.parse().ok()) == Some(Ipv6Addr::LOCALHOST),
         None => {
-            host.eq_ignore_ascii_case("localhost")
-                || matches!(host.parse(), Ok(IpAddr::V4(ip)) if ip.is_loopback())
+            host.eq_ignore_ascii_case("localhost") || matches!(host.parse(), Ok(IpAddr::V4(ip)) if ip.is_loopback())
         }
     };
     is_port && is_host
@@ -136,10 +121,7 @@ mod tests {
         assert!(checked("/", &[("host", "localhost"), ("host", "evil.example")]).is_err());
         assert!(checked("http://evil.example/", &[("host", "localhost")]).is_err());
         assert!(checked("http://localhost/", &[("host", "evil.example")]).is_err());
-        assert_eq!(
-            checked("http://localhost/", &[("host", "localhost")]),
-            Ok(())
-        );
+        assert_eq!(checked("http://localhost/", &[("host", "localhost")]), Ok(()));
     }
 
     #[test]
@@ -161,11 +143,7 @@ mod tests {
         ] {
             assert!(with(origin).is_err(), "{origin:?}");
         }
-        let two = [
-            ("host", "localhost"),
-            ("origin", "http://localhost"),
-            ("origin", "http://localhost"),
-        ];
+        let two = [("host", "localhost"), ("origin", "http://localhost"), ("origin", "http://localhost")];
         assert!(checked("/", &two).is_err());
     }
 }

@@ -58,11 +58,8 @@ pub struct AdminState {
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Without an address, the stricter rules hold.
-    let on_loopback = listener
-        .local_addr()
-        .as_ref()
-        .map(SocketAddr::ip)
-        .map_or(true, |ip| ip.to_canonical().is_loopback());
+    let on_loopback =
+        listener.local_addr().as_ref().map(SocketAddr::ip).map_or(true, |ip| ip.to_canonical().is_loopback());
     while let Ok(slot) = slots.clone().acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -81,9 +78,8 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
 }
 
 async fn serve_connection(stream: TcpStream, state: &AdminState, on_loopback: bool) {
-    let service = service_fn(async |request: Request<Incoming>| {
-        Ok::<_, Infallible>(answer(&request, state, on_loopback))
-    });
+    let service =
+        service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(answer(&request, state, on_loopback)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -106,24 +102,12 @@ fn answer<B>(request: &Request<B>, state: &AdminState, on_loopback: bool) -> Res
         "/readyz" => ready,
         "/metrics" => metrics,
         _ => {
-            return problem(
-                StatusCode::NOT_FOUND,
-                "nothing is served at this address",
-                None,
-                head_only,
-            );
+            return problem(StatusCode::NOT_FOUND, "nothing is served at this address", None, head_only);
         }
     };
     if !head_only && request.method() != Method::GET {
-        let mut refusal = problem(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "the method is not allowed here",
-            None,
-            false,
-        );
-        refusal
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        let mut refusal = problem(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed here", None, false);
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refusal;
     }
     let mut response = page(state);
@@ -134,19 +118,11 @@ fn answer<B>(request: &Request<B>, state: &AdminState, on_loopback: bool) -> Res
 }
 
 fn live(_: &AdminState) -> Response<Body> {
-    page(
-        StatusCode::OK,
-        "text/plain; charset=utf-8",
-        "ok\n".to_owned(),
-    )
+    page(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned())
 }
 
 fn metrics(state: &AdminState) -> Response<Body> {
-    page(
-        StatusCode::OK,
-        "text/plain; version=0.0.4",
-        state.observer.render_metrics(),
-    )
+    page(StatusCode::OK, "text/plain; version=0.0.4", state.observer.render_metrics())
 }
 
 /// An issuer in trouble is told of and isn't a 503: one identity provider must not take every route down.

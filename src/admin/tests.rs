@@ -1,10 +1,5 @@
 //! The listener, asked over a socket.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::Mutex;
 
@@ -44,13 +39,7 @@ async fn start() -> Admin {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let health = Arc::new(ToldHealth::default());
-    tokio::spawn(serve(
-        listener,
-        Arc::new(AdminState {
-            health: health.clone(),
-            observer: Observer::silent(),
-        }),
-    ));
+    tokio::spawn(serve(listener, Arc::new(AdminState { health: health.clone(), observer: Observer::silent() })));
     Admin { address, health }
 }
 
@@ -66,16 +55,8 @@ impl Admin {
 
     /// The answer without `Date`.
     async fn ask(&self, method: &str, path: &str, fields: &str) -> String {
-        let answer = self
-            .raw(&format!(
-                "{method} {path} HTTP/1.1\r\nConnection: close\r\n{fields}\r\n"
-            ))
-            .await;
-        answer
-            .lines()
-            .filter(|line| !line.starts_with("date: "))
-            .map(|line| format!("{line}\n"))
-            .collect()
+        let answer = self.raw(&format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n{fields}\r\n")).await;
+        answer.lines().filter(|line| !line.starts_with("date: ")).map(|line| format!("{line}\n")).collect()
     }
 
     async fn ready(&self, told: Told) -> String {
@@ -102,26 +83,12 @@ async fn liveness() {
 #[tokio::test]
 async fn readiness() {
     let admin = start().await;
-    let names = |names: &[&str]| {
-        names
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect::<Vec<_>>()
-    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let ready = Told::default();
-    let degraded = Told {
-        degraded: names(&["keycloak"]),
-        ..Told::default()
-    };
-    let starting = Told {
-        waiting_for: names(&["keycloak", "a\"b"]),
-        degraded: names(&["keycloak"]),
-        ..Told::default()
-    };
-    let draining = Told {
-        draining: true,
-        ..starting.clone()
-    };
+    let degraded = Told { degraded: names(&["keycloak"]), ..Told::default() };
+    let starting =
+        Told { waiting_for: names(&["keycloak", "a\"b"]), degraded: names(&["keycloak"]), ..Told::default() };
+    let draining = Told { draining: true, ..starting.clone() };
     assert_snapshot!(admin.ready(ready).await, @r#"200 {"status":"ready","degraded":[],"waiting_for":[]}"#);
     assert_snapshot!(admin.ready(degraded).await, @r#"200 {"status":"ready","degraded":["keycloak"],"waiting_for":[]}"#);
     assert_snapshot!(admin.ready(starting).await, @r#"503 {"status":"starting","degraded":["keycloak"],"waiting_for":["keycloak","a\"b"]}"#);
@@ -132,14 +99,8 @@ async fn readiness() {
 async fn metrics_in_prometheus_text() {
     let admin = start().await;
     let answer = admin.ask("GET", "/metrics", "Host: 127.0.0.1\r\n").await;
-    assert!(
-        answer.starts_with("HTTP/1.1 200 OK\ncontent-type: text/plain; version=0.0.4\n"),
-        "{answer}"
-    );
-    assert!(
-        answer.contains("\nbearward_verification_seconds_count 0\n"),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 200 OK\ncontent-type: text/plain; version=0.0.4\n"), "{answer}");
+    assert!(answer.contains("\nbearward_verification_seconds_count 0\n"), "{answer}");
 }
 
 #[tokio::test]
@@ -157,19 +118,10 @@ async fn other_methods_and_paths() {
     "#);
     for path in ["/", "/livez/", "/LIVEZ", "/status", "//livez", "/%6civez"] {
         let answer = admin.ask("GET", path, "Host: localhost\r\n").await;
-        assert!(
-            answer.starts_with("HTTP/1.1 404 ") && answer.contains("application/problem+json"),
-            "{path}: {answer}"
-        );
+        assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("application/problem+json"), "{path}: {answer}");
     }
     for method in ["PUT", "DELETE", "OPTIONS", "BREW"] {
-        assert!(
-            admin
-                .ask(method, "/metrics", "Host: localhost\r\n")
-                .await
-                .starts_with("HTTP/1.1 405 "),
-            "{method}"
-        );
+        assert!(admin.ask(method, "/metrics", "Host: localhost\r\n").await.starts_with("HTTP/1.1 405 "), "{method}");
     }
 }
 
@@ -202,20 +154,10 @@ async fn a_web_page_gets_nothing() {
 
 #[tokio::test]
 async fn only_loopback_asks_for_a_loopback_host() {
-    let state = AdminState {
-        health: Arc::new(ToldHealth::default()),
-        observer: Observer::silent(),
-    };
-    let request = Request::builder()
-        .uri("/livez")
-        .header("host", "10.1.2.3:9901")
-        .body(())
-        .unwrap();
+    let state = AdminState { health: Arc::new(ToldHealth::default()), observer: Observer::silent() };
+    let request = Request::builder().uri("/livez").header("host", "10.1.2.3:9901").body(()).unwrap();
     assert_eq!(answer(&request, &state, false).status(), StatusCode::OK);
-    assert_eq!(
-        answer(&request, &state, true).status(),
-        StatusCode::FORBIDDEN
-    );
+    assert_eq!(answer(&request, &state, true).status(), StatusCode::FORBIDDEN);
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,10 +166,7 @@ async fn slow_and_idle_peers_are_cut_off() {
     let mut full = Vec::new();
     for _ in 0..MAX_CONNECTIONS {
         let mut stream = TcpStream::connect(admin.address).await.unwrap();
-        stream
-            .write_all(b"GET /livez HTTP/1.1\r\nHost: loc")
-            .await
-            .unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").await.unwrap();
         full.push(stream);
     }
     let answer = admin.ask("GET", "/livez", "Host: localhost\r\n").await;

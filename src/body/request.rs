@@ -61,27 +61,10 @@ struct Progress {
 
 impl RequestBody {
     /// A client's body under limits. `reserved` says what its trailers may not bring.
-    pub fn new(
-        incoming: Incoming,
-        limits: BodyLimits,
-        fault: BodyFault,
-        reserved: Arc<ReservedNames>,
-    ) -> RequestBody {
+    pub fn new(incoming: Incoming, limits: BodyLimits, fault: BodyFault, reserved: Arc<ReservedNames>) -> RequestBody {
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        let upload = if incoming.is_some() {
-            Upload::begin()
-        } else {
-            Upload::default()
-        };
-        RequestBody {
-            incoming,
-            limits,
-            fault,
-            reserved,
-            upload,
-            timer: None,
-            waiting_since: None,
-        }
+        let upload = if incoming.is_some() { Upload::begin() } else { Upload::default() };
+        RequestBody { incoming, limits, fault, reserved, upload, timer: None, waiting_since: None }
     }
 
     /// Refuses a body whose declared length is over the limit, before any of it is asked for (so also before
@@ -144,18 +127,11 @@ impl RequestBody {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         self.upload.set_waiting(true);
         let idle_until = since + self.limits.idle;
-        let until = self
-            .limits
-            .deadline
-            .map_or(idle_until, |deadline| deadline.min(idle_until));
+        let until = self.limits.deadline.map_or(idle_until, |deadline| deadline.min(idle_until));
         if !poll_timer(&mut self.timer, until, cx) {
             return Ok(());
         }
-        Err(self.fail(if until < idle_until {
-            Refusal::UploadTimedOut
-        } else {
-            Refusal::BodyTooSlow
-        }))
+        Err(self.fail(if until < idle_until { Refusal::UploadTimedOut } else { Refusal::BodyTooSlow }))
     }
 
     fn fail(&mut self, fault: Refusal) -> BodyError {
@@ -174,10 +150,7 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let Some(incoming) = &mut this.incoming else {
             return Poll::Ready(None);
@@ -211,9 +184,7 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 
@@ -230,16 +201,12 @@ impl Upload {
 
     /// Bytes that came from the client so far.
     pub fn bytes(&self) -> u64 {
-        self.0
-            .as_ref()
-            .map_or(0, |progress| progress.bytes.load(Ordering::Relaxed))
+        self.0.as_ref().map_or(0, |progress| progress.bytes.load(Ordering::Relaxed))
     }
 
     /// Whether nothing more is to come.
     pub fn ended(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|progress| progress.ended.load(Ordering::Relaxed))
+        self.0.as_ref().is_none_or(|progress| progress.ended.load(Ordering::Relaxed))
     }
 
     /// From when on it is the upstream that is waited for: the last byte's arrival, or now while the client is
@@ -258,18 +225,13 @@ impl Upload {
             return bytes;
         };
         self.touch();
-        progress
-            .bytes
-            .fetch_add(bytes, Ordering::Relaxed)
-            .saturating_add(bytes)
+        progress.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
     }
 
     fn touch(&self) {
         if let Some(progress) = &self.0 {
             let micros = progress.begin.elapsed().as_micros();
-            progress
-                .last
-                .store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+            progress.last.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
             progress.waiting.store(false, Ordering::Relaxed);
         }
     }
@@ -290,12 +252,7 @@ impl Upload {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 pub(crate) mod tests {
     use http_body_util::BodyExt as _;
     use hyper::{Request, Response, service::service_fn};
@@ -304,11 +261,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    pub(crate) const GENEROUS: BodyLimits = BodyLimits {
-        max_bytes: None,
-        idle: Duration::from_secs(30),
-        deadline: None,
-    };
+    pub(crate) const GENEROUS: BodyLimits =
+        BodyLimits { max_bytes: None, idle: Duration::from_secs(30), deadline: None };
 
     /// What a server gives its service for these bytes. The other end stays with the caller; more can be written.
     pub(crate) async fn received(bytes: &[u8]) -> (Request<Incoming>, DuplexStream) {
@@ -318,23 +272,16 @@ pub(crate) mod tests {
             let _ = give.send(request);
             std::future::pending::<Result<Response<crate::body::Body>, hyper::Error>>()
         });
-        tokio::spawn(
-            hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(server), service),
-        );
+        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service));
         client.write_all(bytes).await.unwrap();
         (take.recv().await.unwrap(), client)
     }
 
-    pub(crate) async fn request(
-        bytes: &[u8],
-        limits: BodyLimits,
-    ) -> (Request<RequestBody>, BodyFault, DuplexStream) {
+    pub(crate) async fn request(bytes: &[u8], limits: BodyLimits) -> (Request<RequestBody>, BodyFault, DuplexStream) {
         let (request, client) = received(bytes).await;
         let fault = BodyFault::default();
         let reserved = Arc::new(ReservedNames::new([]));
-        let request =
-            request.map(|incoming| RequestBody::new(incoming, limits, fault.clone(), reserved));
+        let request = request.map(|incoming| RequestBody::new(incoming, limits, fault.clone(), reserved));
         (request, fault, client)
     }
 
@@ -343,16 +290,12 @@ pub(crate) mod tests {
         (request.into_body(), fault, client)
     }
 
-    const CHUNKED: &str =
-        "POST / HTTP/1.1\r\nhost: h\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n";
+    const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: h\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n";
 
     #[tokio::test]
     async fn a_body_is_counted() {
-        let (body, fault, _client) = body(
-            "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello",
-            GENEROUS,
-        )
-        .await;
+        let (body, fault, _client) =
+            body("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello", GENEROUS).await;
         let upload = body.upload();
         assert_eq!((upload.bytes(), upload.ended()), (0, false));
         assert_eq!(body.size_hint().exact(), Some(5));
@@ -370,38 +313,22 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_declared_length_over_the_limit_is_refused_at_once() {
         for (most, refused) in [(Some(4), true), (Some(5), false), (None, false)] {
-            let limits = BodyLimits {
-                max_bytes: most,
-                ..GENEROUS
-            };
-            let (body, _fault, _client) = body(
-                "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n",
-                limits,
-            )
-            .await;
+            let limits = BodyLimits { max_bytes: most, ..GENEROUS };
+            let (body, _fault, _client) = body("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n", limits).await;
             assert_eq!(body.check_declared().is_err(), refused, "{most:?}");
         }
     }
 
     #[tokio::test]
     async fn chunks_over_the_limit_end_the_body() {
-        let limits = BodyLimits {
-            max_bytes: Some(5),
-            ..GENEROUS
-        };
+        let limits = BodyLimits { max_bytes: Some(5), ..GENEROUS };
         let (mut body, fault, mut client) = body(CHUNKED, limits).await;
         assert!(body.check_declared().is_ok());
         client.write_all(b"5\r\nhello\r\n").await.unwrap();
-        assert_eq!(
-            body.frame().await.unwrap().unwrap().into_data().unwrap(),
-            "hello"
-        );
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "hello");
         client.write_all(b"1\r\n!\r\n").await.unwrap();
         let error = body.frame().await.unwrap().unwrap_err();
-        assert!(
-            matches!(error, BodyError::Fault(Refusal::BodyTooLarge)),
-            "{error}"
-        );
+        assert!(matches!(error, BodyError::Fault(Refusal::BodyTooLarge)), "{error}");
         assert_eq!(fault.get(), Some(&Refusal::BodyTooLarge));
         assert!(body.upload().ended());
     }
@@ -431,10 +358,7 @@ pub(crate) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_routes_time_is_over_during_the_upload() {
-        let limits = BodyLimits {
-            deadline: Some(Instant::now() + Duration::from_secs(45)),
-            ..GENEROUS
-        };
+        let limits = BodyLimits { deadline: Some(Instant::now() + Duration::from_secs(45)), ..GENEROUS };
         let (mut body, fault, mut client) = body(CHUNKED, limits).await;
         let feed = async {
             for _ in 0..10 {
@@ -456,27 +380,15 @@ pub(crate) mod tests {
             .unwrap();
         let collected = body.collect().await.unwrap();
         let trailers = collected.trailers().unwrap();
-        assert_eq!(
-            trailers
-                .keys()
-                .map(|name| name.as_str())
-                .collect::<Vec<_>>(),
-            ["x-sum"]
-        );
+        assert_eq!(trailers.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["x-sum"]);
     }
 
     #[tokio::test]
     async fn a_client_that_goes_away_is_an_error_and_no_end() {
-        let (mut body, _fault, client) = body(
-            "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhel",
-            GENEROUS,
-        )
-        .await;
+        let (mut body, _fault, client) =
+            body("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhel", GENEROUS).await;
         drop(client);
         assert!(body.frame().await.unwrap().is_ok());
-        assert!(matches!(
-            body.frame().await,
-            Some(Err(BodyError::Connection(_)))
-        ));
+        assert!(matches!(body.frame().await, Some(Err(BodyError::Connection(_)))));
     }
 }

@@ -66,21 +66,12 @@ pub fn load_str(text: &str, name: &str) -> Result<Loaded, Vec<Diagnostic>> {
     load_text(text, name, Path::new(""), &|_| None)
 }
 
-<<<<<<< HEAD
 fn short_hash(text: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn load_text(
-    text: &str,
-    name: &str,
-    folder: &Path,
-    environment: &Environment<'_>,
-) -> Result<Loaded, Vec<Diagnostic>> {
-=======
 fn load_text(text: &str, name: &str, folder: &Path, environment: &Environment<'_>) -> Result<Loaded, Vec<Diagnostic>> {
->>>>>>> config
     if text.len() as u64 > LARGEST_FILE {
         let message = format!("the configuration is larger than {} MiB", LARGEST_FILE >> 20);
         return Err(vec![Diagnostic::about_file(name, message)]);
@@ -97,7 +88,7 @@ fn load_text(text: &str, name: &str, folder: &Path, environment: &Environment<'_
     match policy {
         Some(policy) if !findings.failed() => {
             Ok(Loaded { policy, warnings: findings.into_diagnostics(&source), hash: short_hash(text) })
-        },
+        }
         _ => {
             if !findings.failed() {
                 findings.push(Finding::file("the configuration can't be used"));

@@ -42,14 +42,8 @@ pub fn request_id(headers: &HeaderMap) -> RequestId {
 /// The client's `traceparent` where it has one that is valid, else a new trace that isn't sampled.
 pub fn trace_context(headers: &HeaderMap) -> TraceContext {
     match only(headers, &TRACEPARENT) {
-        Some(value) if is_traceparent(value.as_bytes()) => TraceContext {
-            parent: value.clone(),
-            new: false,
-        },
-        _ => TraceContext {
-            parent: new_traceparent(),
-            new: true,
-        },
+        Some(value) if is_traceparent(value.as_bytes()) => TraceContext { parent: value.clone(), new: false },
+        _ => TraceContext { parent: new_traceparent(), new: true },
     }
 }
 
@@ -73,11 +67,7 @@ impl RequestId {
 impl TraceContext {
     /// 32 hex digits.
     pub fn trace_id(&self) -> &str {
-        self.parent
-            .to_str()
-            .ok()
-            .and_then(|text| text.get(TRACE_ID))
-            .unwrap_or_default()
+        self.parent.to_str().ok().and_then(|text| text.get(TRACE_ID)).unwrap_or_default()
     }
 
     /// Makes this the one `traceparent` of a request. `tracestate` belongs to the client's trace and goes with it
@@ -99,26 +89,17 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue
 
 fn is_request_id(text: &[u8]) -> bool {
     (1..=LONGEST_REQUEST_ID).contains(&text.len())
-        && text
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(byte))
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(byte))
 }
 
 /// Section 3.2 and, for versions to come, 4: these may have more after another dash.
 fn is_traceparent(text: &[u8]) -> bool {
     let lower_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let shape = text
-        .iter()
-        .take(TRACEPARENT_LENGTH)
-        .enumerate()
-        .all(|(place, byte)| match place {
-            2 | 35 | 52 => *byte == b'-',
-            _ => lower_hex(byte),
-        });
-    let not_zero = |range| {
-        text.get(range)
-            .is_some_and(|id: &[u8]| id.iter().any(|byte| *byte != b'0'))
-    };
+    let shape = text.iter().take(TRACEPARENT_LENGTH).enumerate().all(|(place, byte)| match place {
+        2 | 35 | 52 => *byte == b'-',
+        _ => lower_hex(byte),
+    });
+    let not_zero = |range| text.get(range).is_some_and(|id: &[u8]| id.iter().any(|byte| *byte != b'0'));
     let length = match text.get(..2) {
         Some(b"00") => text.len() == TRACEPARENT_LENGTH,
         Some(b"ff") | None => false,
@@ -147,11 +128,7 @@ fn hex(number: u128) -> [u8; 32] {
     let mut digits = [b'0'; 32];
     for (place, digit) in digits.iter_mut().rev().enumerate() {
         let nibble = (number >> (4 * place) & 0xf) as u8;
-        *digit = if nibble < 10 {
-            b'0' + nibble
-        } else {
-            b'a' + nibble - 10
-        };
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
     }
     digits
 }
@@ -169,12 +146,7 @@ fn random() -> u128 {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use std::collections::HashSet;
 
@@ -195,12 +167,7 @@ mod tests {
     #[test]
     fn a_sound_request_id_is_kept() {
         let longest = "a".repeat(128);
-        for id in [
-            "a",
-            "A.b_c:d-9",
-            "00000000-0000-0000-0000-000000000000",
-            &longest,
-        ] {
+        for id in ["a", "A.b_c:d-9", "00000000-0000-0000-0000-000000000000", &longest] {
             assert_eq!(request_id(&with(X_REQUEST_ID, &[id])).as_str(), id);
         }
     }
@@ -208,27 +175,15 @@ mod tests {
     #[test]
     fn others_are_replaced() {
         let too_long = "a".repeat(129);
-        for lines in [
-            &[][..],
-            &[""],
-            &["a b"],
-            &["a\u{e9}"],
-            &["a,b"],
-            &["a\"b"],
-            &["{x}"],
-            &[&too_long],
-            &["a", "a"],
-            &["a/b"],
-        ] {
+        for lines in
+            [&[][..], &[""], &["a b"], &["a\u{e9}"], &["a,b"], &["a\"b"], &["{x}"], &[&too_long], &["a", "a"], &["a/b"]]
+        {
             let mut headers = with(X_REQUEST_ID, lines);
             let id = request_id(&headers);
             assert_eq!(id.as_str().len(), 32, "{lines:?}");
             assert!(id.as_str().bytes().all(|byte| byte.is_ascii_hexdigit()));
             id.write(&mut headers);
-            assert_eq!(
-                headers.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(),
-                [id.value()]
-            );
+            assert_eq!(headers.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(), [id.value()]);
         }
     }
 
@@ -237,16 +192,11 @@ mod tests {
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 std::thread::spawn(|| {
-                    (0..1000)
-                        .map(|_| request_id(&HeaderMap::new()).as_str().to_owned())
-                        .collect::<Vec<_>>()
+                    (0..1000).map(|_| request_id(&HeaderMap::new()).as_str().to_owned()).collect::<Vec<_>>()
                 })
             })
             .collect();
-        let ids: HashSet<String> = threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect();
+        let ids: HashSet<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(ids.len(), 4000);
     }
 
@@ -290,10 +240,7 @@ mod tests {
             trace.write(&mut headers);
             assert_eq!(headers.get_all(TRACEPARENT).iter().count(), 1, "{lines:?}");
             assert!(is_traceparent(headers[TRACEPARENT].as_bytes()), "{lines:?}");
-            assert_eq!(
-                trace.trace_id(),
-                &headers[TRACEPARENT].to_str().unwrap()[TRACE_ID]
-            );
+            assert_eq!(trace.trace_id(), &headers[TRACEPARENT].to_str().unwrap()[TRACE_ID]);
             assert!(!headers.contains_key(TRACESTATE));
             assert_ne!(trace.trace_id(), "0af7651916cd43dd8448eb211c80319c");
         }

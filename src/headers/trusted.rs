@@ -27,13 +27,8 @@ impl TrustedProxies {
     ///
     /// # Errors
     /// What is wrong, in words for the configuration's author.
-    pub fn parse<'n>(
-        networks: impl IntoIterator<Item = &'n str>,
-    ) -> Result<TrustedProxies, String> {
-        let networks = networks
-            .into_iter()
-            .map(Network::parse)
-            .collect::<Result<_, _>>()?;
+    pub fn parse<'n>(networks: impl IntoIterator<Item = &'n str>) -> Result<TrustedProxies, String> {
+        let networks = networks.into_iter().map(Network::parse).collect::<Result<_, _>>()?;
         Ok(TrustedProxies { networks })
     }
 
@@ -87,31 +82,21 @@ impl Network {
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let length = length.unwrap_or(longest);
         if length > longest {
-            return Err(format!(
-                "the prefix of `{text}` is longer than {longest} bits"
-            ));
+            return Err(format!("the prefix of `{text}` is longer than {longest} bits"));
         }
         Ok(match (address, address.to_canonical()) {
             (IpAddr::V4(address), _) => Network::v4(address.to_bits(), length),
-            (IpAddr::V6(_), IpAddr::V4(mapped)) if length >= 96 => {
-                Network::v4(mapped.to_bits(), length - 96)
-            }
+            (IpAddr::V6(_), IpAddr::V4(mapped)) if length >= 96 => Network::v4(mapped.to_bits(), length - 96),
             (IpAddr::V6(address), _) => {
                 let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
-                Network::V6 {
-                    bits: address.to_bits() & mask,
-                    mask,
-                }
+                Network::V6 { bits: address.to_bits() & mask, mask }
             }
         })
     }
 
     fn v4(bits: u32, length: u32) -> Network {
         let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
-        Network::V4 {
-            bits: bits & mask,
-            mask,
-        }
+        Network::V4 { bits: bits & mask, mask }
     }
 
     fn contains(&self, address: IpAddr) -> bool {
@@ -125,20 +110,14 @@ impl Network {
 
 /// The entries of all lines as one list, the last one first. Commas inside quotes split too: what a proxy adds at the
 /// right has none, and an unclosed quote of a client's at the left can't reach it so.
-fn entries_from_right<'h>(
-    lines: impl DoubleEndedIterator<Item = &'h HeaderValue>,
-) -> impl Iterator<Item = &'h [u8]> {
-    lines
-        .rev()
-        .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
+fn entries_from_right<'h>(lines: impl DoubleEndedIterator<Item = &'h HeaderValue>) -> impl Iterator<Item = &'h [u8]> {
+    lines.rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
 }
 
 /// `192.0.2.1`, `192.0.2.1:55`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:55`.
 fn node_address(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry.trim_ascii()).ok()?;
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'));
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let address = match bare {
         Some(inner) => IpAddr::V6(inner.parse().ok()?),
         None => match text.parse::<IpAddr>() {
@@ -155,39 +134,24 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     for pair in element.split(|byte| *byte == b';') {
         let equals = pair.iter().position(|byte| *byte == b'=')?;
         let (name, value) = pair.split_at_checked(equals)?;
-        if name.trim_ascii().eq_ignore_ascii_case(b"for")
-            && found.replace(value.get(1..)?).is_some()
-        {
+        if name.trim_ascii().eq_ignore_ascii_case(b"for") && found.replace(value.get(1..)?).is_some() {
             return None;
         }
     }
     let value = found?.trim_ascii();
-    let quoted = value
-        .strip_prefix(b"\"")
-        .and_then(|value| value.strip_suffix(b"\""));
+    let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
     node_address(quoted.unwrap_or(value))
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     fn proxies() -> TrustedProxies {
-        TrustedProxies::parse([
-            "10.0.0.0/8",
-            "192.0.2.1",
-            "2001:db8::/32",
-            "::ffff:172.16.0.0/108",
-        ])
-        .unwrap()
+        TrustedProxies::parse(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::ffff:172.16.0.0/108"]).unwrap()
     }
 
     #[test]
@@ -206,11 +170,7 @@ mod tests {
             ("::1", false),
             ("127.0.0.1", false),
         ] {
-            assert_eq!(
-                proxies.trusts(address.parse().unwrap()),
-                trusted,
-                "{address}"
-            );
+            assert_eq!(proxies.trusts(address.parse().unwrap()), trusted, "{address}");
         }
         let all = TrustedProxies::parse(["0.0.0.0/0"]).unwrap();
         assert!(all.trusts("1.2.3.4".parse().unwrap()));
@@ -253,11 +213,7 @@ mod tests {
             ("10.0.0.1", &["6.6.6.6, 1.1.1.1"], "1.1.1.1"),
             ("10.0.0.1", &["1.1.1.1, 10.0.0.2"], "1.1.1.1"),
             ("10.0.0.1", &["1.1.1.1", "10.0.0.2"], "1.1.1.1"),
-            (
-                "10.0.0.1",
-                &["6.6.6.6, 1.1.1.1", "10.0.0.3,10.0.0.2"],
-                "1.1.1.1",
-            ),
+            ("10.0.0.1", &["6.6.6.6, 1.1.1.1", "10.0.0.3,10.0.0.2"], "1.1.1.1"),
             ("10.0.0.1", &["1.1.1.1:55"], "1.1.1.1"),
             ("10.0.0.1", &["[2001:db9::5]:123"], "2001:db9::5"),
             ("10.0.0.1", &["[2001:db9::5]"], "2001:db9::5"),

@@ -3,9 +3,8 @@
 use hyper::{
     HeaderMap,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-        COOKIE, EXPECT, HOST, HeaderName, MAX_FORWARDS, PROXY_AUTHORIZATION, SET_COOKIE, TE,
-        TRAILER, TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, EXPECT, HOST,
+        HeaderName, MAX_FORWARDS, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -13,13 +12,7 @@ use super::{X_AUTH_CLIENT, X_AUTH_ISSUER, X_AUTH_ROLES, X_AUTH_SCOPES, X_AUTH_SU
 
 /// Reserved besides the configured ones, whatever the peer. All but the first tell some back ends to route anew, past
 /// what was decided here.
-const ALWAYS: [&str; 5] = [
-    "xauthassertion",
-    "xoriginalurl",
-    "xoriginaluri",
-    "xoriginalmethod",
-    "xrewriteurl",
-];
+const ALWAYS: [&str; 5] = ["xauthassertion", "xoriginalurl", "xoriginaluri", "xoriginalmethod", "xrewriteurl"];
 const FORWARDING_PREFIX: &str = "xforwarded";
 const FORWARDING: [&str; 2] = ["forwarded", "xrealip"];
 /// The spellings that a trusted peer may use. `x-forwarded-` and other words are its own affair as long as they
@@ -72,15 +65,8 @@ pub struct ReservedNames {
 impl ReservedNames {
     /// The default identity headers, `X-Auth-Assertion`, and these.
     pub fn new<'n>(configured: impl IntoIterator<Item = &'n HeaderName>) -> ReservedNames {
-        let defaults = [
-            X_AUTH_SUBJECT,
-            X_AUTH_CLIENT,
-            X_AUTH_SCOPES,
-            X_AUTH_ROLES,
-            X_AUTH_ISSUER,
-        ];
-        let squashed =
-            |name: &HeaderName| -> Box<str> { squash(name.as_str()).map(char::from).collect() };
+        let defaults = [X_AUTH_SUBJECT, X_AUTH_CLIENT, X_AUTH_SCOPES, X_AUTH_ROLES, X_AUTH_ISSUER];
+        let squashed = |name: &HeaderName| -> Box<str> { squash(name.as_str()).map(char::from).collect() };
         let mut names: Vec<Box<str>> = ALWAYS.iter().map(|name| (*name).into()).collect();
         names.extend(defaults.iter().map(squashed));
         names.extend(configured.into_iter().map(squashed));
@@ -107,9 +93,7 @@ impl ReservedNames {
     pub fn strip_trailers(&self, trailers: &mut HeaderMap) {
         remove_where(trailers, |name| {
             self.forbids(name.as_str(), false)
-                || NOT_IN_TRAILERS
-                    .iter()
-                    .any(|field| equals(name.as_str(), field.as_str()))
+                || NOT_IN_TRAILERS.iter().any(|field| equals(name.as_str(), field.as_str()))
         });
     }
 
@@ -126,11 +110,7 @@ impl ReservedNames {
 }
 
 fn remove_where(headers: &mut HeaderMap, forbidden: impl Fn(&HeaderName) -> bool) {
-    let condemned: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| forbidden(name))
-        .cloned()
-        .collect();
+    let condemned: Vec<HeaderName> = headers.keys().filter(|name| forbidden(name)).cloned().collect();
     for name in condemned {
         headers.remove(name);
     }
@@ -138,9 +118,7 @@ fn remove_where(headers: &mut HeaderMap, forbidden: impl Fn(&HeaderName) -> bool
 
 /// What is left of a name for back ends that merge aliases: letters and digits, in lower case.
 fn squash(name: &str) -> impl Iterator<Item = u8> + '_ {
-    name.bytes()
-        .filter(u8::is_ascii_alphanumeric)
-        .map(|byte| byte.to_ascii_lowercase())
+    name.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase())
 }
 
 fn equals(name: &str, other: &str) -> bool {
@@ -154,9 +132,7 @@ fn initial(byte: u8) -> u64 {
 
 fn is_forwarding(name: &str) -> bool {
     let mut squashed = squash(name);
-    FORWARDING_PREFIX
-        .bytes()
-        .all(|byte| squashed.next() == Some(byte))
+    FORWARDING_PREFIX.bytes().all(|byte| squashed.next() == Some(byte))
         || FORWARDING.iter().any(|field| equals(name, field))
 }
 
@@ -167,22 +143,12 @@ fn is_standard_spelling(name: &str) -> bool {
     let Some(rest) = name.strip_prefix("x-forwarded-") else {
         return false;
     };
-    let words = rest
-        .split('-')
-        .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric()));
-    words
-        && !STANDARD_FORWARDING
-            .iter()
-            .any(|standard| equals(name, standard))
+    let words = rest.split('-').all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    words && !STANDARD_FORWARDING.iter().any(|standard| equals(name, standard))
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use hyper::header::HeaderValue;
     use proptest::prelude::*;
@@ -250,10 +216,7 @@ mod tests {
             "x_forwarded_user",
         ] {
             assert!(!left(&reserved, name, false), "{name} passes");
-            assert!(
-                !left(&reserved, name, true),
-                "{name} passes from a trusted peer"
-            );
+            assert!(!left(&reserved, name, true), "{name} passes from a trusted peer");
         }
     }
 
@@ -341,10 +304,7 @@ mod tests {
             "x-checksum",
             "grpc-status",
         ] {
-            trailers.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_static("1"),
-            );
+            trailers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("1"));
         }
         reserved.strip_trailers(&mut trailers);
         let mut names: Vec<&str> = trailers.keys().map(HeaderName::as_str).collect();

@@ -6,9 +6,7 @@ use tracing::Level;
 
 use super::{
     LogFormat, RequestFinished,
-    line::{
-        Within, push_escaped, push_fmt, push_hex, push_json, push_millis, push_padded, push_word,
-    },
+    line::{Within, push_escaped, push_fmt, push_hex, push_json, push_millis, push_padded, push_word},
     log::{Style, push_coloured, push_head},
     query::push_query,
 };
@@ -17,12 +15,7 @@ use super::{
 const SHOWN: usize = 8 * 1024;
 
 /// Adds the line of a request.
-pub(super) fn push_request(
-    line: &mut String,
-    request: &RequestFinished<'_>,
-    style: Style,
-    at: SystemTime,
-) {
+pub(super) fn push_request(line: &mut String, request: &RequestFinished<'_>, style: Style, at: SystemTime) {
     push_head(line, Level::INFO, style, at);
     match style.format {
         LogFormat::Json => push_json_fields(line, request),
@@ -34,10 +27,7 @@ pub(super) fn push_request(
 fn push_json_fields(line: &mut String, request: &RequestFinished<'_>) {
     text(line, ",\"request_id\":", Some(request.request_id));
     text(line, ",\"trace_id\":", Some(request.trace_id));
-    push_fmt(
-        line,
-        format_args!(",\"client_ip\":\"{}\"", request.client_ip),
-    );
+    push_fmt(line, format_args!(",\"client_ip\":\"{}\"", request.client_ip));
     text(line, ",\"method\":", Some(request.method));
     text(line, ",\"host\":", request.host);
     line.push_str(",\"path\":\"");
@@ -106,10 +96,7 @@ fn push_text_fields(line: &mut String, request: &RequestFinished<'_>, style: Sty
     push_millis(line, request.duration);
     line.push_str("ms (");
     push_millis(line, request.overhead);
-    push_fmt(
-        line,
-        format_args!("ms here) {} {}", request.outcome(), request.reason),
-    );
+    push_fmt(line, format_args!("ms here) {} {}", request.outcome(), request.reason));
     word(line, "route", Some(request.route));
     word(line, "upstream", request.upstream);
     word(line, "endpoint", request.endpoint);
@@ -142,10 +129,7 @@ fn shown(line: &mut String, name: &str, value: impl Display) {
 
 /// Path and query. A target that has no canonical form may hold its query in `path`.
 fn push_target(line: &mut String, request: &RequestFinished<'_>, within: Within) {
-    let (path, rest) = request
-        .path
-        .split_once('?')
-        .map_or((request.path, None), |(path, rest)| (path, Some(rest)));
+    let (path, rest) = request.path.split_once('?').map_or((request.path, None), |(path, rest)| (path, Some(rest)));
     let (path, is_cut) = cut(path);
     push_escaped(line, path, within);
     if is_cut {
@@ -159,19 +143,12 @@ fn push_target(line: &mut String, request: &RequestFinished<'_>, within: Within)
 
 /// What is shown of a text, and whether that isn't all of it.
 fn cut(text: &str) -> (&str, bool) {
-    let shown = text
-        .get(..text.floor_char_boundary(SHOWN))
-        .unwrap_or_default();
+    let shown = text.get(..text.floor_char_boundary(SHOWN)).unwrap_or_default();
     (shown, shown.len() < text.len())
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
@@ -224,37 +201,23 @@ mod tests {
     #[test]
     fn text_line() {
         assert_snapshot!(line(&a_request(), LogFormat::Text, false), @"2025-11-24T21:55:00.123Z info  GET api.example.com/rest/campaigns/7?full=1&access_token=… 200 12.345ms (0.090ms here) allow ok route=campaigns upstream=campaigns endpoint=127.0.0.1:9000 issuer=keycloak subject=alice client=web token=0123456789ab in=0 out=512 ip=192.0.2.7 id=req-1 trace=4bf92f3577b34da6a3ce929d0e0e4736");
-        let refused = RequestFinished {
-            status: 503,
-            ..a_request()
-        };
+        let refused = RequestFinished { status: 503, ..a_request() };
         assert!(line(&refused, LogFormat::Text, true).contains(" \u{1b}[31m503\u{1b}[0m "));
     }
 
     #[test]
     fn a_query_in_the_path_is_cleaned_too() {
-        let request = RequestFinished {
-            path: "/a%00?access_token=SECRET",
-            query: Some("token=SECRET"),
-            ..a_request()
-        };
+        let request = RequestFinished { path: "/a%00?access_token=SECRET", query: Some("token=SECRET"), ..a_request() };
         for format in [LogFormat::Json, LogFormat::Text] {
             let line = line(&request, format, false);
-            assert!(
-                line.contains("/a%00?access_token=…?token=…") && !line.contains("SECRET"),
-                "{line}"
-            );
+            assert!(line.contains("/a%00?access_token=…?token=…") && !line.contains("SECRET"), "{line}");
         }
     }
 
     #[test]
     fn a_host_or_path_with_spaces_forges_no_field() {
-        let request = RequestFinished {
-            host: Some("x 200 allow"),
-            path: "/ ok token=1",
-            query: Some("a b"),
-            ..a_request()
-        };
+        let request =
+            RequestFinished { host: Some("x 200 allow"), path: "/ ok token=1", query: Some("a b"), ..a_request() };
         let line = line(&request, LogFormat::Text, false);
         let target = r" x\u0020200\u0020allow/\u0020ok\u0020token=1?a\u0020b 200 ";
         assert!(line.contains(target), "{line}");
@@ -263,19 +226,11 @@ mod tests {
     #[test]
     fn long_texts_are_cut() {
         let long = "é".repeat(50_000);
-        let request = RequestFinished {
-            path: &long,
-            subject: Some(&long),
-            query: None,
-            ..a_request()
-        };
+        let request = RequestFinished { path: &long, subject: Some(&long), query: None, ..a_request() };
         let value: Value = serde_json::from_str(&line(&request, LogFormat::Json, false)).unwrap();
         for field in ["path", "subject"] {
             let shown = value[field].as_str().unwrap();
-            assert_eq!(
-                (shown.chars().count(), shown.chars().last()),
-                (SHOWN / 2 + 1, Some('…'))
-            );
+            assert_eq!((shown.chars().count(), shown.chars().last()), (SHOWN / 2 + 1, Some('…')));
         }
     }
 
@@ -283,15 +238,7 @@ mod tests {
     fn the_line_itself_is_all_that_is_allocated() {
         let mut line = String::with_capacity(1024);
         let before = line.as_ptr();
-        push_request(
-            &mut line,
-            &a_request(),
-            Style {
-                format: LogFormat::Json,
-                colour: false,
-            },
-            UNIX_EPOCH,
-        );
+        push_request(&mut line, &a_request(), Style { format: LogFormat::Json, colour: false }, UNIX_EPOCH);
         assert_eq!(line.as_ptr(), before);
     }
 

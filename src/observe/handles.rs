@@ -17,14 +17,12 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use super::{metrics::Metrics, sink::lock};
 
 /// The methods that metrics name; any other is the last one.
-const METHODS: [&str; 10] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "OTHER",
-];
+const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "OTHER"];
 
 /// The statuses that have a cell.
 const STATUSES: [u16; 36] = [
-    200, 201, 202, 204, 206, 304, 401, 403, 404, 101, 207, 301, 302, 303, 307, 308, 400, 405, 406,
-    408, 409, 410, 412, 413, 415, 416, 422, 429, 431, 499, 500, 501, 502, 503, 504, 426,
+    200, 201, 202, 204, 206, 304, 401, 403, 404, 101, 207, 301, 302, 303, 307, 308, 400, 405, 406, 408, 409, 410, 412,
+    413, 415, 416, 422, 429, 431, 499, 500, 501, 502, 503, 504, 426,
 ];
 
 /// The contract's reasons, the frequent ones first.
@@ -70,10 +68,8 @@ const REASONS: [&str; 38] = [
 ];
 
 /// The algorithms that a verification names; "" where the token names none that is known.
-const ALGORITHMS: [&str; 13] = [
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256",
-    "HS384", "HS512", "",
-];
+const ALGORITHMS: [&str; 13] =
+    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512", ""];
 
 /// Issuers of one route that have cells.
 const ISSUERS: usize = 8;
@@ -106,10 +102,7 @@ struct DecisionCells {
 
 impl DecisionCells {
     fn new() -> Box<DecisionCells> {
-        Box::new(DecisionCells {
-            allow: cells(),
-            deny: cells(),
-        })
+        Box::new(DecisionCells { allow: cells(), deny: cells() })
     }
 }
 
@@ -128,24 +121,13 @@ impl RouteMetrics {
     }
 
     pub(super) fn count_request(&self, method: &str, status: u16) {
-        let method_index = METHODS
-            .iter()
-            .position(|known| *known == method)
-            .unwrap_or(METHODS.len() - 1);
+        let method_index = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
         let method = METHODS.get(method_index).copied().unwrap_or("OTHER");
         let cell = STATUSES
             .iter()
             .position(|known| *known == status)
-            .and_then(|index| {
-                self.by_method
-                    .get(method_index)?
-                    .get_or_init(cells)
-                    .get(index)
-            });
-        count(cell, || {
-            self.requests
-                .with_label_values(&[&*self.route, method, &status.to_string()])
-        });
+            .and_then(|index| self.by_method.get(method_index)?.get_or_init(cells).get(index));
+        count(cell, || self.requests.with_label_values(&[&*self.route, method, &status.to_string()]));
     }
 
     pub(super) fn count_decision(&self, issuer: Option<&str>, allowed: bool, reason: &'static str) {
@@ -155,12 +137,7 @@ impl RouteMetrics {
         });
         count(cell, || {
             let issuer = issuer.unwrap_or_default();
-            self.decisions.with_label_values(&[
-                &*self.route,
-                issuer,
-                super::outcome(allowed),
-                reason,
-            ])
+            self.decisions.with_label_values(&[&*self.route, issuer, super::outcome(allowed), reason])
         });
     }
 
@@ -217,21 +194,14 @@ struct LastFetch {
 impl KeysState {
     pub(super) fn new(metrics: &Metrics, issuer: &str) -> KeysState {
         let count = metrics.jwks_keys.with_label_values(&[issuer]);
-        KeysState {
-            issuer: issuer.into(),
-            count,
-            last: Mutex::default(),
-        }
+        KeysState { issuer: issuer.into(), count, last: Mutex::default() }
     }
 
     /// Notes a fetch that went well. True if it was the first one, or the one before it failed.
     pub(super) fn fetched(&self) -> bool {
         let last = &mut *lock(&self.last);
         let is_news = last.good.is_none() || last.failed;
-        *last = LastFetch {
-            good: Some(Instant::now()),
-            failed: false,
-        };
+        *last = LastFetch { good: Some(Instant::now()), failed: false };
         is_news
     }
 
@@ -262,16 +232,8 @@ impl IssuerMetrics {
         let cell = ALGORITHMS
             .iter()
             .position(|known| *known == algorithm)
-            .and_then(|index| {
-                self.by_algorithm
-                    .get(index)?
-                    .get_or_init(cells)
-                    .get(reason_index(result)?)
-            });
-        count(cell, || {
-            self.verifications
-                .with_label_values(&[&*self.keys.issuer, algorithm, result])
-        });
+            .and_then(|index| self.by_algorithm.get(index)?.get_or_init(cells).get(reason_index(result)?));
+        count(cell, || self.verifications.with_label_values(&[&*self.keys.issuer, algorithm, result]));
     }
 }
 
@@ -288,19 +250,11 @@ pub struct UpstreamMetrics {
 impl UpstreamMetrics {
     pub(super) fn new(metrics: &Metrics, upstream: &str, endpoint: &str) -> UpstreamMetrics {
         UpstreamMetrics {
-            ok: metrics
-                .upstream_requests
-                .with_label_values(&[upstream, endpoint, "ok"]),
-            error: metrics
-                .upstream_requests
-                .with_label_values(&[upstream, endpoint, "error"]),
+            ok: metrics.upstream_requests.with_label_values(&[upstream, endpoint, "ok"]),
+            error: metrics.upstream_requests.with_label_values(&[upstream, endpoint, "error"]),
             seconds: metrics.upstream_seconds.with_label_values(&[upstream]),
-            active: metrics
-                .upstream_connections
-                .with_label_values(&[upstream, "active"]),
-            idle: metrics
-                .upstream_connections
-                .with_label_values(&[upstream, "idle"]),
+            active: metrics.upstream_connections.with_label_values(&[upstream, "active"]),
+            idle: metrics.upstream_connections.with_label_values(&[upstream, "idle"]),
         }
     }
 

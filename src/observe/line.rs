@@ -32,13 +32,8 @@ pub(super) fn push_time(line: &mut String, at: SystemTime) {
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil_date(days);
     push_padded(line, year, 4);
-    for (mark, number) in [
-        ('-', month),
-        ('-', day),
-        ('T', second / 3600),
-        (':', second / 60 % 60),
-        (':', second % 60),
-    ] {
+    for (mark, number) in [('-', month), ('-', day), ('T', second / 3600), (':', second / 60 % 60), (':', second % 60)]
+    {
         line.push(mark);
         push_padded(line, number, 2);
     }
@@ -51,16 +46,11 @@ pub(super) fn push_time(line: &mut String, at: SystemTime) {
 fn civil_date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
@@ -87,12 +77,7 @@ pub(super) fn push_padded(line: &mut String, number: u64, width: usize) {
             break;
         }
     }
-    line.push_str(
-        digits
-            .get(begin..)
-            .and_then(|digits| str::from_utf8(digits).ok())
-            .unwrap_or_default(),
-    );
+    line.push_str(digits.get(begin..).and_then(|digits| str::from_utf8(digits).ok()).unwrap_or_default());
 }
 
 /// Two lower-case hex digits a byte.
@@ -138,9 +123,9 @@ pub(super) fn push_escaped(line: &mut String, text: &str, within: Within) {
         Within::Word => [b' '; 2],
     };
     // Without an early end: the compiler makes one pass of wide compares of it.
-    let is_plain = text.bytes().fold(true, |plain, byte| {
-        plain & matches!(byte, b' '..=b'~') & (byte != mistaken[0]) & (byte != mistaken[1])
-    });
+    let is_plain = text
+        .bytes()
+        .fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~') & (byte != mistaken[0]) & (byte != mistaken[1]));
     if is_plain {
         line.push_str(text);
         return;
@@ -184,10 +169,7 @@ mod tests {
 
     fn time(secs: u64, millis: u32) -> String {
         let mut line = String::new();
-        push_time(
-            &mut line,
-            UNIX_EPOCH + Duration::new(secs, millis * 1_000_000),
-        );
+        push_time(&mut line, UNIX_EPOCH + Duration::new(secs, millis * 1_000_000));
         line
     }
 
@@ -202,12 +184,7 @@ mod tests {
 
     #[test]
     fn millis_have_three_decimals() {
-        for (micros, text) in [
-            (0, "0.000"),
-            (7, "0.007"),
-            (1_234, "1.234"),
-            (60_000_000, "60000.000"),
-        ] {
+        for (micros, text) in [(0, "0.000"), (7, "0.007"), (1_234, "1.234"), (60_000_000, "60000.000")] {
             let mut line = String::new();
             push_millis(&mut line, Duration::from_micros(micros));
             assert_eq!(line, text);

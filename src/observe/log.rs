@@ -34,12 +34,9 @@ pub(super) struct Style {
 pub fn parse_level(text: &str) -> Result<EnvFilter, String> {
     let is_word = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if text.is_empty() || is_word && text.parse::<LevelFilter>().is_err() {
-        return Err(format!(
-            "`{text}` is not a level: off, error, warn, info, debug or trace"
-        ));
+        return Err(format!("`{text}` is not a level: off, error, warn, info, debug or trace"));
     }
-    EnvFilter::try_new(text)
-        .map_err(|error| format!("`{text}` is neither a level nor RUST_LOG syntax: {error}"))
+    EnvFilter::try_new(text).map_err(|error| format!("`{text}` is neither a level nor RUST_LOG syntax: {error}"))
 }
 
 /// Writes each event to the sink.
@@ -52,12 +49,7 @@ pub(super) struct LineLayer {
 impl<S: Subscriber> Layer<S> for LineLayer {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         with_line(|line| {
-            push_head(
-                line,
-                *event.metadata().level(),
-                self.style,
-                SystemTime::now(),
-            );
+            push_head(line, *event.metadata().level(), self.style, SystemTime::now());
             let format = self.style.format;
             if format == LogFormat::Json {
                 line.push_str(",\"message\":\"");
@@ -79,10 +71,7 @@ pub(super) fn dropped_line(count: u64, style: Style, at: SystemTime) -> String {
     let mut line = String::new();
     push_head(&mut line, Level::WARN, style, at);
     match style.format {
-        LogFormat::Json => push_fmt(
-            &mut line,
-            format_args!(",\"message\":\"{message}\",\"lines\":{count}"),
-        ),
+        LogFormat::Json => push_fmt(&mut line, format_args!(",\"message\":\"{message}\",\"lines\":{count}")),
         LogFormat::Text => push_fmt(&mut line, format_args!("{message} lines={count}")),
     }
     line.push_str(line_end(style.format));
@@ -123,12 +112,7 @@ pub(super) fn push_head(line: &mut String, level: Level, style: Style, at: Syste
 }
 
 /// Text in an ANSI colour, where there is colour.
-pub(super) fn push_coloured(
-    line: &mut String,
-    style: Style,
-    colour: &str,
-    text: fmt::Arguments<'_>,
-) {
+pub(super) fn push_coloured(line: &mut String, style: Style, colour: &str, text: fmt::Arguments<'_>) {
     if style.colour {
         push_fmt(line, format_args!("\x1b[{colour}m{text}\x1b[0m"));
     } else {
@@ -174,11 +158,7 @@ impl FieldVisitor<'_> {
             return false;
         }
         // `time` and `level` are taken; a second member of that name would make the line ambiguous.
-        let mark = if matches!(name, "time" | "level") {
-            "_"
-        } else {
-            ""
-        };
+        let mark = if matches!(name, "time" | "level") { "_" } else { "" };
         match self.1 {
             LogFormat::Json => {
                 self.0.push_str(",\"");
@@ -233,12 +213,7 @@ impl Visit for FieldVisitor<'_> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use insta::assert_snapshot;
     use tracing::{debug, error, info, warn};
@@ -250,34 +225,20 @@ mod tests {
     /// The lines without their times.
     fn lines(format: LogFormat, colour: bool, log: impl FnOnce()) -> String {
         let buffer = LogBuffer::default();
-        let layer = LineLayer {
-            sink: Arc::new(Sink::Buffer(buffer.clone())),
-            style: Style { format, colour },
-        };
+        let layer = LineLayer { sink: Arc::new(Sink::Buffer(buffer.clone())), style: Style { format, colour } };
         tracing::subscriber::with_default(registry().with(layer), log);
         let text = buffer.take();
         let time = match format {
             LogFormat::Json => "{\"time\":\"2026-11-24T21:55:00.123Z".len(),
             LogFormat::Text => "2026-11-24T21:55:00.123Z".len(),
         };
-        text.lines()
-            .map(|line| format!("…{}\n", &line[time..]))
-            .collect()
+        text.lines().map(|line| format!("…{}\n", &line[time..])).collect()
     }
 
     fn some_events() {
-        info!(
-            issuer = "keycloak",
-            keys = 3u64,
-            ready = true,
-            "keys fetched"
-        );
+        info!(issuer = "keycloak", keys = 3u64, ready = true, "keys fetched");
         warn!(name: "n", error = %"connection refused", attempts = -1, share = f64::NAN, "no keys: {}", "down");
-        error!(
-            time = 1u64,
-            level = "x",
-            message = "fields of reserved names"
-        );
+        error!(time = 1u64, level = "x", message = "fields of reserved names");
         debug!(path = ?"a\"b\n{\"level\":\"error\"}", "a value with\na line break and \"quotes\"");
     }
 
@@ -307,22 +268,11 @@ mod tests {
     fn a_value_cannot_forge_a_line_or_a_member() {
         let forged = "x\",\"level\":\"error\"}\n{\"time\":\"now\"}\u{1b}[2J\u{2028}\r";
         for format in [LogFormat::Json, LogFormat::Text] {
-            let text = lines(
-                format,
-                false,
-                || info!(subject = forged, debugged = ?forged, "{forged}"),
-            );
+            let text = lines(format, false, || info!(subject = forged, debugged = ?forged, "{forged}"));
             assert_eq!(text.lines().count(), 1, "{text}");
-            assert!(
-                !text
-                    .trim_end()
-                    .contains(|char: char| char.is_control() || char == '\u{2028}'),
-                "{text:?}"
-            );
+            assert!(!text.trim_end().contains(|char: char| char.is_control() || char == '\u{2028}'), "{text:?}");
         }
-        let json = lines(LogFormat::Json, false, || {
-            info!(subject = forged, "{forged}")
-        });
+        let json = lines(LogFormat::Json, false, || info!(subject = forged, "{forged}"));
         let line = json.trim_end().replacen('…', "{\"time\":\"", 1);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
@@ -333,14 +283,7 @@ mod tests {
 
     #[test]
     fn levels() {
-        for good in [
-            "info",
-            "WARN",
-            "off",
-            "info,hyper=debug",
-            "bearward::token=trace",
-            "warn,[request]=debug",
-        ] {
+        for good in ["info", "WARN", "off", "info,hyper=debug", "bearward::token=trace", "warn,[request]=debug"] {
             assert!(parse_level(good).is_ok(), "{good}");
         }
         assert_snapshot!(parse_level("verbose").unwrap_err(), @"`verbose` is not a level: off, error, warn, info, debug or trace");

@@ -2,25 +2,21 @@
 //! and a test holds that it knows them all.
 
 use prometheus::{
-    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
     core::{Collector, Desc},
 };
 
 /// Seconds of a whole exchange.
-const EXCHANGE: [f64; 18] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0, 30.0, 60.0,
-];
+const EXCHANGE: [f64; 18] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// Seconds spent here: mostly microseconds, and whatever a fetch of keys takes.
 const OVERHEAD: [f64; 18] = [
-    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
-    0.1, 0.25, 0.5, 1.0, 5.0, 10.0,
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+    5.0, 10.0,
 ];
 /// Seconds of a signature check.
-const VERIFICATION: [f64; 12] = [
-    0.00001, 0.00002, 0.00003, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05,
-];
+const VERIFICATION: [f64; 12] =
+    [0.00001, 0.00002, 0.00003, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05];
 
 /// Every metric of the gateway, in a registry of its own.
 #[derive(Debug)]
@@ -45,10 +41,7 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new() -> Metrics {
-        let mut registry = Registering {
-            registry: Registry::new(),
-            names: Vec::new(),
-        };
+        let mut registry = Registering { registry: Registry::new(), names: Vec::new() };
         let r = &mut registry;
         #[expect(
             clippy::expect_used,
@@ -59,11 +52,7 @@ impl Metrics {
 
     fn register(r: &mut Registering) -> Result<Metrics, Error> {
         Ok(Metrics {
-            requests: r.counters(
-                "requests_total",
-                "Requests that are over.",
-                &["route", "method", "status"],
-            )?,
+            requests: r.counters("requests_total", "Requests that are over.", &["route", "method", "status"])?,
             request_seconds: r.histograms(
                 "request_duration_seconds",
                 "From a request's head to its answer's last byte.",
@@ -91,16 +80,8 @@ impl Metrics {
                 "Time of a token's verification, fetches of keys apart.",
                 &VERIFICATION,
             )?,
-            jwks_fetches: r.counters(
-                "jwks_fetches_total",
-                "Fetches of an issuer's keys.",
-                &["issuer", "result"],
-            )?,
-            jwks_age: r.gauges(
-                "jwks_age_seconds",
-                "Since an issuer's keys were last fetched well.",
-                &["issuer"],
-            )?,
+            jwks_fetches: r.counters("jwks_fetches_total", "Fetches of an issuer's keys.", &["issuer", "result"])?,
+            jwks_age: r.gauges("jwks_age_seconds", "Since an issuer's keys were last fetched well.", &["issuer"])?,
             jwks_keys: r.int_gauges("jwks_keys", "Usable keys of an issuer.", &["issuer"])?,
             upstream_requests: r.counters(
                 "upstream_requests_total",
@@ -118,16 +99,8 @@ impl Metrics {
                 "Connections to an upstream, in use or idle in the pool.",
                 &["upstream", "state"],
             )?,
-            connections: r.int_gauges(
-                "connections",
-                "Open connections from clients.",
-                &["listener"],
-            )?,
-            config_info: r.int_gauges(
-                "config_info",
-                "1 for the configuration that is in force.",
-                &["hash"],
-            )?,
+            connections: r.int_gauges("connections", "Open connections from clients.", &["listener"])?,
+            config_info: r.int_gauges("config_info", "1 for the configuration that is in force.", &["hash"])?,
             names: std::mem::take(&mut r.names),
             registry: r.registry.clone(),
         })
@@ -155,12 +128,7 @@ struct Registering {
 }
 
 impl Registering {
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntCounterVec, Error> {
+    fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
         self.keep(IntCounterVec::new(options(name, help), labels)?)
     }
 
@@ -168,32 +136,16 @@ impl Registering {
         self.keep(GaugeVec::new(options(name, help), labels)?)
     }
 
-    fn int_gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntGaugeVec, Error> {
+    fn int_gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
         self.keep(IntGaugeVec::new(options(name, help), labels)?)
     }
 
-    fn histograms(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        buckets: &[f64],
-    ) -> Result<HistogramVec, Error> {
-        self.keep(HistogramVec::new(
-            HistogramOpts::from(options(name, help)).buckets(buckets.to_vec()),
-            labels,
-        )?)
+    fn histograms(&mut self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Result<HistogramVec, Error> {
+        self.keep(HistogramVec::new(HistogramOpts::from(options(name, help)).buckets(buckets.to_vec()), labels)?)
     }
 
     fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
-        self.keep(Histogram::with_opts(
-            HistogramOpts::from(options(name, help)).buckets(buckets.to_vec()),
-        )?)
+        self.keep(Histogram::with_opts(HistogramOpts::from(options(name, help)).buckets(buckets.to_vec()))?)
     }
 
     fn keep<M: Collector + Clone + 'static>(&mut self, metric: M) -> Result<M, Error> {

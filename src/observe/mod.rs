@@ -78,15 +78,8 @@ impl Observer {
     pub fn new(settings: &LoggingSettings) -> Result<Arc<Observer>, String> {
         let terminal = io::stdout().is_terminal();
         let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let format = settings.format.unwrap_or(if terminal {
-            LogFormat::Text
-        } else {
-            LogFormat::Json
-        });
-        let style = Style {
-            format,
-            colour: terminal && !no_colour,
-        };
+        let format = settings.format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+        let style = Style { format, colour: terminal && !no_colour };
         parse_level(&settings.level)?;
         let sink = Sink::Background(Background::start(io::stdout(), style)?);
         Ok(Observer::with_sink(sink, style, settings))
@@ -94,19 +87,8 @@ impl Observer {
 
     /// One that counts, and logs nowhere.
     pub fn silent() -> Arc<Observer> {
-        let settings = LoggingSettings {
-            level: "off".to_owned(),
-            format: None,
-            access: false,
-        };
-        Observer::with_sink(
-            Sink::Nowhere,
-            Style {
-                format: LogFormat::Json,
-                colour: false,
-            },
-            &settings,
-        )
+        let settings = LoggingSettings { level: "off".to_owned(), format: None, access: false };
+        Observer::with_sink(Sink::Nowhere, Style { format: LogFormat::Json, colour: false }, &settings)
     }
 
     /// One that counts and logs to memory, for tests. JSON unless the settings say otherwise.
@@ -115,15 +97,9 @@ impl Observer {
     /// A level that can't be read.
     pub fn to_buffer(settings: &LoggingSettings) -> Result<(Arc<Observer>, LogBuffer), String> {
         parse_level(&settings.level)?;
-        let style = Style {
-            format: settings.format.unwrap_or(LogFormat::Json),
-            colour: false,
-        };
+        let style = Style { format: settings.format.unwrap_or(LogFormat::Json), colour: false };
         let buffer = LogBuffer::default();
-        Ok((
-            Observer::with_sink(Sink::Buffer(buffer.clone()), style, settings),
-            buffer,
-        ))
+        Ok((Observer::with_sink(Sink::Buffer(buffer.clone()), style, settings), buffer))
     }
 
     fn with_sink(sink: Sink, style: Style, settings: &LoggingSettings) -> Arc<Observer> {
@@ -150,15 +126,8 @@ impl Observer {
     /// # Errors
     /// A level that can't be read.
     pub fn dispatch(&self) -> Result<Dispatch, String> {
-        let lines = LineLayer {
-            sink: self.sink.clone(),
-            style: self.style,
-        };
-        Ok(Dispatch::new(
-            tracing_subscriber::registry()
-                .with(parse_level(&self.level)?)
-                .with(lines),
-        ))
+        let lines = LineLayer { sink: self.sink.clone(), style: self.style };
+        Ok(Dispatch::new(tracing_subscriber::registry().with(parse_level(&self.level)?).with(lines)))
     }
 
     /// Waits until all lines so far are written, two seconds at most. For the end of the process.
@@ -209,10 +178,7 @@ impl Observer {
 
     /// All metrics as `name{label,label}`, also those without a sample so far.
     pub fn metric_names(&self) -> Vec<&str> {
-        self.metrics
-            .names()
-            .chain(process::METRICS.map(|(name, ..)| name))
-            .collect()
+        self.metrics.names().chain(process::METRICS.map(|(name, ..)| name)).collect()
     }
 
     fn update_key_ages(&self) {
@@ -222,10 +188,7 @@ impl Observer {
             match &keys {
                 Some(keys) => {
                     if let Some(age) = keys.age() {
-                        metrics
-                            .jwks_age
-                            .with_label_values(&[issuer])
-                            .set(age.as_secs_f64());
+                        metrics.jwks_age.with_label_values(&[issuer]).set(age.as_secs_f64());
                     }
                 }
                 None => {
@@ -269,10 +232,7 @@ impl KeysFetched<'_> {
         match self.result {
             Ok(keys) => {
                 metrics.fetches_ok.inc();
-                metrics
-                    .keys
-                    .count
-                    .set(i64::try_from(keys).unwrap_or(i64::MAX));
+                metrics.keys.count.set(i64::try_from(keys).unwrap_or(i64::MAX));
                 if metrics.keys.fetched() {
                     tracing::info!(issuer, keys, "keys fetched");
                 } else {
@@ -303,9 +263,7 @@ impl Verified {
     /// Counts it.
     pub fn record(&self, metrics: &IssuerMetrics) {
         metrics.count_verification(self.algorithm, self.result);
-        metrics
-            .verification_seconds
-            .observe(self.took.as_secs_f64());
+        metrics.verification_seconds.observe(self.took.as_secs_f64());
     }
 }
 
@@ -321,12 +279,7 @@ pub struct UpstreamAttempt {
 impl UpstreamAttempt {
     /// Counts it.
     pub fn record(&self, metrics: &UpstreamMetrics) {
-        if self.result == "ok" {
-            &metrics.ok
-        } else {
-            &metrics.error
-        }
-        .inc();
+        if self.result == "ok" { &metrics.ok } else { &metrics.error }.inc();
         metrics.seconds.observe(self.took.as_secs_f64());
     }
 }

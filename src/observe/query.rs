@@ -39,9 +39,7 @@ pub(super) fn push_query(line: &mut String, query: &str, budget: usize, within: 
         }
         let left = budget.saturating_sub(line.len() - begin);
         let shown = harmless_prefix(piece);
-        let cut = shown
-            .get(..shown.floor_char_boundary(left))
-            .unwrap_or_default();
+        let cut = shown.get(..shown.floor_char_boundary(left)).unwrap_or_default();
         push_escaped(line, cut, within);
         if cut.len() < piece.len() {
             line.push(LEFT_OUT);
@@ -61,9 +59,7 @@ fn harmless_prefix(piece: &str) -> &str {
         let (name, rest) = part.split_at(name_end);
         let shown = if is_jwt(name) {
             start
-        } else if is_secret(name) && rest.starts_with('=')
-            || rest.strip_prefix('=').is_some_and(is_jwt)
-        {
+        } else if is_secret(name) && rest.starts_with('=') || rest.strip_prefix('=').is_some_and(is_jwt) {
             start + name_end + 1
         } else if hides_secret(name) {
             start
@@ -87,9 +83,7 @@ fn is_secret(name: &str) -> bool {
 
 /// Whether the name has an encoded delimiter in it that ends a secret's name: `access_token%3Dvalue`.
 fn hides_secret(name: &str) -> bool {
-    name.contains('%')
-        && is_secret(name)
-        && plain_name(name).is_some_and(|(_, _, delimited)| delimited)
+    name.contains('%') && is_secret(name) && plain_name(name).is_some_and(|(_, _, delimited)| delimited)
 }
 
 /// The name decoded, lower-case, letters and digits alone, up to a bracket or a delimiter; and whether there was a
@@ -120,10 +114,7 @@ fn next_octet(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let mut octet = first;
     while octet == b'%' {
         let [high, low, after @ ..] = rest else { break };
-        let (Some(high), Some(low)) = (
-            char::from(*high).to_digit(16),
-            char::from(*low).to_digit(16),
-        ) else {
+        let (Some(high), Some(low)) = (char::from(*high).to_digit(16), char::from(*low).to_digit(16)) else {
             break;
         };
         // Two hex digits make an octet.
@@ -155,19 +146,10 @@ mod tests {
             ("access_token=", "access_token="),
             ("access_token", "access_token"),
             ("ACCESS_TOKEN=SECRET", "ACCESS_TOKEN=…"),
-            (
-                "token=SECRET&id_token=SECRET&assertion=SECRET",
-                "token=…&id_token=…&assertion=…",
-            ),
-            (
-                "client_secret=SECRET&client_assertion=SECRET",
-                "client_secret=…&client_assertion=…",
-            ),
+            ("token=SECRET&id_token=SECRET&assertion=SECRET", "token=…&id_token=…&assertion=…"),
+            ("client_secret=SECRET&client_assertion=SECRET", "client_secret=…&client_assertion=…"),
             ("%61ccess_token=SECRET", "%61ccess_token=…"),
-            (
-                "%61%63%63%65%73%73%5F%74%6f%6b%65%6e=SECRET",
-                "%61%63%63%65%73%73%5F%74%6f%6b%65%6e=…",
-            ),
+            ("%61%63%63%65%73%73%5F%74%6f%6b%65%6e=SECRET", "%61%63%63%65%73%73%5F%74%6f%6b%65%6e=…"),
             ("%2561ccess_token=SECRET", "%2561ccess_token=…"),
             ("access%5ftoken=SECRET", "access%5ftoken=…"),
             ("access_token%3DSECRET", "…"),
@@ -180,10 +162,7 @@ mod tests {
             ("access_token=SECRET=SECRET", "access_token=…"),
             ("state=eyJhbGciOi.SECRET.SECRET", "state=…"),
             ("eyJhbGciOi.SECRET.SECRET", "…"),
-            (
-                "mytokens=3&tokenize=yes&page_token=7",
-                "mytokens=3&tokenize=yes&page_token=7",
-            ),
+            ("mytokens=3&tokenize=yes&page_token=7", "mytokens=3&tokenize=yes&page_token=7"),
             ("a=\"\n&b=\\", "a=\\\"\\n&b=\\\\"),
             ("&&=&%&%2=%zz", "&&=&%&%2=%zz"),
         ] {

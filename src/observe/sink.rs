@@ -95,29 +95,14 @@ impl Background {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(super) fn start(
-        out: impl Write + Send + 'static,
-        style: Style,
-    ) -> Result<Background, String> {
+    pub(super) fn start(out: impl Write + Send + 'static, style: Style) -> Result<Background, String> {
         Background::with_limit(out, style, LIMIT)
     }
 
-    fn with_limit(
-        out: impl Write + Send + 'static,
-        style: Style,
-        limit: usize,
-    ) -> Result<Background, String> {
+    fn with_limit(out: impl Write + Send + 'static, style: Style, limit: usize) -> Result<Background, String> {
         // Reserved at once and touched only as it fills: no copy of a growing buffer while others wait.
-        let queue = Mutex::new(Queue {
-            bytes: Vec::with_capacity(limit),
-            ..Queue::default()
-        });
-        let shared = Arc::new(Shared {
-            queue,
-            limit,
-            arrived: Condvar::new(),
-            written: Condvar::new(),
-        });
+        let queue = Mutex::new(Queue { bytes: Vec::with_capacity(limit), ..Queue::default() });
+        let shared = Arc::new(Shared { queue, limit, arrived: Condvar::new(), written: Condvar::new() });
         let writer = shared.clone();
         thread::Builder::new()
             .name("log".to_owned())
@@ -157,10 +142,7 @@ impl Shared {
         if queue.written < target {
             queue.hurry = true;
             self.arrived.notify_one();
-            drop(
-                self.written
-                    .wait_timeout_while(queue, FLUSH, |queue| queue.written < target),
-            );
+            drop(self.written.wait_timeout_while(queue, FLUSH, |queue| queue.written < target));
         }
     }
 
@@ -169,10 +151,7 @@ impl Shared {
         while let Some((dropped, accepted)) = self.next_batch(&mut batch) {
             write_all(&mut out, &batch);
             if dropped > 0 {
-                write_all(
-                    &mut out,
-                    dropped_line(dropped, style, SystemTime::now()).as_bytes(),
-                );
+                write_all(&mut out, dropped_line(dropped, style, SystemTime::now()).as_bytes());
             }
             let _ = out.flush();
             batch.clear();
@@ -185,18 +164,13 @@ impl Shared {
     fn next_batch(&self, batch: &mut Vec<u8>) -> Option<(u64, u64)> {
         let mut queue = lock(&self.queue);
         queue.idle = queue.bytes.is_empty() && queue.dropped == 0;
-        queue = wait(self.arrived.wait_while(queue, |queue| {
-            queue.bytes.is_empty() && queue.dropped == 0 && !queue.closed
-        }));
+        queue =
+            wait(self.arrived.wait_while(queue, |queue| queue.bytes.is_empty() && queue.dropped == 0 && !queue.closed));
         queue.idle = false;
         if queue.bytes.is_empty() && queue.dropped == 0 {
             return None;
         }
-        queue = wait(
-            self.arrived
-                .wait_timeout_while(queue, BATCH, |queue| !queue.hurry && !queue.closed),
-        )
-        .0;
+        queue = wait(self.arrived.wait_timeout_while(queue, BATCH, |queue| !queue.hurry && !queue.closed)).0;
         queue.hurry = false;
         mem::swap(&mut queue.bytes, batch);
         Some((mem::take(&mut queue.dropped), queue.accepted))
@@ -210,9 +184,7 @@ fn write_all(out: &mut impl Write, mut bytes: &[u8]) {
             Ok(0) => return,
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                thread::sleep(Duration::from_millis(1))
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),
             Err(_) => return,
         }
     }
@@ -228,12 +200,7 @@ fn wait<G>(result: Result<G, PoisonError<G>>) -> G {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use std::{
         io,
@@ -243,10 +210,7 @@ mod tests {
     use super::*;
     use crate::observe::LogFormat;
 
-    const STYLE: Style = Style {
-        format: LogFormat::Json,
-        colour: false,
-    };
+    const STYLE: Style = Style { format: LogFormat::Json, colour: false };
 
     #[derive(Clone, Default)]
     struct Collected(Arc<Mutex<Vec<u8>>>);
@@ -309,18 +273,13 @@ mod tests {
         thread::scope(|scope| {
             for name in ["a", "b", "c", "d"] {
                 let sink = &sink;
-                scope.spawn(move || {
-                    (0..1000).for_each(|_| sink.push(&format!("{}\n", name.repeat(50))))
-                });
+                scope.spawn(move || (0..1000).for_each(|_| sink.push(&format!("{}\n", name.repeat(50)))));
             }
         });
         sink.flush();
         let text = out.text();
         assert_eq!(text.lines().count(), 4000);
-        assert!(
-            text.lines()
-                .all(|line| line.len() == 50 && line.chars().all(|c| line.starts_with(c)))
-        );
+        assert!(text.lines().all(|line| line.len() == 50 && line.chars().all(|c| line.starts_with(c))));
     }
 
     #[test]
@@ -328,11 +287,7 @@ mod tests {
         let (entered, has_entered) = channel();
         let (go, may_go) = channel();
         let out = Collected::default();
-        let stuck = Stuck {
-            entered,
-            go: may_go,
-            then: out.clone(),
-        };
+        let stuck = Stuck { entered, go: may_go, then: out.clone() };
         let sink = Sink::Background(Background::with_limit(stuck, STYLE, 100).unwrap());
         sink.push("first\n");
         has_entered.recv().unwrap();
@@ -347,15 +302,9 @@ mod tests {
         let text = out.text();
         let lines = text.lines().collect::<Vec<_>>();
         assert_eq!(lines.len(), 12, "{text}");
-        assert_eq!(
-            (lines[0], lines[1], lines[10]),
-            ("first", "line 0000", "line 0009")
-        );
+        assert_eq!((lines[0], lines[1], lines[10]), ("first", "line 0000", "line 0009"));
         let told: serde_json::Value = serde_json::from_str(lines[11]).unwrap();
-        assert_eq!(
-            (told["level"].as_str(), told["lines"].as_u64()),
-            (Some("warn"), Some(7))
-        );
+        assert_eq!((told["level"].as_str(), told["lines"].as_u64()), (Some("warn"), Some(7)));
     }
 
     #[test]

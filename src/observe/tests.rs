@@ -1,10 +1,5 @@
 //! Events in, metrics and lines out.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{hint::black_box, thread, time::Instant};
 
@@ -41,21 +36,12 @@ pub(super) fn a_request() -> RequestFinished<'static> {
 }
 
 fn settings(access: bool) -> LoggingSettings {
-    LoggingSettings {
-        level: "debug".to_owned(),
-        format: None,
-        access,
-    }
+    LoggingSettings { level: "debug".to_owned(), format: None, access }
 }
 
 /// The samples whose name begins so.
 fn samples(observer: &Observer, name: &str) -> String {
-    observer
-        .render_metrics()
-        .lines()
-        .filter(|line| line.starts_with(name))
-        .map(|line| format!("{line}\n"))
-        .collect()
+    observer.render_metrics().lines().filter(|line| line.starts_with(name)).map(|line| format!("{line}\n")).collect()
 }
 
 #[test]
@@ -89,18 +75,12 @@ fn the_reference_knows_every_metric_and_no_other() {
     let observer = Observer::silent();
     let names = observer.metric_names();
     for name in &names {
-        assert!(
-            reference.contains(&format!("| `{name}` |")),
-            "{name} is not in docs/observability.md"
-        );
+        assert!(reference.contains(&format!("| `{name}` |")), "{name} is not in docs/observability.md");
     }
     for prefix in ["| `bearward_", "| `process_"] {
         for (place, _) in reference.match_indices(prefix) {
             let name = reference[place..].split('`').nth(1).unwrap();
-            assert!(
-                names.contains(&name),
-                "{name} is documented and doesn't exist"
-            );
+            assert!(names.contains(&name), "{name} is documented and doesn't exist");
         }
     }
 }
@@ -110,13 +90,9 @@ fn the_reference_shows_the_line_as_it_is() {
     let reference = include_str!("../../docs/observability.md");
     let (observer, log) = Observer::to_buffer(&settings(true)).unwrap();
     a_request().record(&observer, &observer.route("campaigns"));
-    let line: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&log.take()).unwrap();
+    let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&log.take()).unwrap();
     for field in line.keys() {
-        assert!(
-            reference.contains(&format!("| `{field}` |")),
-            "{field} is not in docs/observability.md"
-        );
+        assert!(reference.contains(&format!("| `{field}` |")), "{field} is not in docs/observability.md");
     }
 }
 
@@ -125,22 +101,11 @@ fn a_request_counts_once_everywhere() {
     let (observer, log) = Observer::to_buffer(&settings(true)).unwrap();
     let route = observer.route("campaigns");
     a_request().record(&observer, &route);
-    let refused = RequestFinished {
-        status: 401,
-        allowed: false,
-        reason: "expired",
-        ..a_request()
-    };
+    let refused = RequestFinished { status: 401, allowed: false, reason: "expired", ..a_request() };
     refused.record(&observer, &route);
     refused.record(&observer, &route);
-    RequestFinished {
-        method: "BREW",
-        status: 418,
-        issuer: None,
-        reason: "public",
-        ..a_request()
-    }
-    .record(&observer, &route);
+    RequestFinished { method: "BREW", status: 418, issuer: None, reason: "public", ..a_request() }
+        .record(&observer, &route);
 
     assert_snapshot!(samples(&observer, "bearward_requests_total"), @r#"
     bearward_requests_total{method="GET",route="campaigns",status="200"} 1
@@ -190,9 +155,7 @@ fn clients_add_no_label_values() {
 fn every_reason_status_and_issuer_counts_with_a_cell_or_without() {
     let observer = Observer::silent();
     let route = observer.route("r");
-    let issuers = (0..20)
-        .map(|number| format!("issuer{number}"))
-        .collect::<Vec<_>>();
+    let issuers = (0..20).map(|number| format!("issuer{number}")).collect::<Vec<_>>();
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -206,16 +169,10 @@ fn every_reason_status_and_issuer_counts_with_a_cell_or_without() {
     });
     let decisions = samples(&observer, "bearward_decisions_total");
     assert_eq!(decisions.lines().count(), 40);
-    assert!(
-        decisions.lines().all(|line| line.ends_with(" 4")),
-        "{decisions}"
-    );
+    assert!(decisions.lines().all(|line| line.ends_with(" 4")), "{decisions}");
     let requests = samples(&observer, "bearward_requests_total");
     assert_eq!(requests.lines().count(), 500);
-    assert!(
-        requests.lines().all(|line| line.ends_with(" 4")),
-        "{requests}"
-    );
+    assert!(requests.lines().all(|line| line.ends_with(" 4")), "{requests}");
 }
 
 #[test]
@@ -235,27 +192,12 @@ fn fetches_of_keys() {
     let metrics = observer.issuer("keycloak");
     assert_eq!(samples(&observer, "bearward_jwks_age_seconds"), "");
     tracing::dispatcher::with_default(&observer.dispatch().unwrap(), || {
-        for result in [
-            Err("connection refused"),
-            Ok(2),
-            Ok(3),
-            Err("status 500"),
-            Err("status 500"),
-            Ok(3),
-            Ok(3),
-        ] {
-            KeysFetched {
-                issuer: "keycloak",
-                result,
-            }
-            .record(&metrics);
+        for result in [Err("connection refused"), Ok(2), Ok(3), Err("status 500"), Err("status 500"), Ok(3), Ok(3)] {
+            KeysFetched { issuer: "keycloak", result }.record(&metrics);
         }
     });
     let lines = log.take();
-    let lines = lines
-        .lines()
-        .map(|line| &line["{\"time\":\"2026-11-24T21:55:00.123Z\",".len()..])
-        .collect::<Vec<_>>();
+    let lines = lines.lines().map(|line| &line["{\"time\":\"2026-11-24T21:55:00.123Z\",".len()..]).collect::<Vec<_>>();
     assert_snapshot!(lines.join("\n"), @r#"
     "level":"warn","message":"keys could not be fetched","issuer":"keycloak","error":"connection refused"}
     "level":"info","message":"keys fetched","issuer":"keycloak","keys":2}
@@ -271,45 +213,26 @@ fn fetches_of_keys() {
     "#);
     assert_snapshot!(samples(&observer, "bearward_jwks_keys"), @r#"bearward_jwks_keys{issuer="keycloak"} 3"#);
     assert!(
-        samples(&observer, "bearward_jwks_age_seconds")
-            .starts_with("bearward_jwks_age_seconds{issuer=\"keycloak\"} 0")
+        samples(&observer, "bearward_jwks_age_seconds").starts_with("bearward_jwks_age_seconds{issuer=\"keycloak\"} 0")
     );
     // A snapshot after it shares the state; with the last one the issuer is gone.
     let again = observer.issuer("keycloak");
     drop(metrics);
     assert!(!samples(&observer, "bearward_jwks_age_seconds").is_empty());
     drop(again);
-    assert_eq!(
-        samples(&observer, "bearward_jwks_age_seconds") + &samples(&observer, "bearward_jwks_keys"),
-        ""
-    );
+    assert_eq!(samples(&observer, "bearward_jwks_age_seconds") + &samples(&observer, "bearward_jwks_keys"), "");
 }
 
 #[test]
 fn verifications_upstreams_and_connections() {
     let observer = Observer::silent();
     let issuer = observer.issuer("keycloak");
-    for (algorithm, result) in [
-        ("RS256", "ok"),
-        ("RS256", "ok"),
-        ("", "malformed"),
-        ("XX1", "ok"),
-        ("ES256", "else"),
-    ] {
-        Verified {
-            algorithm,
-            result,
-            took: Duration::from_micros(17),
-        }
-        .record(&issuer);
+    for (algorithm, result) in [("RS256", "ok"), ("RS256", "ok"), ("", "malformed"), ("XX1", "ok"), ("ES256", "else")] {
+        Verified { algorithm, result, took: Duration::from_micros(17) }.record(&issuer);
     }
     let upstream = observer.upstream("campaigns", "127.0.0.1:9000");
     for result in ["ok", "error", "ok"] {
-        UpstreamAttempt {
-            result,
-            took: Duration::from_millis(3),
-        }
-        .record(&upstream);
+        UpstreamAttempt { result, took: Duration::from_millis(3) }.record(&upstream);
     }
     upstream.connections(1, 0);
     upstream.connections(1, 0);
@@ -320,13 +243,8 @@ fn verifications_upstreams_and_connections() {
     listener.connections(-1);
     observer.config_in_force("aa");
     observer.config_in_force("bb");
-    let text = [
-        "bearward_verif",
-        "bearward_upstream",
-        "bearward_conn",
-        "bearward_config",
-    ]
-    .map(|name| samples(&observer, name));
+    let text = ["bearward_verif", "bearward_upstream", "bearward_conn", "bearward_config"]
+        .map(|name| samples(&observer, name));
     let text = text
         .concat()
         .lines()
@@ -376,32 +294,22 @@ fn every_reason_of_a_refusal_has_a_cell() {
 
 #[test]
 fn a_level_that_is_none_is_an_error() {
-    let settings = LoggingSettings {
-        level: "loud".to_owned(),
-        format: None,
-        access: true,
-    };
+    let settings = LoggingSettings { level: "loud".to_owned(), format: None, access: true };
     assert!(Observer::new(&settings).unwrap_err().contains("`loud`"));
     assert!(Observer::to_buffer(&settings).is_err());
 }
 
 #[test]
 fn levels_filter_events() {
-    let settings = LoggingSettings {
-        level: "warn,other=trace".to_owned(),
-        format: Some(LogFormat::Text),
-        access: true,
-    };
+    let settings =
+        LoggingSettings { level: "warn,other=trace".to_owned(), format: Some(LogFormat::Text), access: true };
     let (observer, log) = Observer::to_buffer(&settings).unwrap();
     tracing::dispatcher::with_default(&observer.dispatch().unwrap(), || {
         tracing::info!("not shown");
         tracing::trace!(target: "other", "shown");
     });
     let text = log.take();
-    assert!(
-        text.contains("shown") && !text.contains("not shown"),
-        "{text}"
-    );
+    assert!(text.contains("shown") && !text.contains("not shown"), "{text}");
 }
 
 /// Run by hand, in release: `cargo test --release observe::tests::cost -- --ignored --nocapture`.
@@ -409,10 +317,7 @@ fn levels_filter_events() {
 #[ignore = "a measurement"]
 #[allow(clippy::print_stdout)]
 fn cost() {
-    let style = Style {
-        format: LogFormat::Json,
-        colour: false,
-    };
+    let style = Style { format: LogFormat::Json, colour: false };
     let to_null = || Sink::Background(Background::start(io::sink(), style).unwrap());
     for (name, sink, access) in [
         ("metrics alone", Sink::Nowhere, false),
@@ -427,9 +332,6 @@ fn cost() {
         for _ in 0..rounds {
             black_box(&request).record(&observer, &route);
         }
-        println!(
-            "{name}: {} ns",
-            begin.elapsed().as_nanos() / u128::from(rounds)
-        );
+        println!("{name}: {} ns", begin.elapsed().as_nanos() / u128::from(rounds));
     }
 }

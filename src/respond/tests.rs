@@ -1,10 +1,5 @@
 //! What a refused client sees.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::Arc;
 
@@ -43,14 +38,10 @@ fn all_refusals() -> Vec<Refusal> {
         Refusal::BodyTooSlow,
         Refusal::UploadTimedOut,
         Refusal::NoRoute,
-        Refusal::Method {
-            allow: "GET, HEAD".into(),
-        },
+        Refusal::Method { allow: "GET, HEAD".into() },
         Refusal::NoCredential,
         Refusal::Credential("there is more than one Authorization header"),
-        Refusal::KeysUnavailable {
-            retry_after: Duration::from_millis(4200),
-        },
+        Refusal::KeysUnavailable { retry_after: Duration::from_millis(4200) },
         Refusal::Rule(RuleFault::Scope("campaigns:read campaigns:write".into())),
         Refusal::Rule(RuleFault::Role),
         Refusal::Upstream(UpstreamFault::Broken),
@@ -69,23 +60,14 @@ fn body(response: &Response<Body>) -> &str {
 }
 
 fn header<'r>(response: &'r Response<Body>, name: &str) -> Option<&'r str> {
-    assert!(
-        response.headers().get_all(name).iter().count() < 2,
-        "{name} twice"
-    );
-    response
-        .headers()
-        .get(name)
-        .map(|value| value.to_str().unwrap())
+    assert!(response.headers().get_all(name).iter().count() < 2, "{name} twice");
+    response.headers().get(name).map(|value| value.to_str().unwrap())
 }
 
 /// One challenge of RFC 9110, section 11.6.1, parsed to the letter: the scheme, then auth-params in quotes, each name once.
 fn parse_challenge(text: &str) -> Result<(String, Vec<(String, String)>), String> {
     let is_token = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
     };
     let (scheme, mut rest) = text.split_once(' ').ok_or("no parameter")?;
     if !is_token(scheme) {
@@ -174,24 +156,12 @@ fn every_answer_is_a_problem_document_that_is_not_stored() {
         let response = refuse(&refusal, &Realm::new("bearward"), "req-1", false);
         let text = body(&response);
         let value: Value = serde_json::from_str(text).unwrap();
-        assert_eq!(
-            header(&response, "content-type"),
-            Some("application/problem+json")
-        );
-        assert_eq!(
-            header(&response, "content-length"),
-            Some(&*text.len().to_string())
-        );
+        assert_eq!(header(&response, "content-type"), Some("application/problem+json"));
+        assert_eq!(header(&response, "content-length"), Some(&*text.len().to_string()));
         assert_eq!(header(&response, "cache-control"), Some("no-store"));
         assert_eq!(value["status"], response.status().as_u16());
-        assert_eq!(
-            value["title"],
-            response.status().canonical_reason().unwrap()
-        );
-        assert_eq!(
-            (&value["type"], &value["request_id"]),
-            (&"about:blank".into(), &"req-1".into())
-        );
+        assert_eq!(value["title"], response.status().canonical_reason().unwrap());
+        assert_eq!((&value["type"], &value["request_id"]), (&"about:blank".into(), &"req-1".into()));
         assert_eq!(value["detail"], refusal.detail());
         assert_eq!(value.as_object().unwrap().len(), 5);
     }
@@ -199,8 +169,7 @@ fn every_answer_is_a_problem_document_that_is_not_stored() {
 
 #[test]
 fn problem_bodies() {
-    let body_of =
-        |refusal| body(&refuse(&refusal, &Realm::new("bearward"), "req-1", false)).to_owned();
+    let body_of = |refusal| body(&refuse(&refusal, &Realm::new("bearward"), "req-1", false)).to_owned();
     assert_snapshot!(body_of(Refusal::NoCredential), @r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"a bearer token is needed","request_id":"req-1"}"#);
     assert_snapshot!(body_of(Refusal::Upstream(UpstreamFault::Broken)), @r#"{"type":"about:blank","title":"Bad Gateway","status":502,"detail":"the service behind the gateway failed to answer","request_id":"req-1"}"#);
 }
@@ -209,14 +178,8 @@ fn problem_bodies() {
 fn head_gets_the_same_fields_and_no_body() {
     for refusal in all_refusals() {
         let realm = Realm::new("bearward");
-        let (full, head) = (
-            refuse(&refusal, &realm, "req-1", false),
-            refuse(&refusal, &realm, "req-1", true),
-        );
-        assert_eq!(
-            (full.status(), full.headers()),
-            (head.status(), head.headers())
-        );
+        let (full, head) = (refuse(&refusal, &realm, "req-1", false), refuse(&refusal, &realm, "req-1", true));
+        assert_eq!((full.status(), full.headers()), (head.status(), head.headers()));
         assert!(matches!(head.body(), Body::Empty));
     }
 }
@@ -224,31 +187,17 @@ fn head_gets_the_same_fields_and_no_body() {
 #[test]
 fn challenges_parse_and_name_the_error_that_belongs_to_the_status() {
     for refusal in all_refusals() {
-        let response = refuse(
-            &refusal,
-            &Realm::new("a \"quoted\" \\ realm"),
-            "req-1",
-            false,
-        );
+        let response = refuse(&refusal, &Realm::new("a \"quoted\" \\ realm"), "req-1", false);
         let Some(challenge) = header(&response, "www-authenticate") else {
-            assert!(
-                !matches!(response.status().as_u16(), 401 | 403),
-                "{refusal:?}"
-            );
+            assert!(!matches!(response.status().as_u16(), 401 | 403), "{refusal:?}");
             continue;
         };
         let (scheme, params) = parse_challenge(challenge).unwrap();
         assert_eq!(
             (scheme.as_str(), &params[0]),
-            (
-                "Bearer",
-                &("realm".to_owned(), "a \"quoted\" \\ realm".to_owned())
-            )
+            ("Bearer", &("realm".to_owned(), "a \"quoted\" \\ realm".to_owned()))
         );
-        let error = params
-            .iter()
-            .find(|(name, _)| name == "error")
-            .map(|(_, error)| error.as_str());
+        let error = params.iter().find(|(name, _)| name == "error").map(|(_, error)| error.as_str());
         let status = match error {
             None | Some("invalid_token") => 401,
             Some("invalid_request") => 400,
@@ -256,11 +205,7 @@ fn challenges_parse_and_name_the_error_that_belongs_to_the_status() {
             other => panic!("{other:?}"),
         };
         assert_eq!(response.status().as_u16(), status);
-        assert_eq!(
-            error.is_none(),
-            params.len() == 1,
-            "nothing but the realm where there is no error: {params:?}"
-        );
+        assert_eq!(error.is_none(), params.len() == 1, "nothing but the realm where there is no error: {params:?}");
     }
 }
 

@@ -89,10 +89,7 @@ impl http_body::Body for Answer {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(cx)
     }
 
@@ -116,22 +113,13 @@ fn exchange<H: Handler>(
     let exchanges = exchanges.clone();
     let handler = handler.clone();
     let body_fault = noted.body_fault.clone();
-    let arrival = Arrival {
-        fault: noted.fault,
-        body_fault: noted.body_fault,
-        ..arrival.clone()
-    };
+    let arrival = Arrival { fault: noted.fault, body_fault: noted.body_fault, ..arrival.clone() };
     async move {
         let refused = arrival.fault.is_some();
         let mut response = handler.handle(request, arrival).await;
         if refused || body_fault.get().is_some() || exchanges.is_closing() {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| Answer {
-            body,
-            _in_flight: in_flight,
-        }))
+        Ok(response.map(|body| Answer { body, _in_flight: in_flight }))
     }
 }

@@ -124,11 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         }
     }
 
-    fn poll_checked(
-        &mut self,
-        cx: &mut Context<'_>,
-        cursor: &mut ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_checked(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         if cursor.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -190,8 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             Verdict::Pass { skip, pass } => {
                 let now = pass.min(cursor.remaining());
                 cursor.put_slice(bytes.get(skip..skip + now).unwrap_or_default());
-                self.held
-                    .extend_from_slice(bytes.get(skip + now..).unwrap_or_default());
+                self.held.extend_from_slice(bytes.get(skip + now..).unwrap_or_default());
                 self.checked = pass - now;
                 self.begin_head_if_held();
                 Poll::Ready((now > 0).then_some(Ok(())))
@@ -224,10 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             Verdict::More => {}
             Verdict::Refuse(refusal) => self.refuse(refusal),
             Verdict::Broken => {
-                return Some(Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "the request body is malformed",
-                )));
+                return Some(Err(io::Error::new(io::ErrorKind::InvalidData, "the request body is malformed")));
             }
         }
         None
@@ -299,16 +291,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         self.state = match body {
             BodyLength::Fixed(0) => State::next_head(),
             BodyLength::Fixed(length) => State::Fixed(length),
-            BodyLength::Chunked => State::Chunked {
-                scan: ChunkScan::default(),
-                fault: body_fault.clone(),
-                wrong: None,
-            },
+            BodyLength::Chunked => {
+                State::Chunked { scan: ChunkScan::default(), fault: body_fault.clone(), wrong: None }
+            }
         };
-        self.exchanges.note(Noted {
-            fault: None,
-            body_fault,
-        });
+        self.exchanges.note(Noted { fault: None, body_fault });
     }
 
     /// Puts a stand-in in the place of what was read, which is the last that hyper will see of this connection.
@@ -318,21 +305,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         self.state = State::Refused;
         self.head_since = None;
         self.held = BytesMut::from(method);
-        self.held
-            .extend_from_slice(b" / HTTP/1.1\r\nhost: fault\r\nconnection: close\r\n\r\n");
+        self.held.extend_from_slice(b" / HTTP/1.1\r\nhost: fault\r\nconnection: close\r\n\r\n");
         self.checked = self.held.len();
-        self.exchanges.note(Noted {
-            fault: Some(refusal),
-            body_fault: BodyFault::default(),
-        });
+        self.exchanges.note(Noted { fault: Some(refusal), body_fault: BodyFault::default() });
     }
 
     /// Starts the clock of a head of which something is held.
     fn begin_head_if_held(&mut self) {
-        if self.head_since.is_none()
-            && matches!(self.state, State::Head { .. })
-            && self.held.len() > self.checked
-        {
+        if self.head_since.is_none() && matches!(self.state, State::Head { .. }) && self.held.len() > self.checked {
             let now = Instant::now();
             self.head_since = Some(now);
             let deadline = now + self.limits.header_timeout;
@@ -349,9 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             let now = Instant::now();
             let in_head = matches!(self.state, State::Head { .. });
             let (deadline, what) = match (in_head, self.head_since, self.exchanges.idle_since()) {
-                (true, Some(since), _) if self.held.is_empty() => {
-                    (since + self.limits.header_timeout, TimedOut::Idle)
-                }
+                (true, Some(since), _) if self.held.is_empty() => (since + self.limits.header_timeout, TimedOut::Idle),
                 (true, Some(since), _) => (since + self.limits.header_timeout, TimedOut::Head),
                 (true, None, Some(since)) => (since + self.limits.idle_timeout, TimedOut::Idle),
                 _ => (now + self.limits.idle_timeout, TimedOut::Idle),
@@ -387,29 +365,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
 
 impl State {
     fn next_head() -> State {
-        State::Head {
-            scan: HeadScan::default(),
-            skipped: false,
-        }
+        State::Head { scan: HeadScan::default(), skipped: false }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Guard<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         self.get_mut().poll_checked(cx, &mut cursor)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Guard<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
     }
 
@@ -438,9 +405,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
         }
-        let linger = guard
-            .linger
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
+        let linger = guard.linger.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
         if linger.as_mut().poll(cx).is_ready() || guard.poll_discard(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }

@@ -8,10 +8,7 @@ mod listener;
 mod tests;
 mod worker;
 
-use std::{
-    error::Error, fmt, future::Future, io, net::SocketAddr, sync::Arc, thread::JoinHandle,
-    time::Duration,
-};
+use std::{error::Error, fmt, future::Future, io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use hyper::{Request, Response, body::Incoming};
 use tokio::sync::Semaphore;
@@ -26,11 +23,7 @@ use crate::{body::Body, gateway::Arrival, headers::TrustedProxies, observe::List
 /// Answers requests. Cloned for every request, so it should be cheap to clone.
 pub trait Handler: Clone + Send + 'static {
     /// Answers a request. Where `arrival.fault` is set, the request is a stand-in and the fault is the answer.
-    fn handle(
-        &self,
-        request: Request<Incoming>,
-        arrival: Arrival,
-    ) -> impl Future<Output = Response<Body>> + Send;
+    fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> impl Future<Output = Response<Body>> + Send;
 }
 
 /// Opens all listeners and starts the workers. `make_handler` is called once for each worker, here and now;
@@ -46,14 +39,9 @@ pub fn start<H: Handler>(
 ) -> Result<Running, StartError> {
     let workers = settings.workers.max(1);
     let mut addresses = Vec::with_capacity(listen.len());
-    let mut sockets: Vec<Vec<_>> = (0..workers)
-        .map(|_| Vec::with_capacity(listen.len()))
-        .collect();
+    let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::with_capacity(listen.len())).collect();
     for settings in listen {
-        let failed = |source| StartError::Listen {
-            address: settings.address,
-            source,
-        };
+        let failed = |source| StartError::Listen { address: settings.address, source };
         let bound = listener::bind(settings.address, workers).map_err(failed)?;
         if let Some(first) = bound.first() {
             addresses.push(first.local_addr().map_err(failed)?);
@@ -66,9 +54,7 @@ pub fn start<H: Handler>(
     let (sender, phases) = drain::phases();
     let (alive, all_gone) = drain::alive();
     let metrics: Arc<[ListenerMetrics]> = listener_metrics.into();
-    let places = settings
-        .max_connections
-        .map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
+    let places = settings.max_connections.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
     let limits = Limits {
         max_header_bytes: settings.max_header_bytes,
         header_timeout: settings.header_timeout,
@@ -88,12 +74,7 @@ pub fn start<H: Handler>(
         };
         threads.push(worker.start().map_err(StartError::Worker)?);
     }
-    Ok(Running {
-        addresses,
-        phases: sender,
-        all_gone,
-        threads,
-    })
+    Ok(Running { addresses, phases: sender, all_gone, threads })
 }
 
 /// A server at work. Dropped, it stops at once and cuts off what is under way.
@@ -120,14 +101,10 @@ impl Running {
     /// ended by themselves. Needs a runtime with a timer.
     pub async fn wait(mut self, timeout: Duration) -> bool {
         self.begin_drain();
-        let finished = tokio::time::timeout(timeout, self.all_gone.wait())
-            .await
-            .is_ok();
+        let finished = tokio::time::timeout(timeout, self.all_gone.wait()).await.is_ok();
         self.phases.advance(Phase::Aborted);
         let threads = std::mem::take(&mut self.threads);
-        let joined = tokio::task::spawn_blocking(move || {
-            threads.into_iter().all(|thread| thread.join().is_ok())
-        });
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
         finished && joined.await.unwrap_or(false)
     }
 }

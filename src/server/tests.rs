@@ -1,9 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
     io::{Read, Write},
@@ -46,10 +41,7 @@ impl Handler for Echo {
         }
         let mut text = format!("{} {}\n", head.method, head.uri);
         for (name, value) in &head.headers {
-            text.push_str(&format!(
-                "{name}: {}\n",
-                String::from_utf8_lossy(value.as_bytes())
-            ));
+            text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
         }
         match body.collect().await {
             Ok(body) => {
@@ -61,10 +53,7 @@ impl Handler for Echo {
                     text.push_str(&format!("[{}]", String::from_utf8_lossy(&body)));
                 }
                 for (name, value) in trailers.iter().flatten() {
-                    text.push_str(&format!(
-                        "\n{name}= {}",
-                        String::from_utf8_lossy(value.as_bytes())
-                    ));
+                    text.push_str(&format!("\n{name}= {}", String::from_utf8_lossy(value.as_bytes())));
                 }
             }
             Err(_) => {
@@ -85,10 +74,7 @@ fn answer(status: StatusCode, text: String) -> Response<Body> {
 }
 
 fn refuse(refusal: &Refusal) -> Response<Body> {
-    answer(
-        refusal.status(),
-        format!("refused: {}: {}", refusal.reason(), refusal.detail()),
-    )
+    answer(refusal.status(), format!("refused: {}: {}", refusal.reason(), refusal.detail()))
 }
 
 fn settings() -> ServerSettings {
@@ -108,10 +94,7 @@ fn settings() -> ServerSettings {
 }
 
 fn listen(address: &str) -> ListenSettings {
-    ListenSettings {
-        name: address.into(),
-        address: address.parse().unwrap(),
-    }
+    ListenSettings { name: address.into(), address: address.parse().unwrap() }
 }
 
 fn serve(settings: &ServerSettings) -> (Running, SocketAddr) {
@@ -123,9 +106,7 @@ fn serve(settings: &ServerSettings) -> (Running, SocketAddr) {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream
 }
 
@@ -145,12 +126,7 @@ fn read_one(stream: &mut TcpStream) -> String {
         bytes.push(byte[0]);
     }
     let head = String::from_utf8(bytes).unwrap();
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "))
-        .unwrap()
-        .parse()
-        .unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
     let mut body = vec![0; length];
     stream.read_exact(&mut body).unwrap();
     head + &String::from_utf8(body).unwrap()
@@ -405,19 +381,9 @@ fn every_message_is_one_request_or_refused() {
                     assert!(answers.contains("GET /last"), "{shown:?}\n{answers}");
                 }
                 Refused(status, reason) => {
-                    assert_eq!(
-                        statuses(&answers),
-                        [status.to_string()],
-                        "{shown:?}\n{answers}"
-                    );
-                    assert!(
-                        answers.contains(&format!("refused: {reason}: ")),
-                        "{shown:?}\n{answers}"
-                    );
-                    assert!(
-                        answers.contains("connection: close"),
-                        "{shown:?}\n{answers}"
-                    );
+                    assert_eq!(statuses(&answers), [status.to_string()], "{shown:?}\n{answers}");
+                    assert!(answers.contains(&format!("refused: {reason}: ")), "{shown:?}\n{answers}");
+                    assert!(answers.contains("connection: close"), "{shown:?}\n{answers}");
                 }
             }
         }
@@ -435,15 +401,8 @@ fn every_byte_of_a_target_reaches_the_handler() {
             bytes.push(byte);
             bytes.extend_from_slice(b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
             let answers = read_all(&mut send(address, &bytes));
-            assert_eq!(
-                statuses(&answers).len(),
-                1,
-                "{byte:#x} in {place}: {answers}"
-            );
-            assert!(
-                answers.contains("GET ") || answers.contains("refused: "),
-                "{byte:#x} in {place}: {answers}"
-            );
+            assert_eq!(statuses(&answers).len(), 1, "{byte:#x} in {place}: {answers}");
+            assert!(answers.contains("GET ") || answers.contains("refused: "), "{byte:#x} in {place}: {answers}");
         }
     }
 }
@@ -469,10 +428,7 @@ fn a_refused_head_has_no_body() {
 #[test]
 fn connect_reaches_the_handler() {
     let (_running, address) = serve(&settings());
-    let answers = read_all(&mut send(
-        address,
-        format!("CONNECT b:443 HTTP/1.1\r\nHost: a\r\n\r\n{LAST}").as_bytes(),
-    ));
+    let answers = read_all(&mut send(address, format!("CONNECT b:443 HTTP/1.1\r\nHost: a\r\n\r\n{LAST}").as_bytes()));
     assert_eq!(statuses(&answers), ["405", "200"], "{answers}");
 }
 
@@ -495,40 +451,21 @@ fn slow_heads_and_idle_connections_end() {
     let (_running, address) = serve(&short);
     assert_eq!(read_all(&mut connect(address)), "", "nothing was sent");
     let answers = read_all(&mut send(address, b"GET / HTT"));
-    assert!(
-        statuses(&answers) == ["408"] && answers.contains("connection: close"),
-        "{answers}"
-    );
+    assert!(statuses(&answers) == ["408"] && answers.contains("connection: close"), "{answers}");
     let answers = read_all(&mut send(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n"));
-    assert_eq!(
-        statuses(&answers),
-        ["200"],
-        "idle after it, an empty line apart: {answers}"
-    );
+    assert_eq!(statuses(&answers), ["200"], "idle after it, an empty line apart: {answers}");
     let answers = read_all(&mut send(address, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"));
-    assert_eq!(
-        statuses(&answers),
-        ["200"],
-        "the time of an answer is not idle: {answers}"
-    );
-    let answers = read_all(&mut send(
-        address,
-        b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /",
-    ));
+    assert_eq!(statuses(&answers), ["200"], "the time of an answer is not idle: {answers}");
+    let answers = read_all(&mut send(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /"));
     assert_eq!(statuses(&answers), ["200", "408"], "{answers}");
     let mut dripping = connect(address);
-    for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"
-    {
+    for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy" {
         if dripping.write_all(&[*byte]).is_err() {
             break;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(
-        statuses(&read_all(&mut dripping)),
-        ["408"],
-        "bytes that come in don't extend it"
-    );
+    assert_eq!(statuses(&read_all(&mut dripping)), ["408"], "bytes that come in don't extend it");
 }
 
 #[test]
@@ -546,10 +483,7 @@ fn a_client_that_is_still_sending_gets_the_refusal() {
                 stream.write_all(piece).expect("the server reads on");
             }
             let answers = read_all(&mut stream);
-            assert!(
-                matches!(statuses(&answers)[..], ["400" | "401"]),
-                "{answers}"
-            );
+            assert!(matches!(statuses(&answers)[..], ["400" | "401"]), "{answers}");
         }
     }
 }
@@ -557,11 +491,7 @@ fn a_client_that_is_still_sending_gets_the_refusal() {
 #[test]
 fn a_body_is_asked_for_only_when_it_is_wanted() {
     let (_running, address) = serve(&settings());
-    let head = |path| {
-        format!(
-            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
-        )
-    };
+    let head = |path| format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     let mut stream = send(address, head("/").as_bytes());
     let mut interim = [0; 25];
     stream.read_exact(&mut interim).unwrap();
@@ -579,19 +509,12 @@ fn a_body_is_asked_for_only_when_it_is_wanted() {
 fn large_bodies_pass() {
     let (_running, address) = serve(&settings());
     let body = vec![b'x'; 3_000_000];
-    let mut stream = send(
-        address,
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n",
-    );
+    let mut stream = send(address, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n");
     stream.write_all(&body).unwrap();
     assert!(read_one(&mut stream).contains("[3000000 bytes]"));
-    stream
-        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
     for piece in body.chunks(30_000) {
-        stream
-            .write_all(format!("{:x}\r\n", piece.len()).as_bytes())
-            .unwrap();
+        stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).unwrap();
         stream.write_all(piece).unwrap();
         stream.write_all(b"\r\n").unwrap();
     }
@@ -601,30 +524,17 @@ fn large_bodies_pass() {
 
 #[test]
 fn a_panic_ends_one_connection_only() {
-    let (_running, address) = serve(&ServerSettings {
-        workers: 1,
-        ..settings()
-    });
+    let (_running, address) = serve(&ServerSettings { workers: 1, ..settings() });
     let mut other = send(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     read_one(&mut other);
-    assert_eq!(
-        read_all(&mut send(
-            address,
-            b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n"
-        )),
-        ""
-    );
+    assert_eq!(read_all(&mut send(address, b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n")), "");
     other.write_all(LAST.as_bytes()).unwrap();
     assert_eq!(statuses(&read_all(&mut other)), ["200"]);
 }
 
 #[test]
 fn connections_over_the_limit_wait() {
-    let (_running, address) = serve(&ServerSettings {
-        max_connections: Some(2),
-        workers: 2,
-        ..settings()
-    });
+    let (_running, address) = serve(&ServerSettings { max_connections: Some(2), workers: 2, ..settings() });
     let mut open: Vec<TcpStream> = (0..8).map(|_| send(address, LAST.as_bytes())).collect();
     for stream in &mut open {
         assert_eq!(statuses(&read_all(stream)), ["200"], "each has its turn");
@@ -637,26 +547,17 @@ fn connections_over_the_limit_wait() {
         held.push(stream);
     }
     let mut third = send(address, LAST.as_bytes());
-    third
-        .set_read_timeout(Some(Duration::from_millis(200)))
-        .unwrap();
+    third.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     assert!(third.read(&mut [0]).is_err(), "it must wait");
     held.pop();
-    third
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    third.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert_eq!(statuses(&read_all(&mut third)), ["200"]);
 }
 
 #[test]
 fn an_address_in_use_is_an_error() {
     let (_running, address) = serve(&settings());
-    let again = start(
-        &[listen(&address.to_string())],
-        &settings(),
-        |_| Echo,
-        Vec::new(),
-    );
+    let again = start(&[listen(&address.to_string())], &settings(), |_| Echo, Vec::new());
     match again {
         Err(StartError::Listen { source, .. }) => {
             assert_eq!(source.kind(), std::io::ErrorKind::AddrInUse)
@@ -666,10 +567,7 @@ fn an_address_in_use_is_an_error() {
 }
 
 fn wait(running: Running, timeout: Duration) -> bool {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(running.wait(timeout))
 }
 
@@ -680,23 +578,16 @@ fn a_drain_finishes_requests_and_ends_idle_connections() {
     read_one(&mut idle);
     let mut busy = send(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     read_one(&mut busy);
-    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-        .unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     std::thread::sleep(Duration::from_millis(150));
     let mut queued = send(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     running.begin_drain();
     assert_eq!(read_all(&mut idle), "");
     let answers = read_all(&mut busy);
-    assert!(
-        statuses(&answers) == ["200"] && answers.contains("connection: close"),
-        "{answers}"
-    );
+    assert!(statuses(&answers) == ["200"] && answers.contains("connection: close"), "{answers}");
     let answers = read_all(&mut queued);
     assert_eq!(statuses(&answers), ["200"], "{answers}");
-    assert!(
-        TcpStream::connect(address).is_err(),
-        "the listeners are closed"
-    );
+    assert!(TcpStream::connect(address).is_err(), "the listeners are closed");
     assert!(wait(running, Duration::from_secs(10)));
 }
 

@@ -44,21 +44,13 @@ impl<H: Handler> Worker<H> {
     /// # Errors
     /// The runtime or the thread can't be had.
     pub(super) fn start(mut self) -> io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let sockets: Vec<_> = {
             let _entered = runtime.enter();
-            std::mem::take(&mut self.listeners)
-                .into_iter()
-                .map(watched)
-                .collect::<io::Result<_>>()?
+            std::mem::take(&mut self.listeners).into_iter().map(watched).collect::<io::Result<_>>()?
         };
         let name = format!("worker-{}", self.number);
-        std::thread::Builder::new()
-            .name(name)
-            .spawn(move || runtime.block_on(self.run(sockets)))
+        std::thread::Builder::new().name(name).spawn(move || runtime.block_on(self.run(sockets)))
     }
 
     async fn run(mut self, sockets: Vec<AsyncFd<TcpListener>>) {
@@ -121,10 +113,7 @@ impl<H: Handler> Acceptor<H> {
     }
 
     fn try_place(&self) -> Result<Place, tokio::sync::TryAcquireError> {
-        self.places
-            .as_ref()
-            .map(|places| places.clone().try_acquire_owned())
-            .transpose()
+        self.places.as_ref().map(|places| places.clone().try_acquire_owned()).transpose()
     }
 
     /// A task of its own: a panic in it ends that connection only.
@@ -144,20 +133,10 @@ impl<H: Handler> Acceptor<H> {
             fault: None,
             body_fault: BodyFault::default(),
         };
-        let open = Open {
-            metrics: self.metrics.clone(),
-            listener: self.listener,
-            _place: place,
-            _alive: self.alive.clone(),
-        };
+        let open =
+            Open { metrics: self.metrics.clone(), listener: self.listener, _place: place, _alive: self.alive.clone() };
         open.count(1);
-        let serve = connection::serve(
-            stream,
-            arrival,
-            self.handler.clone(),
-            self.limits,
-            self.phases.clone(),
-        );
+        let serve = connection::serve(stream, arrival, self.handler.clone(), self.limits, self.phases.clone());
         tokio::spawn(async move {
             let _open = open;
             serve.await;
@@ -166,10 +145,7 @@ impl<H: Handler> Acceptor<H> {
 }
 
 /// tokio's own listener can't wait for a connection without accepting it.
-#[allow(
-    deprecated,
-    reason = "the call that replaces it is unsafe; a TcpListener owns its descriptor and keeps it"
-)]
+#[allow(deprecated, reason = "the call that replaces it is unsafe; a TcpListener owns its descriptor and keeps it")]
 fn watched(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     AsyncFd::new(socket)
 }
@@ -182,13 +158,7 @@ async fn accept(
     loop {
         let mut ready = socket.readable().await?;
         let place = match places {
-            Some(places) => Some(
-                places
-                    .clone()
-                    .acquire_owned()
-                    .await
-                    .map_err(io::Error::other)?,
-            ),
+            Some(places) => Some(places.clone().acquire_owned().await.map_err(io::Error::other)?),
             None => None,
         };
         match ready.try_io(|socket| socket.get_ref().accept()) {
@@ -227,8 +197,6 @@ impl Drop for Open {
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
 }

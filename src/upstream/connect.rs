@@ -41,21 +41,13 @@ pub async fn connect(
     let Some(tls) = tls else {
         return Ok(Stream::Plain(tcp));
     };
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a name that a certificate can have",
-        )
-    })?;
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a name that a certificate can have"))?;
     let stream = TlsConnector::from(tls).connect(name, tcp).await?;
     Ok(Stream::Tls(Box::new(stream)))
 }
 
-async fn connect_tcp(
-    host: &str,
-    port: u16,
-    accept: impl Fn(IpAddr) -> bool,
-) -> io::Result<TcpStream> {
+async fn connect_tcp(host: &str, port: u16, accept: impl Fn(IpAddr) -> bool) -> io::Result<TcpStream> {
     // An address needs no resolver, which would cost a thread's turn.
     if let Ok(address) = host.parse::<IpAddr>() {
         return connect_first([SocketAddr::new(address, port)], accept).await;
@@ -67,10 +59,7 @@ async fn connect_first(
     addresses: impl IntoIterator<Item = SocketAddr>,
     accept: impl Fn(IpAddr) -> bool,
 ) -> io::Result<TcpStream> {
-    let mut failed = io::Error::new(
-        io::ErrorKind::PermissionDenied,
-        "no address that may be called",
-    );
+    let mut failed = io::Error::new(io::ErrorKind::PermissionDenied, "no address that may be called");
     for address in addresses {
         if !accept(address.ip().to_canonical()) {
             continue;
@@ -125,11 +114,7 @@ pub(super) struct Counted {
 }
 
 impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.heard.add(buf.filled().len().saturating_sub(before));
@@ -138,11 +123,7 @@ impl AsyncRead for Counted {
 }
 
 impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -168,11 +149,7 @@ impl AsyncWrite for Counted {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -181,11 +158,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -226,12 +199,7 @@ impl AsyncWrite for Stream {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use rustls::{ServerConfig, pki_types::PrivateKeyDer};
     use tokio::{
@@ -273,24 +241,12 @@ mod tests {
     async fn a_certificate_must_be_vouched_for_and_for_the_host() {
         let (port, roots) = tls_server().await;
         let trusting = tls_with_roots(roots).unwrap();
-        let mut stream = connect("localhost", port, Some(trusting.clone()), |_| true)
-            .await
-            .unwrap();
+        let mut stream = connect("localhost", port, Some(trusting.clone()), |_| true).await.unwrap();
         let mut said = String::new();
         stream.read_to_string(&mut said).await.unwrap();
         assert_eq!(said, "secret");
-        assert!(
-            connect("127.0.0.1", port, Some(trusting), |_| true)
-                .await
-                .is_err(),
-            "another name"
-        );
-        assert!(
-            connect("localhost", port, Some(native_tls().unwrap()), |_| true)
-                .await
-                .is_err(),
-            "unknown issuer"
-        );
+        assert!(connect("127.0.0.1", port, Some(trusting), |_| true).await.is_err(), "another name");
+        assert!(connect("localhost", port, Some(native_tls().unwrap()), |_| true).await.is_err(), "unknown issuer");
     }
 
     #[tokio::test]
@@ -298,15 +254,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         for host in ["127.0.0.1", "localhost", "::ffff:127.0.0.1"] {
-            let error = connect(host, port, None, |address| !address.is_loopback())
-                .await
-                .unwrap_err();
+            let error = connect(host, port, None, |address| !address.is_loopback()).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{host}");
         }
-        assert!(
-            connect("127.0.0.1", port, None, |address| address.is_loopback())
-                .await
-                .is_ok()
-        );
+        assert!(connect("127.0.0.1", port, None, |address| address.is_loopback()).await.is_ok());
     }
 }

@@ -45,9 +45,7 @@ impl Upstream {
         let deadline = request.body().deadline();
         let slot = self.slot().await?;
         let Some(idle) = self.idle(worker) else {
-            return self
-                .exchange_anew(worker, request, slot, attempts, deadline)
-                .await;
+            return self.exchange_anew(worker, request, slot, attempts, deadline).await;
         };
         let mut lease = Lease::new(idle, self.pool.clone(), worker, slot);
         let spare = is_repeatable(&request).then(|| copy(&request));
@@ -61,8 +59,7 @@ impl Upstream {
             (Failed::Silent, None) => return Err(Refusal::Upstream(UpstreamFault::Broken)),
             (Failed::Refused(refusal), _) => return Err(refusal),
         };
-        self.exchange_anew(worker, again, lease.into_slot(), attempts, deadline)
-            .await
+        self.exchange_anew(worker, again, lease.into_slot(), attempts, deadline).await
     }
 
     async fn exchange_anew(
@@ -73,25 +70,17 @@ impl Upstream {
         attempts: &mut u32,
         deadline: Option<Instant>,
     ) -> Result<Response<Body>, Refusal> {
-        let connection = self
-            .connect_twice(attempts, &request.body().upload(), deadline)
-            .await?;
+        let connection = self.connect_twice(attempts, &request.body().upload(), deadline).await?;
         let mut lease = Lease::new(connection, self.pool.clone(), worker, slot);
         match self.attempt(&mut lease, request, attempts, deadline).await {
             Ok(response) => self.answer(lease, response, deadline),
-            Err(Failed::Unsent(_) | Failed::Silent) => {
-                Err(Refusal::Upstream(UpstreamFault::Broken))
-            }
+            Err(Failed::Unsent(_) | Failed::Silent) => Err(Refusal::Upstream(UpstreamFault::Broken)),
             Err(Failed::Refused(refusal)) => Err(refusal),
         }
     }
 
     fn idle(&self, worker: usize) -> Option<Connection> {
-        if self.slots.is_some() {
-            self.pool.take_any(worker)
-        } else {
-            self.pool.take(worker)
-        }
+        if self.slots.is_some() { self.pool.take_any(worker) } else { self.pool.take(worker) }
     }
 
     /// A place among `max_connections`, for the time of the exchange.
@@ -126,20 +115,12 @@ impl Upstream {
                 Err(_) => UpstreamFault::TimedOut,
             };
             *attempts += 1;
-            UpstreamAttempt {
-                result: "error",
-                took: begin.elapsed(),
-            }
-            .record(self.pool.metrics());
+            UpstreamAttempt { result: "error", took: begin.elapsed() }.record(self.pool.metrics());
             if last == UpstreamFault::TimedOut {
                 break;
             }
         }
-        Err(if is_over(deadline) {
-            out_of_time(upload)
-        } else {
-            Refusal::Upstream(last)
-        })
+        Err(if is_over(deadline) { out_of_time(upload) } else { Refusal::Upstream(last) })
     }
 
     async fn connect(&self) -> Result<Connection, UpstreamFault> {
@@ -151,13 +132,8 @@ impl Upstream {
             .await
             .map_err(|_| UpstreamFault::Broken)?;
         let heard = Heard::default();
-        let stream = TokioIo::new(Counted {
-            stream,
-            heard: heard.clone(),
-        });
-        let (sender, task) = hyper::client::conn::http1::handshake(stream)
-            .await
-            .map_err(|_| UpstreamFault::Broken)?;
+        let stream = TokioIo::new(Counted { stream, heard: heard.clone() });
+        let (sender, task) = hyper::client::conn::http1::handshake(stream).await.map_err(|_| UpstreamFault::Broken)?;
         // Its errors reach whoever waits for the answer.
         tokio::spawn(task);
         Ok(Connection { sender, heard })
@@ -180,22 +156,13 @@ impl Upstream {
         let upload = request.body().upload();
         let sent = connection.sender.try_send_request(request);
         let head = self.head_in_time(sent, begin, &upload, deadline).await;
-        let result = if matches!(head, Ok(Ok(_))) {
-            "ok"
-        } else {
-            "error"
-        };
-        UpstreamAttempt {
-            result,
-            took: begin.elapsed(),
-        }
-        .record(self.pool.metrics());
-        head.map_err(Failed::Refused)?
-            .map_err(|mut error| match error.take_message() {
-                Some(request) => Failed::Unsent(Box::new(request)),
-                None if connection.heard.bytes() == heard_before => Failed::Silent,
-                None => Failed::Refused(Refusal::Upstream(UpstreamFault::Broken)),
-            })
+        let result = if matches!(head, Ok(Ok(_))) { "ok" } else { "error" };
+        UpstreamAttempt { result, took: begin.elapsed() }.record(self.pool.metrics());
+        head.map_err(Failed::Refused)?.map_err(|mut error| match error.take_message() {
+            Some(request) => Failed::Unsent(Box::new(request)),
+            None if connection.heard.bytes() == heard_before => Failed::Silent,
+            None => Failed::Refused(Refusal::Upstream(UpstreamFault::Broken)),
+        })
     }
 
     /// `response_timeout` counts from when the upstream had all that there was of the request: while the client is
@@ -255,10 +222,8 @@ impl Upstream {
 
 /// Whether it may be sent twice without harm: idempotent (RFC 9110, section 9.2.2), and all of it still at hand.
 fn is_repeatable(request: &Request<RequestBody>) -> bool {
-    let idempotent = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS
-    );
+    let idempotent =
+        matches!(*request.method(), Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS);
     idempotent && request.body().is_end_stream()
 }
 
@@ -284,9 +249,5 @@ fn is_over(deadline: Option<Instant>) -> bool {
 
 /// The route's time is over: whose fault that is depends on whether the request had arrived.
 fn out_of_time(upload: &Upload) -> Refusal {
-    if upload.ended() {
-        Refusal::Upstream(UpstreamFault::TimedOut)
-    } else {
-        Refusal::UploadTimedOut
-    }
+    if upload.ended() { Refusal::Upstream(UpstreamFault::TimedOut) } else { Refusal::UploadTimedOut }
 }

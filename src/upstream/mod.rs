@@ -63,16 +63,8 @@ impl EndpointAddress {
     /// What `Host` says: the port only where it isn't the scheme's own.
     pub fn authority(&self) -> String {
         let default_port = if self.tls { 443 } else { 80 };
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        if self.port == default_port {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == default_port { host } else { format!("{host}:{}", self.port) }
     }
 }
 
@@ -97,29 +89,13 @@ pub struct Exchange {
 
 impl Upstream {
     /// One with an empty pool for each of so many workers. May read the machine's trust store.
-    pub fn new(
-        settings: UpstreamSettings,
-        workers: usize,
-        metrics: UpstreamMetrics,
-    ) -> Arc<Upstream> {
-        let authority = HeaderValue::try_from(settings.endpoint.authority())
-            .unwrap_or(HeaderValue::from_static("upstream"));
-        let tls = if settings.endpoint.tls {
-            connect::native_tls().ok()
-        } else {
-            None
-        };
-        let slots = settings
-            .max_connections
-            .map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
+    pub fn new(settings: UpstreamSettings, workers: usize, metrics: UpstreamMetrics) -> Arc<Upstream> {
+        let authority =
+            HeaderValue::try_from(settings.endpoint.authority()).unwrap_or(HeaderValue::from_static("upstream"));
+        let tls = if settings.endpoint.tls { connect::native_tls().ok() } else { None };
+        let slots = settings.max_connections.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
         let pool = Arc::new(Pool::new(workers, settings.idle_timeout, metrics));
-        Arc::new(Upstream {
-            settings,
-            authority,
-            pool,
-            slots,
-            tls,
-        })
+        Arc::new(Upstream { settings, authority, pool, slots, tls })
     }
 
     /// What it was made from.
@@ -148,10 +124,7 @@ impl Upstream {
     ) -> Exchange {
         let mut attempts = 0;
         if let Err(fault) = self.address(&mut request) {
-            return Exchange {
-                answer: Err(fault),
-                attempts,
-            };
+            return Exchange { answer: Err(fault), attempts };
         }
         let answer = self
             .exchange(worker, request, &mut attempts)
@@ -170,9 +143,7 @@ impl Upstream {
         // A body of unknown length is chunked with every method: without this, hyper drops that of a GET.
         if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
             request.headers_mut().remove(CONTENT_LENGTH);
-            request
-                .headers_mut()
-                .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         } else {
             request.headers_mut().remove(TRANSFER_ENCODING);
         }
@@ -184,10 +155,7 @@ impl Upstream {
         let base = &self.settings.endpoint.base_path;
         let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
         if base.is_empty() {
-            return Ok(uri
-                .path_and_query()
-                .cloned()
-                .map_or_else(|| Uri::from_static("/"), Uri::from));
+            return Ok(uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from));
         }
         PathAndQuery::try_from(format!("{base}{path}"))
             .map(Uri::from)
@@ -218,8 +186,6 @@ fn cleaned<B>(response: &mut Response<B>) -> Result<(), UpstreamFault> {
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upstream")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Upstream").field("settings", &self.settings).finish_non_exhaustive()
     }
 }

@@ -49,11 +49,7 @@ pub(super) struct Lease {
 impl Pool {
     pub(super) fn new(workers: usize, idle_timeout: Duration, metrics: UpstreamMetrics) -> Pool {
         let workers = (0..workers).map(|_| Mutex::default()).collect();
-        Pool {
-            workers,
-            idle_timeout,
-            metrics,
-        }
+        Pool { workers, idle_timeout, metrics }
     }
 
     pub(super) fn metrics(&self) -> &UpstreamMetrics {
@@ -81,8 +77,7 @@ impl Pool {
 
     /// Any worker's, the own ones first: where connections are limited, another's idle one must not block this one.
     pub(super) fn take_any(&self, worker: usize) -> Option<Connection> {
-        self.take(worker)
-            .or_else(|| (0..self.workers.len()).find_map(|other| self.take(other)))
+        self.take(worker).or_else(|| (0..self.workers.len()).find_map(|other| self.take(other)))
     }
 
     fn put(&self, worker: usize, connection: Connection) {
@@ -90,33 +85,21 @@ impl Pool {
             return;
         };
         let now = Instant::now();
-        let stale = idle
-            .iter()
-            .take_while(|idle| now.duration_since(idle.since) >= self.idle_timeout)
-            .count();
+        let stale = idle.iter().take_while(|idle| now.duration_since(idle.since) >= self.idle_timeout).count();
         idle.drain(..stale);
-        idle.push(Idle {
-            connection,
-            since: now,
-        });
+        idle.push(Idle { connection, since: now });
         self.metrics.connections(0, 1 - count(stale));
     }
 
     /// Nothing that holds it can panic; were it poisoned all the same, the stack is sound.
     fn lock(&self, worker: usize) -> Option<MutexGuard<'_, Vec<Idle>>> {
-        Some(
-            self.workers
-                .get(worker)?
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        Some(self.workers.get(worker)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether all idle connections of this worker are known to be closed.
     #[cfg(test)]
     pub(super) fn all_closed(&self, worker: usize) -> bool {
-        self.lock(worker)
-            .is_some_and(|idle| idle.iter().all(|idle| idle.connection.sender.is_closed()))
+        self.lock(worker).is_some_and(|idle| idle.iter().all(|idle| idle.connection.sender.is_closed()))
     }
 
     #[cfg(test)]
@@ -137,11 +120,7 @@ impl Heard {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let left: usize = self
-            .workers
-            .iter_mut()
-            .map(|idle| idle.get_mut().map_or(0, |idle| idle.len()))
-            .sum();
+        let left: usize = self.workers.iter_mut().map(|idle| idle.get_mut().map_or(0, |idle| idle.len())).sum();
         self.metrics.connections(0, -count(left));
     }
 }
@@ -154,12 +133,7 @@ impl Lease {
         slot: Option<OwnedSemaphorePermit>,
     ) -> Lease {
         pool.metrics.connections(1, 0);
-        Lease {
-            connection: Some(connection),
-            pool,
-            worker,
-            slot,
-        }
+        Lease { connection: Some(connection), pool, worker, slot }
     }
 
     pub(super) fn connection(&mut self) -> Option<&mut Connection> {

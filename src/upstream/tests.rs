@@ -1,9 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::{
     Mutex,
@@ -55,11 +50,8 @@ impl Server {
     async fn start(scripts: &[&[Step]]) -> Server {
         let scripts: Vec<Vec<Step>> = scripts.iter().map(|script| script.to_vec()).collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Server {
-            port: listener.local_addr().unwrap().port(),
-            accepted: Arc::default(),
-            record: Arc::default(),
-        };
+        let server =
+            Server { port: listener.local_addr().unwrap().port(), accepted: Arc::default(), record: Arc::default() };
         let (accepted, record) = (server.accepted.clone(), server.record.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -159,16 +151,9 @@ async fn read_until(
     true
 }
 
-async fn send_with(
-    upstream: &Upstream,
-    worker: usize,
-    bytes: &str,
-    limits: BodyLimits,
-) -> Exchange {
+async fn send_with(upstream: &Upstream, worker: usize, bytes: &str, limits: BodyLimits) -> Exchange {
     let (request, fault, _client) = bodies::request(bytes.as_bytes(), limits).await;
-    upstream
-        .forward(Permit::for_test(), worker, request, &fault)
-        .await
+    upstream.forward(Permit::for_test(), worker, request, &fault).await
 }
 
 async fn send(upstream: &Upstream, bytes: &str) -> Exchange {
@@ -176,13 +161,7 @@ async fn send(upstream: &Upstream, bytes: &str) -> Exchange {
 }
 
 async fn text(exchange: Exchange) -> String {
-    let body = exchange
-        .answer
-        .unwrap()
-        .into_body()
-        .collect()
-        .await
-        .unwrap();
+    let body = exchange.answer.unwrap().into_body().collect().await.unwrap();
     String::from_utf8(body.to_bytes().to_vec()).unwrap()
 }
 
@@ -202,17 +181,9 @@ async fn until(condition: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_connection_is_used_again_once_its_answer_was_read() {
-    let server = Server::start(&[&[
-        Read,
-        Say(OK),
-        Read,
-        Say(OK),
-        Read,
-        Say("HTTP/1.1 204 No Content\r\n\r\n"),
-        Read,
-        Say(OK),
-    ]])
-    .await;
+    let server =
+        Server::start(&[&[Read, Say(OK), Read, Say(OK), Read, Say("HTTP/1.1 204 No Content\r\n\r\n"), Read, Say(OK)]])
+            .await;
     let upstream = server.upstream();
     assert_eq!(text(send(&upstream, GET).await).await, "ok");
     assert_eq!(upstream.pool.idle(0), 1);
@@ -244,11 +215,7 @@ async fn chunked_answers_free_their_connection_too() {
 #[tokio::test]
 async fn an_answer_dropped_unread_takes_its_connection_along() {
     let server = Server::start(&[
-        &[
-            Read,
-            Say("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nx"),
-            AwaitClose,
-        ],
+        &[Read, Say("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nx"), AwaitClose],
         &[Read, Say(OK)],
     ])
     .await;
@@ -280,10 +247,7 @@ async fn a_reused_connection_that_says_nothing_is_replaced_for_what_may_be_repea
         ("DELETE / HTTP/1.1\r\nhost: h\r\n\r\n", true),
         (POST, false),
         ("PATCH / HTTP/1.1\r\nhost: h\r\n\r\n", false),
-        (
-            "PUT / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi",
-            false,
-        ),
+        ("PUT / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi", false),
     ] {
         let server = Server::start(&[&[Read, Say(OK), Read], &[Read, Say(OK)]]).await;
         let upstream = server.upstream();
@@ -293,11 +257,7 @@ async fn a_reused_connection_that_says_nothing_is_replaced_for_what_may_be_repea
             assert_eq!(exchange.attempts, 2, "{request}");
             assert_eq!(exchange.answer.unwrap().status(), StatusCode::OK);
         } else {
-            assert_eq!(
-                (refused(&exchange), exchange.attempts),
-                (&BROKEN, 1),
-                "{request}"
-            );
+            assert_eq!((refused(&exchange), exchange.attempts), (&BROKEN, 1), "{request}");
             assert_eq!(server.accepted(), 1);
         }
     }
@@ -309,45 +269,28 @@ async fn it_is_replaced_once_only() {
     let upstream = server.upstream();
     assert_eq!(text(send(&upstream, GET).await).await, "ok");
     let exchange = send(&upstream, GET).await;
-    assert_eq!(
-        (refused(&exchange), exchange.attempts, server.accepted()),
-        (&BROKEN, 2, 2)
-    );
+    assert_eq!((refused(&exchange), exchange.attempts, server.accepted()), (&BROKEN, 2, 2));
 }
 
 #[tokio::test]
 async fn a_new_connection_that_says_nothing_is_not_asked_again() {
     let server = Server::start(&[&[Read]]).await;
     let exchange = send(&server.upstream(), GET).await;
-    assert_eq!(
-        (refused(&exchange), exchange.attempts, server.accepted()),
-        (&BROKEN, 1, 1)
-    );
+    assert_eq!((refused(&exchange), exchange.attempts, server.accepted()), (&BROKEN, 1, 1));
 }
 
 #[tokio::test]
 async fn half_an_answer_is_not_asked_for_again() {
-    let server = Server::start(&[
-        &[Read, Say(OK), Read, Say("HTTP/1.1 200 OK\r\ncont")],
-        &[Read, Say(OK)],
-    ])
-    .await;
+    let server = Server::start(&[&[Read, Say(OK), Read, Say("HTTP/1.1 200 OK\r\ncont")], &[Read, Say(OK)]]).await;
     let upstream = server.upstream();
     assert_eq!(text(send(&upstream, GET).await).await, "ok");
     let exchange = send(&upstream, GET).await;
-    assert_eq!(
-        (refused(&exchange), exchange.attempts, server.accepted()),
-        (&BROKEN, 1, 1)
-    );
+    assert_eq!((refused(&exchange), exchange.attempts, server.accepted()), (&BROKEN, 1, 1));
 }
 
 #[tokio::test]
 async fn any_request_survives_a_connection_that_closed_while_idle() {
-    for request in [
-        GET,
-        POST,
-        "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi",
-    ] {
+    for request in [GET, POST, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi"] {
         let server = Server::start(&[&[Read, Say(OK)], &[Read, Say(OK)]]).await;
         let upstream = server.upstream();
         assert_eq!(text(send(&upstream, GET).await).await, "ok");
@@ -379,15 +322,9 @@ async fn an_answer_too_many_is_never_heard() {
 async fn what_is_no_answer_is_refused() {
     for script in [
         &[&[Read, Say("SSH-2.0-OpenSSH_9.6\r\n\r\n")][..]],
-        &[&[
-            Read,
-            Say("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx"),
-        ][..]],
+        &[&[Read, Say("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx")][..]],
         &[&[Read, Say("HTTP/1.1 200 OK\r\nbad header\r\n\r\n")][..]],
-        &[&[
-            Read,
-            Say("HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"),
-        ][..]],
+        &[&[Read, Say("HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n")][..]],
         &[&[Read, Say("")][..]],
         &[&[Read, Say("HTTP/1.1 100 Continue\r\n\r\n")][..]],
         &[&[][..]],
@@ -428,70 +365,28 @@ async fn an_answer_of_http_1_0_ends_its_connection() {
 
 #[tokio::test]
 async fn an_answer_cut_short_is_an_error() {
-    let server =
-        Server::start(&[&[Read, Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok")]]).await;
+    let server = Server::start(&[&[Read, Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok")]]).await;
     let answer = send(&server.upstream(), GET).await.answer.unwrap();
-    assert!(matches!(
-        answer.into_body().collect().await,
-        Err(BodyError::Connection(_))
-    ));
+    assert!(matches!(answer.into_body().collect().await, Err(BodyError::Connection(_))));
 }
 
 #[tokio::test]
 async fn the_request_line_and_host_are_the_upstreams() {
     for (base_path, preserve_host, request, written) in [
-        (
-            "",
-            false,
-            GET,
-            "GET /a?b=%2F HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n\r\n",
-        ),
-        (
-            "",
-            true,
-            GET,
-            "GET /a?b=%2F HTTP/1.1\r\nhost: client.example\r\n\r\n",
-        ),
-        (
-            "/v1",
-            false,
-            GET,
-            "GET /v1/a?b=%2F HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n\r\n",
-        ),
-        (
-            "/v1",
-            false,
-            "GET / HTTP/1.1\r\nhost: h\r\n\r\n",
-            "GET /v1/ HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n\r\n",
-        ),
-        (
-            "",
-            false,
-            "GET //x/y HTTP/1.1\r\nhost: h\r\n\r\n",
-            "GET //x/y HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n\r\n",
-        ),
-        (
-            "",
-            true,
-            "GET http://h/abs?q HTTP/1.1\r\nhost: h\r\n\r\n",
-            "GET /abs?q HTTP/1.1\r\nhost: h\r\n\r\n",
-        ),
-        (
-            "",
-            true,
-            "GET /old HTTP/1.0\r\n\r\n",
-            "GET /old HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n\r\n",
-        ),
+        ("", false, GET, "GET /a?b=%2F HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n\r\n"),
+        ("", true, GET, "GET /a?b=%2F HTTP/1.1\r\nhost: client.example\r\n\r\n"),
+        ("/v1", false, GET, "GET /v1/a?b=%2F HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n\r\n"),
+        ("/v1", false, "GET / HTTP/1.1\r\nhost: h\r\n\r\n", "GET /v1/ HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n\r\n"),
+        ("", false, "GET //x/y HTTP/1.1\r\nhost: h\r\n\r\n", "GET //x/y HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n\r\n"),
+        ("", true, "GET http://h/abs?q HTTP/1.1\r\nhost: h\r\n\r\n", "GET /abs?q HTTP/1.1\r\nhost: h\r\n\r\n"),
+        ("", true, "GET /old HTTP/1.0\r\n\r\n", "GET /old HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n\r\n"),
     ] {
         let server = Server::start(&[&[Read, Say(OK)]]).await;
         let mut settings = server.settings();
         settings.endpoint.base_path = base_path.into();
         settings.preserve_host = preserve_host;
         assert_eq!(text(send(&upstream(settings), request).await).await, "ok");
-        assert_eq!(
-            server.record(),
-            written.replace("PORT", &server.port.to_string())
-        );
+        assert_eq!(server.record(), written.replace("PORT", &server.port.to_string()));
     }
 }
 
@@ -505,12 +400,7 @@ fn authorities() {
         (false, "::1", 80, "[::1]"),
         (false, "::1", 8080, "[::1]:8080"),
     ] {
-        let endpoint = EndpointAddress {
-            tls,
-            host: host.into(),
-            port,
-            base_path: String::new(),
-        };
+        let endpoint = EndpointAddress { tls, host: host.into(), port, base_path: String::new() };
         assert_eq!(endpoint.authority(), authority);
     }
 }
@@ -525,51 +415,33 @@ async fn bodies_and_trailers_pass_with_any_method() {
         );
         assert_eq!(text(send(&server.upstream(), &request).await).await, "ok");
         let record = server.record();
-        assert!(
-            record.contains("transfer-encoding: chunked\r\n"),
-            "{record}"
-        );
-        assert!(
-            record.ends_with("\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 5\r\n\r\n"),
-            "{record}"
-        );
+        assert!(record.contains("transfer-encoding: chunked\r\n"), "{record}");
+        assert!(record.ends_with("\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 5\r\n\r\n"), "{record}");
     }
 }
 
 #[tokio::test]
 async fn a_fault_of_the_client_is_not_the_upstreams() {
     let server = Server::start(&[&[Until("hello"), AwaitClose]]).await;
-    let limits = BodyLimits {
-        max_bytes: Some(5),
-        ..bodies::GENEROUS
-    };
+    let limits = BodyLimits { max_bytes: Some(5), ..bodies::GENEROUS };
     let request = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n";
     let exchange = send_with(&server.upstream(), 0, request, limits).await;
     assert_eq!(refused(&exchange), &Refusal::BodyTooLarge);
     until(|| server.record().contains("<closed>")).await;
-    assert!(
-        !server.record().contains("0\r\n\r\n"),
-        "the upstream saw an end"
-    );
+    assert!(!server.record().contains("0\r\n\r\n"), "the upstream saw an end");
 }
 
 #[tokio::test]
 async fn a_client_that_goes_away_in_its_body_ends_the_request() {
     let server = Server::start(&[&[Until("hello"), AwaitClose]]).await;
     let upstream = server.upstream();
-    let (request, fault, client) = bodies::request(
-        b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nhello",
-        bodies::GENEROUS,
-    )
-    .await;
+    let (request, fault, client) =
+        bodies::request(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nhello", bodies::GENEROUS).await;
     let go_away = async {
         until(|| server.record().contains("hello")).await;
         drop::<DuplexStream>(client);
     };
-    let (exchange, ()) = tokio::join!(
-        upstream.forward(Permit::for_test(), 0, request, &fault),
-        go_away
-    );
+    let (exchange, ()) = tokio::join!(upstream.forward(Permit::for_test(), 0, request, &fault), go_away);
     assert!(exchange.answer.is_err());
     until(|| server.record().contains("<closed>")).await;
 }
@@ -577,36 +449,22 @@ async fn a_client_that_goes_away_in_its_body_ends_the_request() {
 #[tokio::test]
 async fn connecting_fails() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = Server {
-        port: listener.local_addr().unwrap().port(),
-        accepted: Arc::default(),
-        record: Arc::default(),
-    };
+    let server =
+        Server { port: listener.local_addr().unwrap().port(), accepted: Arc::default(), record: Arc::default() };
     let mut settings = server.settings();
     settings.endpoint.tls = true;
     settings.connect_timeout = SHORT;
     let exchange = send(&upstream(settings), GET).await;
-    assert_eq!(
-        (refused(&exchange), exchange.attempts),
-        (&TIMED_OUT, 1),
-        "no handshake"
-    );
+    assert_eq!((refused(&exchange), exchange.attempts), (&TIMED_OUT, 1), "no handshake");
 
     drop(listener);
     let exchange = send(&server.upstream(), GET).await;
-    assert_eq!(
-        (refused(&exchange), exchange.attempts),
-        (&BROKEN, 2),
-        "refused"
-    );
+    assert_eq!((refused(&exchange), exchange.attempts), (&BROKEN, 2), "refused");
 }
 
 #[tokio::test]
 async fn a_head_that_does_not_come_is_not_waited_for() {
-    for script in [
-        &[&[Read, AwaitClose][..]],
-        &[&[Read, Say("HTTP/1.1 200 OK\r\nx: "), AwaitClose][..]],
-    ] {
+    for script in [&[&[Read, AwaitClose][..]], &[&[Read, Say("HTTP/1.1 200 OK\r\nx: "), AwaitClose][..]]] {
         let server = Server::start(script).await;
         let mut settings = server.settings();
         settings.response_timeout = Some(SHORT);
@@ -621,11 +479,8 @@ async fn a_slow_client_does_not_use_up_the_upstreams_time() {
     let server = Server::start(&[&[Read, Say(OK)]]).await;
     let mut settings = server.settings();
     settings.response_timeout = Some(SHORT);
-    let (request, fault, mut client) = bodies::request(
-        b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\n",
-        bodies::GENEROUS,
-    )
-    .await;
+    let (request, fault, mut client) =
+        bodies::request(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\n", bodies::GENEROUS).await;
     let upload = async {
         for _ in 0..3 {
             sleep(SHORT * 3).await;
@@ -633,18 +488,12 @@ async fn a_slow_client_does_not_use_up_the_upstreams_time() {
         }
     };
     let upstream = upstream(settings);
-    let (exchange, ()) = tokio::join!(
-        upstream.forward(Permit::for_test(), 0, request, &fault),
-        upload
-    );
+    let (exchange, ()) = tokio::join!(upstream.forward(Permit::for_test(), 0, request, &fault), upload);
     assert_eq!(text(exchange).await, "ok");
 }
 
 fn soon() -> BodyLimits {
-    BodyLimits {
-        deadline: Some(Instant::now() + SHORT),
-        ..bodies::GENEROUS
-    }
+    BodyLimits { deadline: Some(Instant::now() + SHORT), ..bodies::GENEROUS }
 }
 
 #[tokio::test]
@@ -657,20 +506,9 @@ async fn the_routes_time_bounds_every_phase() {
     let uploading = send_with(&silent.upstream(), 0, upload, soon()).await;
     assert_eq!(refused(&uploading), &Refusal::UploadTimedOut);
 
-    let dripping = Server::start(&[&[
-        Read,
-        Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx"),
-        AwaitClose,
-    ]])
-    .await;
-    let answer = send_with(&dripping.upstream(), 0, GET, soon())
-        .await
-        .answer
-        .unwrap();
-    assert!(matches!(
-        answer.into_body().collect().await,
-        Err(BodyError::TimedOut)
-    ));
+    let dripping = Server::start(&[&[Read, Say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx"), AwaitClose]]).await;
+    let answer = send_with(&dripping.upstream(), 0, GET, soon()).await.answer.unwrap();
+    assert!(matches!(answer.into_body().collect().await, Err(BodyError::TimedOut)));
     until(|| dripping.record().contains("<closed>")).await;
 }
 
@@ -688,17 +526,12 @@ async fn connections_are_limited_and_shared_by_workers() {
     assert_eq!(text(first).await, "ok");
     let other_worker = send_with(&upstream, 1, GET, bodies::GENEROUS).await;
     assert_eq!(text(other_worker).await, "ok");
-    assert_eq!(
-        server.accepted(),
-        1,
-        "another worker's idle connection is used"
-    );
+    assert_eq!(server.accepted(), 1, "another worker's idle connection is used");
 }
 
 #[tokio::test]
 async fn whoever_waits_for_a_connection_gets_the_next() {
-    let server =
-        Server::start(&[&[Read, Pause(SHORT), Say(OK), Read, Say(OK), Read, Say(OK)]]).await;
+    let server = Server::start(&[&[Read, Pause(SHORT), Say(OK), Read, Say(OK), Read, Say(OK)]]).await;
     let mut settings = server.settings();
     settings.max_connections = Some(1);
     let upstream = upstream(settings);
@@ -726,8 +559,6 @@ async fn connections_that_idled_too_long_are_not_used() {
 async fn futures_can_move_between_threads() {
     let server = Server::start(&[&[Read, Say(OK)]]).await;
     let upstream = server.upstream();
-    let exchange = tokio::spawn(async move { send(&upstream, GET).await })
-        .await
-        .unwrap();
+    let exchange = tokio::spawn(async move { send(&upstream, GET).await }).await.unwrap();
     assert_eq!(text(exchange).await, "ok");
 }

@@ -51,9 +51,7 @@ impl ChunkScan {
             self.at = match self.at {
                 At::End => break,
                 At::Data(left) => {
-                    let here = usize::try_from(left)
-                        .unwrap_or(usize::MAX)
-                        .min(rest.len() + 1);
+                    let here = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len() + 1);
                     done += here;
                     match left.saturating_sub(here as u64) {
                         0 => At::DataReturn,
@@ -84,29 +82,18 @@ impl ChunkScan {
                     return Err("a chunk size has too many digits");
                 }
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
-                Ok(At::Size {
-                    digits: digits + 1,
-                    size: (size << 4) | digit,
-                })
+                Ok(At::Size { digits: digits + 1, size: (size << 4) | digit })
             }
             (At::Size { digits: 0, .. }, _) => Err("a chunk size is malformed"),
-            (At::Size { size, .. } | At::Extension { size, .. }, b'\r') => {
-                Ok(At::SizeLineFeed { size })
-            }
+            (At::Size { size, .. } | At::Extension { size, .. }, b'\r') => Ok(At::SizeLineFeed { size }),
             (At::Size { size, .. }, b';') => Ok(At::Extension { size, bytes: 0 }),
             (At::Size { .. }, _) => Err("a chunk size is malformed"),
             (At::Extension { size, bytes }, byte) => {
                 self.extensions += 1;
-                if !is_value(byte)
-                    || bytes == MAX_EXTENSION_BYTES
-                    || self.extensions > MAX_EXTENSIONS_BYTES
-                {
+                if !is_value(byte) || bytes == MAX_EXTENSION_BYTES || self.extensions > MAX_EXTENSIONS_BYTES {
                     return Err("a chunk extension is malformed or too long");
                 }
-                Ok(At::Extension {
-                    size,
-                    bytes: bytes + 1,
-                })
+                Ok(At::Extension { size, bytes: bytes + 1 })
             }
             (At::SizeLineFeed { size: 0 }, b'\n') => Ok(At::TrailerLine),
             (At::SizeLineFeed { size }, b'\n') => Ok(At::Data(size)),

@@ -59,9 +59,7 @@ impl Exchanges {
         let mut inner = self.lock();
         inner.in_flight += 1;
         let noted = inner.noted.pop_front().unwrap_or_else(|| Noted {
-            fault: Some(Refusal::Framing(
-                "the request could not be told from the one before it",
-            )),
+            fault: Some(Refusal::Framing("the request could not be told from the one before it")),
             body_fault: BodyFault::default(),
         });
         (noted, InFlight(self.clone()))

@@ -77,13 +77,8 @@ impl HeadScan {
             if end >= max_bytes {
                 return Err(Refusal::HeadTooLarge);
             }
-            let Some(line) = bytes
-                .get(self.line..end)
-                .and_then(|line| line.strip_suffix(b"\r"))
-            else {
-                return Err(Refusal::Framing(
-                    "a line of the request head ends without a carriage return",
-                ));
+            let Some(line) = bytes.get(self.line..end).and_then(|line| line.strip_suffix(b"\r")) else {
+                return Err(Refusal::Framing("a line of the request head ends without a carriage return"));
             };
             let start = self.line;
             self.line = end + 1;
@@ -92,10 +87,7 @@ impl HeadScan {
                 self.request_line(line, start)?;
             } else if line.is_empty() {
                 let body = self.finish(bytes)?;
-                return Ok(Progress::Complete(Head {
-                    bytes: end + 1,
-                    body,
-                }));
+                return Ok(Progress::Complete(Head { bytes: end + 1, body }));
             } else {
                 self.field(line, start)?;
             }
@@ -119,11 +111,9 @@ impl HeadScan {
         let Some(target_end) = memrchr(b' ', line) else {
             return Err(MALFORMED_LINE);
         };
-        let (Some(method), Some(target), Some(version)) = (
-            line.get(..method_end),
-            line.get(method_end + 1..target_end),
-            line.get(target_end + 1..),
-        ) else {
+        let (Some(method), Some(target), Some(version)) =
+            (line.get(..method_end), line.get(method_end + 1..target_end), line.get(target_end + 1..))
+        else {
             return Err(MALFORMED_LINE);
         };
         if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
@@ -140,10 +130,7 @@ impl HeadScan {
         };
         self.absolute = target::check(method, target)?.map(|(authority, default_port)| {
             let offset = start + method_end + 1;
-            Absolute {
-                authority: authority.start + offset..authority.end + offset,
-                default_port,
-            }
+            Absolute { authority: authority.start + offset..authority.end + offset, default_port }
         });
         Ok(())
     }
@@ -159,10 +146,7 @@ impl HeadScan {
         let Some(colon) = memchr(b':', line) else {
             return Err(Refusal::Framing("a header line has no colon"));
         };
-        let (name, value) = (
-            line.get(..colon).unwrap_or_default(),
-            line.get(colon + 1..).unwrap_or_default(),
-        );
+        let (name, value) = (line.get(..colon).unwrap_or_default(), line.get(colon + 1..).unwrap_or_default());
         if name.len() > MAX_NAME_BYTES {
             return Err(Refusal::HeadTooLarge);
         }
@@ -171,16 +155,12 @@ impl HeadScan {
         }
         // Without a branch in the loop, so that it runs on many bytes at once.
         if value.iter().fold(false, |bad, &byte| bad | !is_value(byte)) {
-            return Err(Refusal::Framing(
-                "a header value has a control character in it",
-            ));
+            return Err(Refusal::Framing("a header value has a control character in it"));
         }
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(value, start + colon + 1),
             14 if is_or_resembles(name, b"content-length")? => self.content_length(trim(value)),
-            17 if is_or_resembles(name, b"transfer-encoding")? => {
-                self.transfer_encoding(trim(value))
-            }
+            17 if is_or_resembles(name, b"transfer-encoding")? => self.transfer_encoding(trim(value)),
             _ => Ok(()),
         }
     }
@@ -202,9 +182,7 @@ impl HeadScan {
         if self.length.is_some() {
             return Err(Refusal::Framing("there are two Content-Length fields"));
         }
-        self.length = Some(
-            parse_length(value).ok_or(Refusal::Framing("the Content-Length field is malformed"))?,
-        );
+        self.length = Some(parse_length(value).ok_or(Refusal::Framing("the Content-Length field is malformed"))?);
         Ok(())
     }
 
@@ -224,9 +202,7 @@ impl HeadScan {
 
     fn finish(&self, bytes: &[u8]) -> Result<BodyLength, Refusal> {
         if self.chunked && self.length.is_some() {
-            return Err(Refusal::Framing(
-                "there are a Content-Length and a Transfer-Encoding field",
-            ));
+            return Err(Refusal::Framing("there are a Content-Length and a Transfer-Encoding field"));
         }
         let Some(host) = &self.host else {
             return if self.version == Version::Http11 {
@@ -237,15 +213,11 @@ impl HeadScan {
         };
         if let Some(absolute) = &self.absolute {
             let host = bytes.get(host.clone()).and_then(Authority::parse);
-            let target = bytes
-                .get(absolute.authority.clone())
-                .and_then(Authority::parse);
+            let target = bytes.get(absolute.authority.clone()).and_then(Authority::parse);
             match (host, target) {
                 (Some(host), Some(target)) if target.equals(&host, absolute.default_port) => {}
                 _ => {
-                    return Err(Refusal::Path(
-                        "the host of the request target is not that of the Host field",
-                    ));
+                    return Err(Refusal::Path("the host of the request target is not that of the Host field"));
                 }
             }
         }
@@ -253,11 +225,7 @@ impl HeadScan {
     }
 
     fn body(&self) -> BodyLength {
-        if self.chunked {
-            BodyLength::Chunked
-        } else {
-            BodyLength::Fixed(self.length.unwrap_or(0))
-        }
+        if self.chunked { BodyLength::Chunked } else { BodyLength::Fixed(self.length.unwrap_or(0)) }
     }
 }
 
@@ -266,15 +234,11 @@ const MALFORMED_LINE: Refusal = Refusal::Framing("the request line is malformed"
 /// Whether it is this name. One that differs only in its punctuation is refused: back ends that fold names (CGI, WSGI) would
 /// take it for the real one.
 fn is_or_resembles(name: &[u8], wanted: &[u8]) -> Result<bool, Refusal> {
-    let alike = |(a, b): (&u8, &u8)| {
-        a.eq_ignore_ascii_case(b) || (*b == b'-' && !a.is_ascii_alphanumeric())
-    };
+    let alike = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*b == b'-' && !a.is_ascii_alphanumeric());
     if name.eq_ignore_ascii_case(wanted) {
         Ok(true)
     } else if name.iter().zip(wanted).all(alike) {
-        Err(Refusal::Framing(
-            "a header name resembles one that frames the message",
-        ))
+        Err(Refusal::Framing("a header name resembles one that frames the message"))
     } else {
         Ok(false)
     }
@@ -287,11 +251,7 @@ fn parse_length(value: &[u8]) -> Option<u64> {
         [b'0'] => true,
         [first, ..] => *first != b'0' && value.iter().all(u8::is_ascii_digit),
     };
-    let length: u64 = std::str::from_utf8(value)
-        .ok()
-        .filter(|_| plain)?
-        .parse()
-        .ok()?;
+    let length: u64 = std::str::from_utf8(value).ok().filter(|_| plain)?.parse().ok()?;
     (length <= i64::MAX as u64).then_some(length)
 }
 
@@ -328,11 +288,6 @@ fn is_blank(byte: u8) -> bool {
 fn trim(value: &[u8]) -> &[u8] {
     let start = value.iter().take_while(|byte| is_blank(**byte)).count();
     let value = value.get(start..).unwrap_or_default();
-    let end = value.len()
-        - value
-            .iter()
-            .rev()
-            .take_while(|byte| is_blank(**byte))
-            .count();
+    let end = value.len() - value.iter().rev().take_while(|byte| is_blank(**byte)).count();
     value.get(..end).unwrap_or_default()
 }

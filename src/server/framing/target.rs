@@ -23,29 +23,21 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<Option<(Range<usize>
             b'#' => return Err(Refusal::Path("the request target has a fragment")),
             b' ' => return Err(Refusal::Path("the request target has a space in it")),
             b'<' | b'>' | b'`' => {
-                return Err(Refusal::Path(
-                    "the request target has a character that must be encoded",
-                ));
+                return Err(Refusal::Path("the request target has a character that must be encoded"));
             }
             b'"' if in_query => {
-                return Err(Refusal::Path(
-                    "the query has a character that must be encoded",
-                ));
+                return Err(Refusal::Path("the query has a character that must be encoded"));
             }
             0x21..=0x7e => {}
             _ => {
-                return Err(Refusal::Path(
-                    "the request target has a control or non-ASCII character in it",
-                ));
+                return Err(Refusal::Path("the request target has a control or non-ASCII character in it"));
             }
         }
     }
     if method == b"CONNECT" {
         return match Authority::parse(target) {
             Some(authority) if authority.has_port() => Ok(None),
-            _ => Err(Refusal::Path(
-                "the target of CONNECT is not a host and a port",
-            )),
+            _ => Err(Refusal::Path("the target of CONNECT is not a host and a port")),
         };
     }
     if target.first() == Some(&b'/') || (target == b"*" && method == b"OPTIONS") {
@@ -56,20 +48,13 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<Option<(Range<usize>
     } else if has_scheme(target, b"https://") {
         (8, 443)
     } else {
-        return Err(Refusal::Path(
-            "the request target is neither a path nor an http address",
-        ));
+        return Err(Refusal::Path("the request target is neither a path nor an http address"));
     };
     let rest = target.get(scheme..).unwrap_or_default();
-    let length = rest
-        .iter()
-        .position(|byte| matches!(byte, b'/' | b'?'))
-        .unwrap_or(rest.len());
+    let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let authority = rest.get(..length).unwrap_or_default();
     if memchr(b'@', authority).is_some() {
-        return Err(Refusal::Path(
-            "the request target has user information in it",
-        ));
+        return Err(Refusal::Path("the request target has user information in it"));
     }
     if Authority::parse(authority).is_none() {
         return Err(Refusal::Path("the host of the request target is malformed"));
@@ -78,7 +63,5 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<Option<(Range<usize>
 }
 
 fn has_scheme(target: &[u8], scheme: &[u8]) -> bool {
-    target
-        .get(..scheme.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }

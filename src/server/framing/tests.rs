@@ -1,9 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::task::Waker;
 
@@ -21,11 +16,7 @@ struct Pieces {
 }
 
 impl AsyncRead for Pieces {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let pieces = self.get_mut();
         let size = pieces.sizes[pieces.turn % pieces.sizes.len()];
         pieces.turn += 1;
@@ -38,11 +29,7 @@ impl AsyncRead for Pieces {
 }
 
 impl AsyncWrite for Pieces {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(bytes.len()))
     }
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -53,11 +40,8 @@ impl AsyncWrite for Pieces {
     }
 }
 
-const LIMITS: Limits = Limits {
-    max_header_bytes: 2048,
-    header_timeout: Duration::from_secs(10),
-    idle_timeout: Duration::from_secs(10),
-};
+const LIMITS: Limits =
+    Limits { max_header_bytes: 2048, header_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(10) };
 
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
@@ -70,17 +54,9 @@ struct Outcome {
 
 /// What comes of the bytes when they arrive in pieces of `sizes` and hyper has room for `room`.
 fn outcome(bytes: &[u8], sizes: &[usize], room: usize) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _entered = runtime.enter();
-    let io = Pieces {
-        bytes: bytes.to_vec(),
-        sent: 0,
-        sizes: sizes.to_vec(),
-        turn: 0,
-    };
+    let io = Pieces { bytes: bytes.to_vec(), sent: 0, sizes: sizes.to_vec(), turn: 0 };
     let exchanges = Exchanges::new();
     let mut guard = Guard::new(io, LIMITS, exchanges.clone());
     let mut cx = Context::from_waker(Waker::noop());
@@ -101,32 +77,19 @@ fn outcome(bytes: &[u8], sizes: &[usize], room: usize) -> Outcome {
         let (noted, _in_flight) = exchanges.begin();
         faults.push((noted.fault, noted.body_fault.get().cloned()));
     }
-    Outcome {
-        passed: String::from_utf8_lossy(&passed).into_owned(),
-        faults,
-        end,
-    }
+    Outcome { passed: String::from_utf8_lossy(&passed).into_owned(), faults, end }
 }
 
 #[test]
 fn an_idle_connection_holds_no_memory() {
     let bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _entered = runtime.enter();
-    let io = Pieces {
-        bytes: bytes.to_vec(),
-        sent: 0,
-        sizes: vec![5],
-        turn: 0,
-    };
+    let io = Pieces { bytes: bytes.to_vec(), sent: 0, sizes: vec![5], turn: 0 };
     let mut guard = Guard::new(io, LIMITS, Exchanges::new());
     let mut memory = [0; 100];
     let mut buffer = hyper::rt::ReadBuf::new(&mut memory);
-    let _ =
-        Pin::new(&mut guard).poll_read(&mut Context::from_waker(Waker::noop()), buffer.unfilled());
+    let _ = Pin::new(&mut guard).poll_read(&mut Context::from_waker(Waker::noop()), buffer.unfilled());
     assert_eq!(buffer.filled(), bytes);
     assert_eq!(guard.held.capacity(), 0);
 }
@@ -135,13 +98,7 @@ fn an_idle_connection_holds_no_memory() {
 fn what_follows_a_refused_head_is_never_passed() {
     let bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /bad HTTP/1.1\r\n\r\nGET /after HTTP/1.1\r\nHost: a\r\n\r\n";
     let outcome = outcome(bytes, &[1000], 1000);
-    assert_eq!(
-        outcome.faults,
-        [
-            (None, None),
-            (Some(Refusal::Framing("there is no Host field")), None)
-        ]
-    );
+    assert_eq!(outcome.faults, [(None, None), (Some(Refusal::Framing("there is no Host field")), None)]);
     assert!(!outcome.passed.contains("/bad") && !outcome.passed.contains("/after"));
     assert_eq!(outcome.end, "refused");
 }
@@ -152,10 +109,7 @@ fn a_broken_body_is_said_of_its_own_request() {
         POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX";
     let outcome = outcome(bytes, &[1000], 1000);
     assert_eq!(outcome.faults[0], (None, None));
-    assert!(matches!(
-        outcome.faults[1],
-        (None, Some(Refusal::Framing(_)))
-    ));
+    assert!(matches!(outcome.faults[1], (None, Some(Refusal::Framing(_)))));
     assert!(outcome.passed.ends_with("5\r\nhello"));
     assert_eq!(outcome.end, "broken");
 }
@@ -263,9 +217,7 @@ impl crate::server::Handler for Marker {
         use http_body_util::BodyExt;
         let _ = tokio::time::timeout(Duration::from_millis(2), request.into_body().collect()).await;
         let fault = arrival.fault.as_ref().map_or("", Refusal::detail);
-        let response = hyper::Response::builder()
-            .header("x-mark", "handler")
-            .header("x-fault", fault);
+        let response = hyper::Response::builder().header("x-mark", "handler").header("x-fault", fault);
         response.body(crate::body::Body::Empty).unwrap()
     }
 }
@@ -273,11 +225,7 @@ impl crate::server::Handler for Marker {
 /// All that a client gets that sends these bytes and waits for the end.
 async fn talk(bytes: Vec<u8>, piece: usize) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let limits = Limits {
-        header_timeout: Duration::from_millis(3),
-        idle_timeout: Duration::from_millis(3),
-        ..LIMITS
-    };
+    let limits = Limits { header_timeout: Duration::from_millis(3), idle_timeout: Duration::from_millis(3), ..LIMITS };
     let arrival = crate::gateway::Arrival {
         peer: std::net::Ipv4Addr::LOCALHOST.into(),
         listener: 0,
@@ -288,9 +236,7 @@ async fn talk(bytes: Vec<u8>, piece: usize) -> String {
     };
     let (mut client, server) = tokio::io::duplex(64 * 1024);
     let (_phase, phases) = crate::server::drain::phases();
-    let served = tokio::spawn(crate::server::connection::serve(
-        server, arrival, Marker, limits, phases,
-    ));
+    let served = tokio::spawn(crate::server::connection::serve(server, arrival, Marker, limits, phases));
     for piece in bytes.chunks(piece) {
         if client.write_all(piece).await.is_err() {
             break;
