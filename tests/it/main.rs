@@ -13,3 +13,4 @@ mod no_leaks;
 mod operations;
 mod paths;
 mod streaming;
+mod tidy;
