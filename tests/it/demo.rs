@@ -7,6 +7,7 @@ use crate::support::{binary::Binary, eventually};
 #[test]
 fn every_line_of_the_demo_gives_its_status() {
     if Command::new("curl").arg("--version").output().is_err() {
+        assert!(std::env::var_os("BEARWARD_REQUIRE_ALL_TESTS").is_none(), "there is no curl on this machine");
         eprintln!("SKIPPED: there is no curl on this machine, so the demo's lines weren't run");
         return;
     }
