@@ -20,6 +20,8 @@ pub(super) struct ConfigFile {
     pub(super) admin: Admin,
     pub(super) server: Server,
     pub(super) issuers: Vec<Issuer>,
+    /// `issuers` is there and holds something that isn't an issuer.
+    pub(super) broken_issuers: bool,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) identity: Identity,
     pub(super) realm: Option<At<String>>,
@@ -185,6 +187,7 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     for (name, field) in names(&top, "issuers", r) {
         file.issuers.extend(r.fields(&field).map(|fields| issuer(name, &fields, r)));
     }
+    file.broken_issuers = file.issuers.is_empty() && top.has("issuers") && r.findings.failed();
     for (name, field) in names(&top, "upstreams", r) {
         file.upstreams.extend(r.fields(&field).map(|fields| upstream(name, &fields, r)));
     }
@@ -444,11 +447,12 @@ fn access(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Allow> {
 
 fn rule(item: &Field<'_>, r: &mut Reader<'_>) -> Option<Rule> {
     if item.is_text() {
-        r.findings.push(
-            item.at(())
-                .error("a rule is a map")
-                .hint("`- scopes: [orders:read]`; `allow: public` stands without a list"),
-        );
+        r.findings.push(item.at(()).error("a rule is a map").hint(
+            match ["public", "authenticated"].into_iter().find(|word| item.is(word)) {
+                Some(word) => format!("`allow: {word}` stands without a list"),
+                None => "`- scopes: [orders:read]`".to_owned(),
+            },
+        ));
         return None;
     }
     let fields = r.fields(item)?;
