@@ -10,6 +10,7 @@ pub mod jwks;
 mod jwt;
 mod key_set;
 pub mod principal;
+mod roca;
 
 use std::{
     sync::Arc,
@@ -112,3 +113,5 @@ fn now() -> i64 {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

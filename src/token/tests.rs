@@ -220,7 +220,7 @@ const A4_KEY: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS
 const A4: &str = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
 
 /// Every text that differs from this token in one bit of one decoded part.
-fn bit_flips(token: &str) -> Vec<String> {
+pub(in crate::token) fn bit_flips(token: &str) -> Vec<String> {
     let parts: Vec<Vec<u8>> = token.split('.').map(|part| B64.decode(part).unwrap()).collect();
     let mut flipped = vec![];
     for index in 0..parts.len() {
