@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod check;
+mod describe;
 pub mod run;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Diagnostic;
 
@@ -44,13 +45,14 @@ enum Command {
     Run,
     /// Say what is wrong with the configuration, or unwise
     ///
-    /// Reads, resolves and compiles the file, with no network, and prints all of its errors and warnings.
-    #[command(after_help = "Example: bearward check --config gateway.yaml --format json")]
-    Check {
-        /// How to print what was found
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
-    },
+    /// Reads, resolves and compiles the file, with no network unless `--online`, and prints all of its errors and
+    /// warnings. Exits with 0 where the configuration can be used, else with 1.
+    #[command(after_help = "Examples:\n  \
+        bearward check\n  \
+        bearward check --config gateway.yaml --format json\n  \
+        bearward check --without-secrets --deny-warnings    # in CI\n  \
+        bearward check --online --describe                  # before going live")]
+    Check(CheckArguments),
     /// Show a gateway at work, in one process on loopback
     ///
     /// Starts an issuer of tokens, an echo API and the gateway before it, and prints curl lines to paste.
@@ -59,6 +61,25 @@ enum Command {
         #[arg(long, default_value_t = 8080)]
         port: u16,
     },
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct CheckArguments {
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Exit with 1 for a warning too
+    #[arg(long)]
+    deny_warnings: bool,
+    /// Say each route in a sentence
+    #[arg(long)]
+    describe: bool,
+    /// Take placeholders for unset variables and missing files in `${file:…}`
+    #[arg(long)]
+    without_secrets: bool,
+    /// Fetch each issuer's keys, too
+    #[arg(long)]
+    online: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -79,7 +100,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match arguments.command {
         Command::Run => run::run(&arguments.config),
-        Command::Check { format } => check(&arguments.config, format),
+        Command::Check(asked) => check(&arguments.config, asked),
         Command::Demo { port } => crate::demo::run(port),
     }
 }
@@ -89,13 +110,20 @@ fn colour_on_stderr() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn check(path: &Path, format: Format) -> ExitCode {
-    let format = match format {
-        Format::Text => check::Format::Text,
-        Format::Json => check::Format::Json,
+fn check(path: &Path, asked: CheckArguments) -> ExitCode {
+    let options = check::Options {
+        format: match asked.format {
+            Format::Text => check::Format::Text,
+            Format::Json => check::Format::Json,
+        },
+        color: colour_on_stderr(),
+        deny_warnings: asked.deny_warnings,
+        describe: asked.describe,
+        without_secrets: asked.without_secrets,
+        online: asked.online,
     };
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    match check::run(path, &environment, format, colour_on_stderr(), &mut out, &mut err) {
+    match check::run(path, &environment, options, &mut out, &mut err) {
         Ok(code) => ExitCode::from(code),
         // Nobody reads the answer.
         Err(_) => ExitCode::from(NO),

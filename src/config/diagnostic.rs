@@ -213,9 +213,9 @@ fn window(line: &str, caret_at: usize, caret_len: usize) -> Snippet {
 }
 
 impl Diagnostic {
-    /// An error about a file that could not be read at all.
-    pub(super) fn about_file(file: &str, message: String) -> Diagnostic {
-        Source::new(file, "").diagnostic(Finding::file(message))
+    /// An error about a file as a whole, or about what a key path in it stands for.
+    pub(crate) fn about(file: &str, path: &str, message: String) -> Diagnostic {
+        Source::new(file, "").diagnostic(Finding { path: path.to_owned(), ..Finding::file(message) })
     }
 
     /// As text, with terminal colours if wanted. Ends with a line break.
