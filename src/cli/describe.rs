@@ -22,7 +22,7 @@ pub(super) fn route(route: &RouteSettings, policy: &Policy) -> String {
         Access::Authenticated => format!("{} any good token", subject(&route.methods, "needs", "need")),
         Access::Rules(rules) => by_method(&route.methods, rules),
     };
-    format!("{place}: {access}, of {}.", listed(&issuers, "or"))
+    format!("{place}: {access} (tokens of {}).", listed(&issuers, "or"))
 }
 
 fn host(host: &HostPattern) -> String {

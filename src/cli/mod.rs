@@ -2,7 +2,9 @@
 
 pub mod check;
 mod describe;
+mod moment;
 pub mod run;
+mod token;
 
 use std::{
     ffi::OsString,
@@ -17,6 +19,8 @@ use crate::config::Diagnostic;
 
 /// The answer is no.
 const NO: u8 = 1;
+/// What was asked for can't be understood, or isn't there.
+const WRONG_USAGE: u8 = 2;
 /// A configuration can't be used (EX_CONFIG of sysexits.h).
 const UNUSABLE_CONFIGURATION: u8 = 78;
 
@@ -61,6 +65,9 @@ enum Command {
         #[arg(long, default_value_t = 8080)]
         port: u16,
     },
+    /// Show what is in a token, or make one for tests
+    #[command(subcommand)]
+    Token(token::TokenCommand),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -102,6 +109,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run => run::run(&arguments.config),
         Command::Check(asked) => check(&arguments.config, asked),
         Command::Demo { port } => crate::demo::run(port),
+        Command::Token(command) => token::run(command),
     }
 }
 

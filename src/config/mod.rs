@@ -19,6 +19,8 @@ pub use self::{
     interpolation::Environment,
 };
 
+pub(crate) use self::{redact::printable, units::duration};
+
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use crate::{
