@@ -13,7 +13,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::Diagnostic;
 
@@ -30,7 +30,8 @@ const UNUSABLE_CONFIGURATION: u8 = 78;
     version,
     about = "A reverse-proxy API gateway that enforces OAuth 2.0 bearer tokens",
     after_help = "First steps: `bearward demo` shows a gateway at work, with curl lines to paste.\n\
-                  Exit codes: 0 good, 1 the answer is no, 2 wrong usage, 78 the configuration can't be used."
+                  Exit codes: 0 good, 1 the answer is no, 2 wrong usage, 78 the configuration can't be used.\n\
+                  Colour is for terminals alone; `NO_COLOR=1` turns it off there."
 )]
 struct Arguments {
     /// The configuration to go by
@@ -46,6 +47,9 @@ enum Command {
     ///
     /// Logs `listening` with the real address of every listener, then `ready`. SIGTERM or SIGINT: not ready any more,
     /// then no new connections, then exit when the last request has ended or `server.drain_timeout` is over.
+    #[command(after_help = "Examples:\n  \
+        bearward run\n  \
+        bearward run --config /etc/bearward/gateway.yaml")]
     Run,
     /// Say what is wrong with the configuration, or unwise
     ///
@@ -60,14 +64,32 @@ enum Command {
     /// Show a gateway at work, in one process on loopback
     ///
     /// Starts an issuer of tokens, an echo API and the gateway before it, and prints curl lines to paste.
+    #[command(after_help = "Examples:\n  \
+        bearward demo\n  \
+        bearward demo --port 9000")]
     Demo {
         /// The gateway's port
         #[arg(long, default_value_t = 8080)]
         port: u16,
     },
     /// Show what is in a token, or make one for tests
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  \
+        bearward token decode -\n  \
+        bearward token sign --key key.pem --claims '{\"sub\": \"u1\"}'"
+    )]
     Token(token::TokenCommand),
+    /// Print completions for a shell
+    #[command(after_help = "Examples:\n  \
+        bearward completions bash > /etc/bash_completion.d/bearward\n  \
+        bearward completions zsh > \"${fpath[1]}/_bearward\"\n  \
+        bearward completions fish > ~/.config/fish/completions/bearward.fish")]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -110,6 +132,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(asked) => check(&arguments.config, asked),
         Command::Demo { port } => crate::demo::run(port),
         Command::Token(command) => token::run(command),
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "bearward", &mut script);
+    match io::stdout().lock().write_all(&script) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads the answer.
+        Err(_) => ExitCode::from(NO),
     }
 }
 
@@ -153,4 +186,68 @@ fn complain_of(diagnostics: &[Diagnostic]) {
 /// Writes to stderr; one that is closed leaves nobody to tell.
 fn complain(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    /// Every command and subcommand, with the words that call it.
+    fn commands() -> Vec<(String, clap::Command)> {
+        fn add(before: &str, command: &clap::Command, all: &mut Vec<(String, clap::Command)>) {
+            let name = format!("{before} {}", command.get_name()).trim().to_owned();
+            for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+                add(&name, below, all);
+            }
+            all.push((name, command.clone()));
+        }
+        let mut all = Vec::new();
+        let mut command = Arguments::command();
+        command.build();
+        add("", &command, &mut all);
+        all
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn help() {
+        for (name, command) in commands() {
+            let help = command.term_width(100).render_long_help().to_string();
+            insta::with_settings!({ omit_expression => true }, {
+                insta::assert_snapshot!(format!("help {name}").replace(' ', "-"), help);
+            });
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_can_be_parsed() {
+        for (name, command) in commands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&name), "`{name} --help` has no example");
+            for line in help.lines().filter(|line| line.starts_with("  bearward ")) {
+                let line = line.split(" > ").next().and_then(|line| line.split(" # ").next()).unwrap_or_default();
+                let words = line.split('\'').enumerate().flat_map(|(place, part)| match place % 2 {
+                    0 => part.split_whitespace().collect::<Vec<_>>(),
+                    _ => vec![part],
+                });
+                if let Err(wrong) = Arguments::try_parse_from(words) {
+                    panic!("{line}: {wrong}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn completions_for_each_shell() {
+        for shell in clap_complete::Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "bearward", &mut script);
+            assert!(String::from_utf8(script).unwrap().contains("without-secrets"), "{shell}");
+        }
+    }
 }
