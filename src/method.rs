@@ -11,7 +11,7 @@ pub struct MethodSet {
     other: Vec<Method>,
 }
 
-const KNOWN: [Method; 7] =
+static KNOWN: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
 fn bit(method: &Method) -> Option<u16> {
@@ -56,6 +56,16 @@ impl MethodSet {
     /// Whether the set holds no method at all.
     pub fn is_empty(&self) -> bool {
         !self.any && self.known == 0 && self.other.is_empty()
+    }
+
+    /// Whether it is every method.
+    pub fn is_any(&self) -> bool {
+        self.any
+    }
+
+    /// The methods that were named; none for `ANY`.
+    pub fn named(&self) -> impl Iterator<Item = &Method> {
+        KNOWN.iter().filter(|method| !self.any && self.contains(method)).chain(&self.other)
     }
 
     /// What is in both.

@@ -1,7 +1,10 @@
 //! The command line: one file a command.
 
 pub mod check;
+mod describe;
+mod moment;
 pub mod run;
+mod token;
 
 use std::{
     ffi::OsString,
@@ -10,12 +13,14 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::Diagnostic;
 
 /// The answer is no.
 const NO: u8 = 1;
+/// What was asked for can't be understood, or isn't there.
+const WRONG_USAGE: u8 = 2;
 /// A configuration can't be used (EX_CONFIG of sysexits.h).
 const UNUSABLE_CONFIGURATION: u8 = 78;
 
@@ -25,7 +30,8 @@ const UNUSABLE_CONFIGURATION: u8 = 78;
     version,
     about = "A reverse-proxy API gateway that enforces OAuth 2.0 bearer tokens",
     after_help = "First steps: `bearward demo` shows a gateway at work, with curl lines to paste.\n\
-                  Exit codes: 0 good, 1 the answer is no, 2 wrong usage, 78 the configuration can't be used."
+                  Exit codes: 0 good, 1 the answer is no, 2 wrong usage, 78 the configuration can't be used.\n\
+                  Colour is for terminals alone; `NO_COLOR=1` turns it off there."
 )]
 struct Arguments {
     /// The configuration to go by
@@ -41,24 +47,68 @@ enum Command {
     ///
     /// Logs `listening` with the real address of every listener, then `ready`. SIGTERM or SIGINT: not ready any more,
     /// then no new connections, then exit when the last request has ended or `server.drain_timeout` is over.
+    #[command(after_help = "Examples:\n  \
+        bearward run\n  \
+        bearward run --config /etc/bearward/gateway.yaml")]
     Run,
     /// Say what is wrong with the configuration, or unwise
     ///
-    /// Reads, resolves and compiles the file, with no network, and prints all of its errors and warnings.
-    #[command(after_help = "Example: bearward check --config gateway.yaml --format json")]
-    Check {
-        /// How to print what was found
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
-    },
+    /// Reads, resolves and compiles the file, with no network unless `--online`, and prints all of its errors and
+    /// warnings. Exits with 0 where the configuration can be used, else with 1.
+    #[command(after_help = "Examples:\n  \
+        bearward check\n  \
+        bearward check --config gateway.yaml --format json\n  \
+        bearward check --without-secrets --deny-warnings    # in CI\n  \
+        bearward check --online --describe                  # before going live")]
+    Check(CheckArguments),
     /// Show a gateway at work, in one process on loopback
     ///
     /// Starts an issuer of tokens, an echo API and the gateway before it, and prints curl lines to paste.
+    #[command(after_help = "Examples:\n  \
+        bearward demo\n  \
+        bearward demo --port 9000")]
     Demo {
         /// The gateway's port
         #[arg(long, default_value_t = 8080)]
         port: u16,
     },
+    /// Show what is in a token, or make one for tests
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  \
+        bearward token decode -\n  \
+        bearward token sign --key key.pem --claims '{\"sub\": \"u1\"}'"
+    )]
+    Token(token::TokenCommand),
+    /// Print completions for a shell
+    #[command(after_help = "Examples:\n  \
+        bearward completions bash > /etc/bash_completion.d/bearward\n  \
+        bearward completions zsh > \"${fpath[1]}/_bearward\"\n  \
+        bearward completions fish > ~/.config/fish/completions/bearward.fish")]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct CheckArguments {
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Exit with 1 for a warning too
+    #[arg(long)]
+    deny_warnings: bool,
+    /// Say each route in a sentence
+    #[arg(long)]
+    describe: bool,
+    /// Take placeholders for unset variables and missing files in `${file:…}`
+    #[arg(long)]
+    without_secrets: bool,
+    /// Fetch each issuer's keys, too
+    #[arg(long)]
+    online: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -79,8 +129,20 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match arguments.command {
         Command::Run => run::run(&arguments.config),
-        Command::Check { format } => check(&arguments.config, format),
+        Command::Check(asked) => check(&arguments.config, asked),
         Command::Demo { port } => crate::demo::run(port),
+        Command::Token(command) => token::run(command),
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "bearward", &mut script);
+    match io::stdout().lock().write_all(&script) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads the answer.
+        Err(_) => ExitCode::from(NO),
     }
 }
 
@@ -89,13 +151,20 @@ fn colour_on_stderr() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn check(path: &Path, format: Format) -> ExitCode {
-    let format = match format {
-        Format::Text => check::Format::Text,
-        Format::Json => check::Format::Json,
+fn check(path: &Path, asked: CheckArguments) -> ExitCode {
+    let options = check::Options {
+        format: match asked.format {
+            Format::Text => check::Format::Text,
+            Format::Json => check::Format::Json,
+        },
+        color: colour_on_stderr(),
+        deny_warnings: asked.deny_warnings,
+        describe: asked.describe,
+        without_secrets: asked.without_secrets,
+        online: asked.online,
     };
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    match check::run(path, &environment, format, colour_on_stderr(), &mut out, &mut err) {
+    match check::run(path, &environment, options, &mut out, &mut err) {
         Ok(code) => ExitCode::from(code),
         // Nobody reads the answer.
         Err(_) => ExitCode::from(NO),
@@ -117,4 +186,68 @@ fn complain_of(diagnostics: &[Diagnostic]) {
 /// Writes to stderr; one that is closed leaves nobody to tell.
 fn complain(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    /// Every command and subcommand, with the words that call it.
+    fn commands() -> Vec<(String, clap::Command)> {
+        fn add(before: &str, command: &clap::Command, all: &mut Vec<(String, clap::Command)>) {
+            let name = format!("{before} {}", command.get_name()).trim().to_owned();
+            for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+                add(&name, below, all);
+            }
+            all.push((name, command.clone()));
+        }
+        let mut all = Vec::new();
+        let mut command = Arguments::command();
+        command.build();
+        add("", &command, &mut all);
+        all
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn help() {
+        for (name, command) in commands() {
+            let help = command.term_width(100).render_long_help().to_string();
+            insta::with_settings!({ omit_expression => true }, {
+                insta::assert_snapshot!(format!("help {name}").replace(' ', "-"), help);
+            });
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_can_be_parsed() {
+        for (name, command) in commands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&name), "`{name} --help` has no example");
+            for line in help.lines().filter(|line| line.starts_with("  bearward ")) {
+                let line = line.split(" > ").next().and_then(|line| line.split(" # ").next()).unwrap_or_default();
+                let words = line.split('\'').enumerate().flat_map(|(place, part)| match place % 2 {
+                    0 => part.split_whitespace().collect::<Vec<_>>(),
+                    _ => vec![part],
+                });
+                if let Err(wrong) = Arguments::try_parse_from(words) {
+                    panic!("{line}: {wrong}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn completions_for_each_shell() {
+        for shell in clap_complete::Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "bearward", &mut script);
+            assert!(String::from_utf8(script).unwrap().contains("without-secrets"), "{shell}");
+        }
+    }
 }

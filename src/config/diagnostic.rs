@@ -218,9 +218,9 @@ fn window(line: &str, caret_at: usize, caret_len: usize) -> Snippet {
 }
 
 impl Diagnostic {
-    /// An error about a file that could not be read at all.
-    pub(super) fn about_file(file: &str, message: String, hint: Option<String>) -> Diagnostic {
-        Source::new(file, "").diagnostic(Finding::file(message).hint_if(hint))
+    /// An error about a file as a whole, or about what a key path in it stands for.
+    pub(crate) fn about(file: &str, path: &str, message: String, hint: Option<String>) -> Diagnostic {
+        Source::new(file, "").diagnostic(Finding { path: path.to_owned(), ..Finding::file(message) }.hint_if(hint))
     }
 
     /// As text, with terminal colours if wanted. Ends with a line break.

@@ -2,6 +2,8 @@
 
 use std::{fs::File, io::Read, path::Path};
 
+use super::placeholder::Placeholders;
+
 /// Bytes that one file may have: the configuration, a `${file:}`, a key set.
 pub(super) const LARGEST_FILE: u64 = 1 << 20;
 
@@ -16,6 +18,7 @@ pub(super) struct Interpolation<'e> {
     environment: &'e Environment<'e>,
     folder: &'e Path,
     budget: usize,
+    placeholders: Option<Placeholders>,
 }
 
 /// A string after interpolation.
@@ -24,6 +27,8 @@ pub(super) struct Expanded {
     pub(super) text: String,
     /// Whether a variable or a file is in it, so that it must not be shown.
     pub(super) foreign: bool,
+    /// Whether a placeholder is in it, so that it says nothing about the real value.
+    pub(super) placeholder: bool,
 }
 
 /// What is wrong, and what to do about it. Shows names, never values.
@@ -46,15 +51,25 @@ impl Fault {
 impl<'e> Interpolation<'e> {
     /// Relative paths are relative to `folder`.
     pub(super) fn new(environment: &'e Environment<'e>, folder: &'e Path) -> Interpolation<'e> {
-        Interpolation { environment, folder, budget: LARGEST_EXPANSION }
+        Interpolation { environment, folder, budget: LARGEST_EXPANSION, placeholders: None }
     }
 
-    /// None where there is nothing to do.
-    pub(super) fn expand(&mut self, text: &str) -> Result<Option<Expanded>, Fault> {
+    /// From here on placeholders stand for variables that aren't set and for files of secrets that aren't there.
+    pub(super) fn with_placeholders(self) -> Interpolation<'e> {
+        Interpolation { placeholders: Some(Placeholders::default()), ..self }
+    }
+
+    /// What placeholders stood for, as it is written between `${` and `}`.
+    pub(super) fn into_placeholders(self) -> Vec<String> {
+        self.placeholders.map(Placeholders::into_names).unwrap_or_default()
+    }
+
+    /// The value of `key` (the nearest one above it). None where there is nothing to do.
+    pub(super) fn expand(&mut self, text: &str, key: Option<&str>) -> Result<Option<Expanded>, Fault> {
         if !text.contains("$$") && !text.contains("${") {
             return Ok(None);
         }
-        let mut out = Expanded { text: String::new(), foreign: false };
+        let mut out = Expanded { text: String::new(), foreign: false, placeholder: false };
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
             out.text.push_str(before);
@@ -65,7 +80,15 @@ impl<'e> Interpolation<'e> {
                 let (reference, after) = after
                     .split_once('}')
                     .ok_or_else(|| Fault::new("`${` without its `}`").hint("a dollar is written `$$`"))?;
-                out.text.push_str(&self.look_up(reference)?);
+                match self.look_up(reference)? {
+                    Some(value) => out.text.push_str(&value),
+                    None => {
+                        let placeholders = self.placeholders.get_or_insert_default();
+                        let standing_in = placeholders.stand_in(reference, key, &out.text);
+                        out.text.push_str(&standing_in);
+                        out.placeholder = true;
+                    }
+                }
                 out.foreign = true;
                 rest = after;
             } else {
@@ -77,18 +100,20 @@ impl<'e> Interpolation<'e> {
         Ok(Some(out))
     }
 
-    fn look_up(&mut self, reference: &str) -> Result<String, Fault> {
+    /// None: a placeholder is wanted.
+    fn look_up(&mut self, reference: &str) -> Result<Option<String>, Fault> {
         let value = match reference.strip_prefix("file:") {
             Some(path) => self.file(path)?,
             None => self.variable(reference)?,
         };
-        self.budget = self.budget.checked_sub(value.len()).ok_or_else(|| {
+        let size = value.as_ref().map_or(0, String::len);
+        self.budget = self.budget.checked_sub(size).ok_or_else(|| {
             Fault::new(format!("variables and files bring in more than {} MiB", LARGEST_EXPANSION >> 20))
         })?;
         Ok(value)
     }
 
-    fn variable(&self, reference: &str) -> Result<String, Fault> {
+    fn variable(&self, reference: &str) -> Result<Option<String>, Fault> {
         let (name, default) = match reference.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (reference, None),
@@ -100,26 +125,31 @@ impl<'e> Interpolation<'e> {
                 .hint("a dollar is written `$$`"));
         }
         match ((self.environment)(name), default) {
-            (Some(value), None) => Ok(value),
-            (Some(value), Some(_)) if !value.is_empty() => Ok(value),
-            (_, Some(default)) => Ok(default.to_owned()),
+            (Some(value), None) => Ok(Some(value)),
+            (Some(value), Some(_)) if !value.is_empty() => Ok(Some(value)),
+            (_, Some(default)) => Ok(Some(default.to_owned())),
+            (None, None) if self.placeholders.is_some() => Ok(None),
             (None, None) => Err(Fault::new(format!("the environment variable `{name}` is not set"))
                 .hint(format!("set it, or give a default: `${{{name}:-default}}`"))),
         }
     }
 
-    fn file(&self, path: &str) -> Result<String, Fault> {
+    fn file(&self, path: &str) -> Result<Option<String>, Fault> {
         if path.is_empty() {
             return Err(Fault::new("`${file:}` without a path"));
         }
-        let mut text = read_text(&self.folder.join(path)).map_err(|fault| Fault::new(format!("`{path}`: {fault}")))?;
+        let file = self.folder.join(path);
+        if self.placeholders.is_some() && !file.exists() {
+            return Ok(None);
+        }
+        let mut text = read_text(&file).map_err(|fault| Fault::new(format!("`{path}`: {fault}")))?;
         if text.ends_with('\n') {
             text.pop();
             if text.ends_with('\r') {
                 text.pop();
             }
         }
-        Ok(text)
+        Ok(Some(text))
     }
 }
 
@@ -169,7 +199,7 @@ mod tests {
             _ => None,
         };
         let mut interpolation = Interpolation::new(&environment, folder.path());
-        interpolation.expand(text).map(|found| found.map(|found| found.text)).map_err(|fault| fault.message)
+        interpolation.expand(text, None).map(|found| found.map(|found| found.text)).map_err(|fault| fault.message)
     }
 
     #[test]
@@ -212,13 +242,13 @@ mod tests {
         assert!(read_text(Path::new("/dev/zero")).is_err());
         let environment = |_: &str| Some("x".repeat(1 << 20));
         let mut interpolation = Interpolation::new(&environment, Path::new("."));
-        assert!(interpolation.expand(&"${A}".repeat(100)).is_err());
+        assert!(interpolation.expand(&"${A}".repeat(100), None).is_err());
     }
 
     proptest! {
         #[test]
         fn nothing_panics(text in "[${}:a-z$-]{0,40}") {
-            let _ = Interpolation::new(&|_| None, Path::new("/nowhere")).expand(&text);
+            let _ = Interpolation::new(&|_| None, Path::new("/nowhere")).expand(&text, None);
         }
     }
 }

@@ -5,6 +5,7 @@ mod diagnostic;
 mod file;
 mod interpolation;
 mod keys;
+mod placeholder;
 mod reader;
 mod redact;
 mod units;
@@ -17,6 +18,8 @@ pub use self::{
     diagnostic::{Diagnostic, Severity},
     interpolation::Environment,
 };
+
+pub(crate) use self::{redact::printable, units::duration};
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
@@ -44,6 +47,8 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     /// The first 12 hex digits of the file's SHA-256: which configuration is in force (`bearward_config_info`).
     pub hash: String,
+    /// What `load_without_secrets` put placeholders for: `NAME` or `file:path`. Otherwise empty.
+    pub placeholders: Vec<String>,
 }
 
 /// Reads, resolves and compiles a file. Looks nothing up over the network.
@@ -51,14 +56,31 @@ pub struct Loaded {
 /// # Errors
 /// All that is wrong with it, and the warnings, in the order of the file.
 pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Vec<Diagnostic>> {
+    load_with(path, |folder| Interpolation::new(environment, folder))
+}
+
+/// The same with placeholders for variables that aren't set and for files in `${file:}` that aren't there: enough to
+/// check a configuration where its secrets are not, nothing to run it with.
+///
+/// # Errors
+/// As `load`.
+pub fn load_without_secrets(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Vec<Diagnostic>> {
+    load_with(path, |folder| Interpolation::new(environment, folder).with_placeholders())
+}
+
+fn load_with<'p>(
+    path: &'p Path,
+    interpolation: impl FnOnce(&'p Path) -> Interpolation<'p>,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let name = path.display().to_string();
+    let folder = path.parent().unwrap_or(Path::new(""));
     match interpolation::read_text(path) {
-        Ok(text) => load_text(&text, &name, path.parent().unwrap_or(Path::new("")), environment),
+        Ok(text) => load_text(&text, &name, folder, interpolation(folder)),
         Err(words) => {
             let hint =
                 "`--config FILE` names the configuration; `bearward demo` needs none, and writes one to start from";
             let message = format!("can't read the configuration: {words}");
-            Err(vec![Diagnostic::about_file(&name, message, (!path.exists()).then(|| hint.to_owned()))])
+            Err(vec![Diagnostic::about(&name, "", message, (!path.exists()).then(|| hint.to_owned()))])
         }
     }
 }
@@ -68,7 +90,7 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Vec<Di
 /// # Errors
 /// As `load`.
 pub fn load_str(text: &str, name: &str) -> Result<Loaded, Vec<Diagnostic>> {
-    load_text(text, name, Path::new(""), &|_| None)
+    load_text(text, name, Path::new(""), Interpolation::new(&|_| None, Path::new("")))
 }
 
 fn short_hash(text: &str) -> String {
@@ -76,15 +98,20 @@ fn short_hash(text: &str) -> String {
     digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn load_text(text: &str, name: &str, folder: &Path, environment: &Environment<'_>) -> Result<Loaded, Vec<Diagnostic>> {
+fn load_text(
+    text: &str,
+    name: &str,
+    folder: &Path,
+    mut interpolation: Interpolation<'_>,
+) -> Result<Loaded, Vec<Diagnostic>> {
     if text.len() as u64 > LARGEST_FILE {
         let message = format!("the configuration is larger than {} MiB", LARGEST_FILE >> 20);
-        return Err(vec![Diagnostic::about_file(name, message, None)]);
+        return Err(vec![Diagnostic::about(name, "", message, None)]);
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut source = Source::new(name, text);
     let mut findings = Findings::default();
-    let tree = yaml::parse(&source, text, &mut Interpolation::new(environment, folder), &mut findings);
+    let tree = yaml::parse(&source, text, &mut interpolation, &mut findings);
     let policy = tree.and_then(|tree| {
         source.hide(yaml::secret_places(&tree));
         let file = file::read(&tree, &mut Reader::new(&mut findings, &source, text));
@@ -92,7 +119,8 @@ fn load_text(text: &str, name: &str, folder: &Path, environment: &Environment<'_
     });
     match policy {
         Some(policy) if !findings.failed() => {
-            Ok(Loaded { policy, warnings: findings.into_diagnostics(&source), hash: short_hash(text) })
+            let warnings = findings.into_diagnostics(&source);
+            Ok(Loaded { policy, warnings, hash: short_hash(text), placeholders: interpolation.into_placeholders() })
         }
         _ => {
             if !findings.failed() {

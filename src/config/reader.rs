@@ -105,6 +105,11 @@ impl Field<'_> {
         self.text().is_some_and(|text| &*text.text == word)
     }
 
+    /// Whether a placeholder stands for what it will be: then it has no value, and that is no mistake.
+    fn is_placeholder(&self) -> bool {
+        self.text().is_some_and(|text| text.placeholder)
+    }
+
     pub(super) fn is_text(&self) -> bool {
         self.text().is_some()
     }
@@ -288,7 +293,7 @@ impl<'r> Reader<'r> {
 
     pub(super) fn flag(&mut self, field: &Field<'_>) -> Option<bool> {
         let flag = field.text().and_then(Text::as_bool);
-        if flag.is_none() {
+        if flag.is_none() && !field.is_placeholder() {
             let hint = match field.text() {
                 Some(text) if matches!(&*text.text.to_lowercase(), "true" | "false") => "write it without quotes",
                 _ => "in YAML 1.2 `on`, `off`, `yes` and `no` are texts",
@@ -302,7 +307,7 @@ impl<'r> Reader<'r> {
     pub(super) fn word<T: Copy>(&mut self, field: &Field<'_>, words: &[(&'static str, T)]) -> Option<T> {
         let text = self.text(field)?;
         let found = words.iter().find(|(word, _)| *word == text.value).map(|(_, value)| *value);
-        if found.is_none() {
+        if found.is_none() && !field.is_placeholder() {
             let all = words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
             self.findings.push(text.error(format!("{} is not {all}", text.shown())));
         }
@@ -357,6 +362,7 @@ impl<'r> Reader<'r> {
         let text = self.text(field)?;
         match read(&text.value) {
             Ok(value) => Some(text.with(value)),
+            Err(_) if field.is_placeholder() => None,
             Err(_) if text.foreign => {
                 self.findings.push(text.error(format!("what comes out of this is not {what}")));
                 None

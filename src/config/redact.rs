@@ -41,7 +41,7 @@ pub(super) fn userinfo(text: &str) -> String {
 }
 
 /// Replaces control characters, so that nothing shown can steer a terminal.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(printable_char).collect()
 }
 

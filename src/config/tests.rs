@@ -16,7 +16,12 @@ fn shown(text: &str) -> String {
         "EMPTY" => Some(String::new()),
         _ => None,
     };
-    let diagnostics = match load_text(text, "gateway.yaml", Path::new("/nowhere"), &environment) {
+    let diagnostics = match load_text(
+        text,
+        "gateway.yaml",
+        Path::new("/nowhere"),
+        Interpolation::new(&environment, Path::new("/nowhere")),
+    ) {
         Ok(loaded) => loaded.warnings,
         Err(diagnostics) => diagnostics,
     };

@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 ///
 /// # Errors
 /// A hint at what would be right.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const EXAMPLES: &str = "write a whole number with its unit: `250ms`, `30s`, `5m`, `2h`";
     let (number, unit) = split(text).ok_or(EXAMPLES)?;
     let milliseconds = match unit {

@@ -49,6 +49,8 @@ pub(super) struct Text {
     pub(super) plain: bool,
     /// Holds what a variable or a file had: never to be shown.
     pub(super) foreign: bool,
+    /// Holds a placeholder: what can't be read of it is no mistake.
+    pub(super) placeholder: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -256,11 +258,23 @@ impl Builder<'_, '_> {
     fn scalar(&mut self, text: &str, style: ScalarStyle, span: Span) -> Node {
         // A value that isn't there comes as an empty span, whatever stands for it in the event.
         let written = if style == ScalarStyle::Plain && span.start == span.end { "" } else { text };
-        let value = match self.interpolation.expand(written) {
-            Ok(None) => {
-                Value::Text(Text { text: Arc::from(written), plain: style == ScalarStyle::Plain, foreign: false })
-            }
-            Ok(Some(out)) => Value::Text(Text { text: Arc::from(out.text), plain: true, foreign: out.foreign }),
+        let key = self.open.iter().rev().find_map(|open| match &open.content {
+            Content::Map { key: Pending::Key(key, _), .. } => Some(key.text.clone()),
+            _ => None,
+        });
+        let value = match self.interpolation.expand(written, key.as_deref()) {
+            Ok(None) => Value::Text(Text {
+                text: Arc::from(written),
+                plain: style == ScalarStyle::Plain,
+                foreign: false,
+                placeholder: false,
+            }),
+            Ok(Some(out)) => Value::Text(Text {
+                text: Arc::from(out.text),
+                plain: true,
+                foreign: out.foreign,
+                placeholder: out.placeholder,
+            }),
             Err(fault) => {
                 self.findings.push(Finding::error(span, "", fault.message).hint_if(fault.hint));
                 Value::Broken

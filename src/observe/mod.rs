@@ -22,6 +22,7 @@ use std::{
 use tracing::Dispatch;
 use tracing_subscriber::layer::SubscriberExt;
 
+pub(crate) use self::line::civil_date;
 pub(crate) use self::line::push_json;
 use self::{
     handles::KeysState,

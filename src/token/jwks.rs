@@ -146,6 +146,17 @@ impl KeyStore {
         }
     }
 
+    /// Fetches once, as `maintain` does at start, and keeps nothing: how many usable keys there are.
+    ///
+    /// # Errors
+    /// The keys can't be had; in words for the operator.
+    pub async fn try_fetch(&self) -> Result<usize, String> {
+        match &self.remote {
+            Some(remote) => remote.fetch(&mut None).await.map(|(keys, _)| keys.len()),
+            None => Ok(self.at_hand().map_or(0, |keys| keys.len())),
+        }
+    }
+
     /// Whether keys have arrived (`/readyz`). Once they have, trouble shows in `is_degraded` alone.
     pub fn is_ready(&self) -> bool {
         self.keys.load().is_some()

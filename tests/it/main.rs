@@ -5,6 +5,7 @@
 mod support;
 
 mod admission;
+mod command_line;
 mod demo;
 mod framing;
 mod identity;

@@ -88,7 +88,9 @@ fn what_comes_out_of_variables_is_read_as_plain() {
         "server: {{workers: \"${{N}}\", max_connections: \"${{N}}\"}}\nadmin: ${{ADMIN}}\nlogging: {{access: \"${{FLAG}}\"}}\n{}",
         VALID.replace("[api]", "[\"${LIST}\"]")
     );
-    let policy = load_text(&text, "gateway.yaml", Path::new(""), &environment).unwrap().policy;
+    let policy = load_text(&text, "gateway.yaml", Path::new(""), Interpolation::new(&environment, Path::new("")))
+        .unwrap()
+        .policy;
     assert_eq!((policy.server.workers, policy.server.max_connections, policy.admin), (3, Some(3), None));
     // A variable can't bring structure in.
     assert_eq!(policy.issuers[0].audiences, Audiences::OneOf(vec!["[a, b]".into()]));
@@ -127,7 +129,7 @@ fn keys_in_place_and_in_a_file() {
     std::fs::write(folder.path().join("keys.json"), KEYS).unwrap();
     let with = |jwt: &str| {
         let text = VALID.replace("    audiences: [api]\n", &format!("    audiences: [api]\n    jwt: {jwt}\n"));
-        load_text(&text, "gateway.yaml", folder.path(), &|_| None)
+        load_text(&text, "gateway.yaml", folder.path(), Interpolation::new(&|_| None, folder.path()))
     };
     let keys = |jwt: &str| with(jwt).unwrap().policy.issuers[0].jwt.keys.clone();
     let KeySource::File { path, text } = keys("{jwks_file: keys.json}") else { panic!("a file") };
