@@ -67,6 +67,7 @@ fn routes(count: usize, of_host: bool) -> Result<Vec<RouteSettings>, String> {
                 allow: Access::Authenticated,
                 issuers: Vec::new(),
                 upstream: 0,
+                rewrite: None,
                 identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
                 timeout: None,
                 max_body_bytes: None,

@@ -150,7 +150,7 @@ fn outgoing(
     head: request::Parts,
     arrival: &Arrival,
 ) -> Result<Request<()>, Refusal> {
-    let target = target(exchange.path(), &head.uri)?;
+    let target = target(exchange.path(), route, &head.uri)?;
     let host = requests::authority(&head).map(str::to_owned);
     let mut fields = head.headers;
     headers::remove_hop_by_hop(&mut fields);
@@ -170,9 +170,11 @@ fn outgoing(
     Ok(request)
 }
 
-/// The canonical path, which is the one that was decided, with the query as it came.
-fn target(path: Option<&CanonicalPath>, uri: &Uri) -> Result<Uri, Refusal> {
+/// The canonical path, which is the one that was decided, or what the route makes of it, with the query as it came.
+fn target(path: Option<&CanonicalPath>, route: &Route, uri: &Uri) -> Result<Uri, Refusal> {
     let Some(path) = path else { return Err(Refusal::NoRoute) };
+    let rewritten = route.settings.rewrite.as_ref().map(|rewrite| rewrite.apply(path)).transpose()?;
+    let path = rewritten.as_ref().unwrap_or(path);
     if path.as_str() == uri.path() && uri.authority().is_none() {
         return Ok(uri.clone());
     }

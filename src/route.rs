@@ -13,6 +13,7 @@ use self::trie::{Leaf, Node, split_segment};
 use crate::{identity::IdentityPlan, method::MethodSet, policy::Access};
 
 mod host;
+mod rewrite;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ mod trie;
 
 pub use self::{
     host::HostPattern,
+    rewrite::PathRewrite,
     template::{PathTemplate, Segment},
 };
 
@@ -42,6 +44,8 @@ pub struct RouteSettings {
     pub issuers: Vec<usize>,
     /// Index into `Policy::upstreams`.
     pub upstream: usize,
+    /// What becomes of the path on its way there; None: it is sent as it was decided.
+    pub rewrite: Option<PathRewrite>,
     /// What goes on with an authorised request.
     pub identity: IdentityPlan,
     /// The whole exchange; None: no end.

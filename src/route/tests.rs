@@ -23,6 +23,7 @@ fn route(hosts: &str, paths: &str, names: &str) -> RouteSettings {
         allow: Access::Public,
         issuers: Vec::new(),
         upstream: 0,
+        rewrite: None,
         identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
         timeout: None,
         max_body_bytes: None,

@@ -12,5 +12,6 @@ mod keys;
 mod no_leaks;
 mod operations;
 mod paths;
+mod routes;
 mod streaming;
 mod tidy;

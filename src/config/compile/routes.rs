@@ -13,7 +13,7 @@ use crate::{
     identity::IdentityPlan,
     method::MethodSet,
     policy::{Access, Condition, Rule},
-    route::{HostPattern, PathTemplate, RouteSettings, RouteTable},
+    route::{HostPattern, PathRewrite, PathTemplate, RouteSettings, RouteTable},
     upstream::UpstreamSettings,
 };
 
@@ -46,6 +46,7 @@ impl Compiler<'_> {
         let name = written.name.as_ref().and_then(|name| self.name(name));
         let hosts = self.hosts(written.hosts.as_deref().unwrap_or_default());
         let paths = written.paths.as_ref().and_then(|paths| self.paths(paths));
+        let rewrite = self.rewrite(written, paths.as_deref());
         let declared_methods = self.methods(written.methods.as_deref());
         let access = match &written.allow {
             None => None,
@@ -68,6 +69,7 @@ impl Compiler<'_> {
             allow,
             issuers: issuers?,
             upstream: upstream?,
+            rewrite: rewrite?,
             identity: identity?,
             timeout: written.timeout.flatten(),
             max_body_bytes: max_body_bytes.and_then(|size| size.as_ref().map(|size| size.value)),
@@ -88,6 +90,20 @@ impl Compiler<'_> {
         });
         let paths = paths.collect::<Vec<_>>();
         paths.into_iter().collect()
+    }
+
+    /// Outer None: an error was found. `paths` is None where one of them is wrong.
+    fn rewrite(&mut self, written: &Route, paths: Option<&[PathTemplate]>) -> Option<Option<PathRewrite>> {
+        let (at, made) = match (&written.strip_prefix, &written.rewrite) {
+            (None, None) => return Some(None),
+            (Some(prefix), Some(rewrite)) => {
+                let message = format!("`rewrite` beside `strip_prefix` (at {})", self.source.place(prefix.span));
+                return self.fail(rewrite.error(message).hint("keep one; `rewrite` can say both"));
+            }
+            (Some(prefix), None) => (prefix, PathRewrite::strip(&prefix.value, paths?)),
+            (None, Some(rewrite)) => (rewrite, PathRewrite::write(&rewrite.value, paths?)),
+        };
+        made.map(Some).map_err(|words| self.findings.push(at.error_about(&words))).ok()
     }
 
     fn methods(&mut self, written: Option<&[At<String>]>) -> Option<MethodSet> {

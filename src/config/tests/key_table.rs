@@ -38,6 +38,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "errors.realm" | "routes.*.name" | "listen.*.name" => json!("a name"),
         "routes.*.hosts" => json!(["*.example.org"]),
         "routes.*.path" => json!("/a/{id}"),
+        "routes.*.strip_prefix" | "routes.*.rewrite" => json!("/a"),
         "routes.*.paths" => json!(["/a", "/b/**"]),
         "routes.*.methods" | "routes.*.allow.*.methods" => json!(["GET"]),
         "routes.*.allow" => json!("authenticated"),
@@ -76,6 +77,9 @@ fn document(path: &str, value: Value) -> String {
     }
     if path == "routes.*.paths" {
         file["routes"][0].as_object_mut().unwrap().remove("path");
+    }
+    if path == "routes.*.strip_prefix" {
+        file["routes"][0]["path"] = json!("/a/b");
     }
     if path.starts_with("routes.*.rate_limit.*") {
         file["routes"][0]["rate_limit"] = json!([{}]);
