@@ -5,6 +5,7 @@
 use std::{hint::black_box, time::Instant};
 
 use bearward::{
+    headers::HeaderRules,
     identity::IdentityPlan,
     method::MethodSet,
     path::CanonicalPath,
@@ -69,6 +70,7 @@ fn routes(count: usize, of_host: bool) -> Result<Vec<RouteSettings>, String> {
                 upstream: 0,
                 rewrite: None,
                 identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
+                headers: HeaderRules::default(),
                 timeout: None,
                 max_body_bytes: None,
             })

@@ -181,7 +181,8 @@ impl Exchange {
         })
     }
 
-    fn matched(&self) -> Option<&Route> {
+    /// The route that the decision was about.
+    pub fn route(&self) -> Option<&Route> {
         self.route.and_then(|route| self.snapshot.routes.get(route))
     }
 }
@@ -189,7 +190,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.began.elapsed();
-        let route = self.matched();
+        let route = self.route();
         let upstream = route.filter(|_| self.attempts > 0).map(|route| &route.upstream);
         let metrics: &RouteMetrics = route.map_or(&self.snapshot.no_route, |route| &route.metrics);
         RequestFinished {

@@ -75,7 +75,12 @@ impl Gateway {
             Ok(response) => response,
             Err(refusal) => {
                 exchange.refused(&refusal);
-                respond::refuse(&refusal, &snapshot.realm, exchange.request_id().as_str(), head_only)
+                let mut response =
+                    respond::refuse(&refusal, &snapshot.realm, exchange.request_id().as_str(), head_only);
+                if let Some(route) = exchange.route() {
+                    route.settings.headers.response.add_to_own_answer(response.headers_mut());
+                }
+                response
             }
         };
         exchange.answer_with(response)
@@ -155,6 +160,7 @@ fn outgoing(
     let mut fields = head.headers;
     headers::remove_hop_by_hop(&mut fields);
     snapshot.reserved.strip(&mut fields, exchange.trusted_peer());
+    route.settings.headers.request.change_request(&mut fields);
 
     headers::add_forwarding(&mut fields, arrival.peer, exchange.trusted_peer(), arrival.scheme, host.as_deref());
     exchange.request_id().write(&mut fields);
@@ -196,5 +202,7 @@ async fn forward(
     let sent = Instant::now();
     let outcome = route.upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await;
     exchange.forwarded(sent.elapsed(), outcome.attempts);
-    outcome.answer
+    let mut response = outcome.answer?;
+    route.settings.headers.response.change_answer(response.headers_mut());
+    Ok(response)
 }

@@ -10,7 +10,7 @@ use std::{
 use hyper::Method;
 
 use self::trie::{Leaf, Node, split_segment};
-use crate::{identity::IdentityPlan, method::MethodSet, policy::Access};
+use crate::{headers::HeaderRules, identity::IdentityPlan, method::MethodSet, policy::Access};
 
 mod host;
 mod rewrite;
@@ -48,6 +48,8 @@ pub struct RouteSettings {
     pub rewrite: Option<PathRewrite>,
     /// What goes on with an authorised request.
     pub identity: IdentityPlan,
+    /// What is set and removed on the way there and back.
+    pub headers: HeaderRules,
     /// The whole exchange; None: no end.
     pub timeout: Option<Duration>,
     /// Bytes; None: no limit.

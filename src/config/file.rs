@@ -140,7 +140,23 @@ pub(super) struct Route {
     pub(super) issuers: Option<At<Vec<At<String>>>>,
     pub(super) timeout: Option<Option<Duration>>,
     pub(super) max_body_bytes: Option<Option<At<u64>>>,
+    pub(super) headers: Headers,
     pub(super) identity: Identity,
+}
+
+/// Names and values as they stand in a map of headers.
+pub(super) type HeaderList = Vec<(At<String>, At<String>)>;
+
+#[derive(Debug, Default)]
+pub(super) struct Headers {
+    pub(super) request: Changes,
+    pub(super) response: Changes,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) set: HeaderList,
+    pub(super) remove: Vec<At<String>>,
 }
 
 #[derive(Debug)]
@@ -397,8 +413,26 @@ fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Route {
         issuers: some_texts(fields, "issuers", "leave it out for every issuer", r),
         timeout: time_or_none(fields, "timeout", r),
         max_body_bytes: size_or_none(fields, "max_body_bytes", r),
+        headers: section(fields, "headers", r).map(|fields| headers(&fields, r)).unwrap_or_default(),
         identity: section(fields, "identity", r).map(|fields| identity(&fields, r)).unwrap_or_default(),
     }
+}
+
+fn headers(fields: &Fields<'_>, r: &mut Reader<'_>) -> Headers {
+    let changes = |key, r: &mut Reader<'_>| {
+        let Some(fields) = section(fields, key, r) else { return Changes::default() };
+        let set = r.field(&fields, "set").map(|field| header_list(&field, r));
+        Changes {
+            set: set.unwrap_or_default(),
+            remove: texts(&fields, "remove", r).map(|list| list.value).unwrap_or_default(),
+        }
+    };
+    Headers { request: changes("request", r), response: changes("response", r) }
+}
+
+fn header_list(field: &Field<'_>, r: &mut Reader<'_>) -> HeaderList {
+    let named = r.named(field);
+    named.into_iter().filter_map(|(name, value)| Some((name, r.text(&value)?))).collect()
 }
 
 fn paths(fields: &Fields<'_>, r: &mut Reader<'_>) -> Option<Vec<At<String>>> {

@@ -25,6 +25,7 @@ fn route(hosts: &str, paths: &str, names: &str) -> RouteSettings {
         upstream: 0,
         rewrite: None,
         identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
+        headers: HeaderRules::default(),
         timeout: None,
         max_body_bytes: None,
     }

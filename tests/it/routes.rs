@@ -1,7 +1,9 @@
 //! What a route does with the requests that it lets in.
 
 use crate::support::{
-    gateway::{Gateway, configuration_of},
+    gateway::{Gateway, configuration, configuration_of},
+    issuer::Issuer,
+    keys::Key,
     upstream::Upstream,
 };
 
@@ -42,4 +44,42 @@ fn the_path_that_goes_upstream_can_be_another() {
         assert!(matches!(status, 400 | 404), "{path}: {status}");
     }
     assert_eq!(upstream.requests().len(), 0);
+}
+
+#[test]
+fn headers_are_set_and_removed_on_the_way_there_and_back() {
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let routes = r#"
+  - name: changed
+    path: /changed/**
+    upstream: echo
+    allow: authenticated
+    headers:
+      request: {set: {X-Env: prod}, remove: [X-Debug, Cookie]}
+      response: {set: {Strict-Transport-Security: max-age=1, Cache-Control: public}, remove: [Server]}
+"#;
+    let gateway = Gateway::start(&configuration(&issuer, &upstream, routes));
+    upstream.answer_with(200, "Server: secret/1.0\r\nCache-Control: no-cache\r\nX-Kept: 1\r\n", b"hello");
+    let fields = format!(
+        "Authorization: Bearer {}\r\nx_env: evil\r\nX-ENV: evil\r\nX-Debug: 1\r\nX_Debug: 1\r\nCookie: a=b\r\nX-Kept: 1\r\n",
+        issuer.token().build()
+    );
+    let response = gateway.call("GET", "/changed/x", &fields);
+    assert_eq!(response.status, 200);
+    assert_eq!(response.fields.get("server"), None);
+    assert_eq!(response.fields.all("cache-control").collect::<Vec<_>>(), ["public"]);
+    assert_eq!(response.fields.get("strict-transport-security"), Some("max-age=1"));
+    assert_eq!(response.fields.get("x-kept"), Some("1"));
+    let sent = upstream.last_request();
+    let head = String::from_utf8_lossy(&sent.head).to_lowercase();
+    assert_eq!(sent.fields.get("x-env"), Some("prod"));
+    assert_eq!((sent.fields.get("x-kept"), sent.fields.get("x-auth-subject")), (Some("1"), Some("u1")));
+    assert!(!head.contains("evil") && !head.contains("debug") && !head.contains("cookie"), "{head}");
+
+    // A refusal keeps what it says itself.
+    let refused = gateway.get("/changed/x");
+    assert_eq!(refused.status, 401);
+    assert_eq!(refused.fields.all("cache-control").collect::<Vec<_>>(), ["no-store"]);
+    assert_eq!(refused.fields.get("strict-transport-security"), Some("max-age=1"));
+    assert_eq!(gateway.get("/nowhere").fields.get("strict-transport-security"), None);
 }

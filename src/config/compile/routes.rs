@@ -32,6 +32,7 @@ impl Compiler<'_> {
         let default_identity = IdentityPlan::standard();
         let identity = identity.unwrap_or(&default_identity);
         let routes = file.routes.iter().map(|route| self.route(route, file, upstreams, identity)).collect::<Vec<_>>();
+        self.find_reserved_headers(file);
         self.find_conflicts(file, &routes);
         routes
     }
@@ -57,6 +58,7 @@ impl Compiler<'_> {
         let upstream = written.upstream.as_ref().and_then(|at| self.route_upstream(at, name.as_ref(), file, upstreams));
         let issuers = self.route_issuers(written, file);
         let identity = self.identity(&written.identity, identity);
+        let headers = self.headers(&written.headers);
         let max_body_bytes = written.max_body_bytes.as_ref().or(file.server.max_body_bytes.as_ref());
         let (allow, rule_methods) = access?;
         let declared_methods = declared_methods?;
@@ -71,6 +73,7 @@ impl Compiler<'_> {
             upstream: upstream?,
             rewrite: rewrite?,
             identity: identity?,
+            headers: headers?,
             timeout: written.timeout.flatten(),
             max_body_bytes: max_body_bytes.and_then(|size| size.as_ref().map(|size| size.value)),
         })

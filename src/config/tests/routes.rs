@@ -32,3 +32,37 @@ fn paths_that_go_upstream() {
         ]
     );
 }
+
+#[test]
+fn headers_that_are_set_and_removed() {
+    let good = "upstream: u, path: /, headers: {request: {set: {X-Env: prod, X-Forwarded-Prefix: /a}, remove: [Cookie]}, \
+                response: {set: {Cache-Control: private}}}";
+    assert_eq!(of_routes(&[good]), [""; 0]);
+    let bad = [
+        "upstream: u, path: /a, identity: {headers: {X-Tenant: claims.t}}",
+        "upstream: u, path: /b, headers: {request: {set: {x_tenant: a, X.Auth-Subject: b}, remove: [X-Auth-Roles]}}",
+        "upstream: u, path: /c, headers: {request: {set: {Authorization: a, Host: b}, remove: [via, x-forwarded_for]}}",
+        "upstream: u, path: /d, headers: {response: {set: {Content-Length: 1, X-A: 1, x_a: 2}, remove: [Transfer_Encoding, x-a]}}",
+        "upstream: u, path: /e, headers: {response: {set: {X B: 1, X-C: \"a\\r\\nX-D: 1\", X-E: \u{e9}, \"_\": a}}}",
+    ];
+    assert_eq!(
+        of_routes(&bad),
+        [
+            "error: `x_tenant` can't be set or removed here",
+            "error: `X.Auth-Subject` can't be set or removed here",
+            "error: `X-Auth-Roles` can't be set or removed here",
+            "error: `Authorization` can't be set or removed here",
+            "error: `Host` can't be set or removed here",
+            "error: `via` can't be set or removed here",
+            "error: `x-forwarded_for` can't be set or removed here",
+            "error: `Content-Length` is about the connection or the body's length",
+            "error: `x_a` is the same header as the one at gateway.yaml:7:100",
+            "error: `Transfer_Encoding` is about the connection or the body's length",
+            "error: `x-a` is set, too, at gateway.yaml:7:100",
+            "error: `X B` is not a header's name",
+            "error: a header can't hold this text",
+            "error: a header can't hold this text",
+            "error: `_` is not a header's name",
+        ]
+    );
+}
