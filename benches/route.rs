@@ -10,7 +10,7 @@ use bearward::{
     method::MethodSet,
     path::CanonicalPath,
     policy::Access,
-    route::{HostPattern, PathTemplate, RouteSettings, RouteTable},
+    route::{Destination, HostPattern, PathTemplate, RouteSettings, RouteTable},
 };
 use hyper::Method;
 
@@ -67,7 +67,7 @@ fn routes(count: usize, of_host: bool) -> Result<Vec<RouteSettings>, String> {
                 methods: MethodSet::ANY,
                 allow: Access::Authenticated,
                 issuers: Vec::new(),
-                upstream: 0,
+                destination: Destination::Upstream(0),
                 rewrite: None,
                 identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
                 headers: HeaderRules::default(),

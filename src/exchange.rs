@@ -191,7 +191,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.began.elapsed();
         let route = self.route();
-        let upstream = route.filter(|_| self.attempts > 0).map(|route| &route.upstream);
+        let upstream = route.filter(|_| self.attempts > 0).and_then(|route| route.upstream.as_ref());
         let metrics: &RouteMetrics = route.map_or(&self.snapshot.no_route, |route| &route.metrics);
         RequestFinished {
             request_id: self.request_id.as_str(),

@@ -10,15 +10,18 @@ use hyper::{
 };
 
 use crate::{
+    answer::OwnAnswer,
     body::{Body, BodyFault, BodyLimits, RequestBody},
     decision::{self, Permit},
     exchange::Exchange,
     headers,
     observe::Observer,
     path::CanonicalPath,
-    refusal::Refusal,
+    refusal::{Refusal, UpstreamFault},
     request::{self as requests, RequestView},
-    respond, server,
+    respond,
+    route::Destination,
+    server,
     snapshot::{Route, Snapshot},
 };
 
@@ -101,6 +104,9 @@ async fn answer(
     let Some(route) = snapshot.routes.get(permit.route()) else { return Err(Refusal::NoRoute) };
 
     let body = upload(snapshot, exchange, route, body, arrival)?;
+    if let Destination::Answer(answer) = &route.settings.destination {
+        return answer_here(exchange, route, answer, permit, &head.method);
+    }
     let request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
     forward(exchange, route, permit, request.map(|()| body), arrival).await
 }
@@ -191,7 +197,21 @@ fn target(path: Option<&CanonicalPath>, route: &Route, uri: &Uri) -> Result<Uri,
     target.map(Uri::from).map_err(|_| Refusal::Path("the path cannot be sent on"))
 }
 
-/// Gives the permit up for an answer.
+/// Gives the permit up for an answer of our own.
+fn answer_here(
+    exchange: &Exchange,
+    route: &Route,
+    answer: &OwnAnswer,
+    permit: Permit,
+    method: &Method,
+) -> Result<Response<Body>, Refusal> {
+    let Some(path) = exchange.path() else { return Err(Refusal::NoRoute) };
+    let mut response = answer.give(permit, path, *method == Method::HEAD)?;
+    route.settings.headers.response.add_to_own_answer(response.headers_mut());
+    Ok(response)
+}
+
+/// Gives the permit up for the upstream's answer.
 async fn forward(
     exchange: &mut Exchange,
     route: &Route,
@@ -199,8 +219,9 @@ async fn forward(
     request: Request<RequestBody>,
     arrival: &Arrival,
 ) -> Result<Response<Body>, Refusal> {
+    let Some(upstream) = &route.upstream else { return Err(Refusal::Upstream(UpstreamFault::Unavailable)) };
     let sent = Instant::now();
-    let outcome = route.upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await;
+    let outcome = upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await;
     exchange.forwarded(sent.elapsed(), outcome.attempts);
     let mut response = outcome.answer?;
     route.settings.headers.response.change_answer(response.headers_mut());

@@ -83,3 +83,49 @@ fn headers_are_set_and_removed_on_the_way_there_and_back() {
     assert_eq!(refused.fields.get("strict-transport-security"), Some("max-age=1"));
     assert_eq!(gateway.get("/nowhere").fields.get("strict-transport-security"), None);
 }
+
+#[test]
+fn the_gateway_answers_itself() {
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let routes = r#"
+  - name: pot
+    path: /pot
+    respond: {status: 418, body: "short and stout", headers: {X-Pot: tea, Cache-Control: private}}
+    headers: {response: {set: {X-All: "1", X-Pot: coffee}}}
+    allow: public
+  - {name: closed, path: /closed, respond: {body: secret}, allow: authenticated}
+  - {name: empty, path: /empty, respond: {status: 204}, allow: public}
+  - {name: moved, path: "/old/{id}", redirect: {to: "https://new.example/{id}?was={id}"}, allow: public}
+  - {name: rest, path: "/rest/**", redirect: {to: "/**", status: 302}, allow: authenticated}
+"#;
+    let gateway = Gateway::start(&configuration(&issuer, &upstream, routes));
+    let token = issuer.token().build();
+
+    let pot = gateway.get("/pot");
+    assert_eq!((pot.status, &*pot.text()), (418, "short and stout"));
+    assert_eq!(pot.fields.get("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(pot.fields.all("x-pot").collect::<Vec<_>>(), ["tea"]);
+    assert_eq!((pot.fields.get("x-all"), pot.fields.get("cache-control")), (Some("1"), Some("private")));
+    let mut client = gateway.client();
+    client.send("HEAD /pot HTTP/1.1\r\nHost: h\r\n\r\n");
+    let head = client.try_receive("HEAD").unwrap().unwrap();
+    assert_eq!((head.status, head.fields.get("content-length")), (418, Some("15")));
+    client.send("GET /empty HTTP/1.1\r\nHost: h\r\n\r\n");
+    let empty = client.receive();
+    assert_eq!((empty.status, empty.fields.get("content-length")), (204, None));
+
+    // `allow` decides first.
+    assert_eq!(gateway.get("/closed").status, 401);
+    assert_eq!(gateway.get_with("/closed", &token).text(), "secret");
+    assert_eq!(gateway.get("/rest/a").status, 401);
+
+    let moved = gateway.get("/old/a&b%0d%0aX?dropped");
+    assert_eq!(moved.status, 400);
+    let moved = gateway.get("/old/a&b%20c?dropped");
+    assert_eq!((moved.status, moved.fields.get("location")), (308, Some("https://new.example/a&b%20c?was=a%26b%20c")));
+    let rest = gateway.get_with("/rest/a/b/", &token);
+    assert_eq!((rest.status, rest.fields.get("location")), (302, Some("/a/b/")));
+    assert_eq!(gateway.get_with("/rest//evil.example", &token).status, 400);
+
+    assert_eq!(upstream.connections(), 0);
+}

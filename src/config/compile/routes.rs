@@ -13,7 +13,7 @@ use crate::{
     identity::IdentityPlan,
     method::MethodSet,
     policy::{Access, Condition, Rule},
-    route::{HostPattern, PathRewrite, PathTemplate, RouteSettings, RouteTable},
+    route::{HostPattern, PathTemplate, RouteSettings, RouteTable},
     upstream::UpstreamSettings,
 };
 
@@ -55,7 +55,7 @@ impl Compiler<'_> {
             Some(Allow::Authenticated) => Some((Access::Authenticated, MethodSet::ANY)),
             Some(Allow::Rules(rules)) => self.rules(rules, declared_methods.as_ref(), written.methods.as_deref()),
         };
-        let upstream = written.upstream.as_ref().and_then(|at| self.route_upstream(at, name.as_ref(), file, upstreams));
+        let destination = self.destination(written, name.as_ref(), paths.as_deref(), file, upstreams);
         let issuers = self.route_issuers(written, file);
         let identity = self.identity(&written.identity, identity);
         let headers = self.headers(&written.headers);
@@ -70,7 +70,7 @@ impl Compiler<'_> {
             declared_methods,
             allow,
             issuers: issuers?,
-            upstream: upstream?,
+            destination: destination?,
             rewrite: rewrite?,
             identity: identity?,
             headers: headers?,
@@ -93,20 +93,6 @@ impl Compiler<'_> {
         });
         let paths = paths.collect::<Vec<_>>();
         paths.into_iter().collect()
-    }
-
-    /// Outer None: an error was found. `paths` is None where one of them is wrong.
-    fn rewrite(&mut self, written: &Route, paths: Option<&[PathTemplate]>) -> Option<Option<PathRewrite>> {
-        let (at, made) = match (&written.strip_prefix, &written.rewrite) {
-            (None, None) => return Some(None),
-            (Some(prefix), Some(rewrite)) => {
-                let message = format!("`rewrite` beside `strip_prefix` (at {})", self.source.place(prefix.span));
-                return self.fail(rewrite.error(message).hint("keep one; `rewrite` can say both"));
-            }
-            (Some(prefix), None) => (prefix, PathRewrite::strip(&prefix.value, paths?)),
-            (None, Some(rewrite)) => (rewrite, PathRewrite::write(&rewrite.value, paths?)),
-        };
-        made.map(Some).map_err(|words| self.findings.push(at.error_about(&words))).ok()
     }
 
     fn methods(&mut self, written: Option<&[At<String>]>) -> Option<MethodSet> {
@@ -192,22 +178,6 @@ impl Compiler<'_> {
         good.then(|| texts(written))
     }
 
-    fn route_upstream(
-        &mut self,
-        written: &At<String>,
-        route: Option<&Arc<str>>,
-        file: &ConfigFile,
-        upstreams: &mut Vec<Option<UpstreamSettings>>,
-    ) -> Option<usize> {
-        if written.value.contains("://") || written.value.starts_with("unix:") {
-            let upstream = self.upstream_in_place(route.cloned().unwrap_or_default(), written)?;
-            upstreams.push(Some(upstream));
-            return Some(upstreams.len() - 1);
-        }
-        let names = file.upstreams.iter().map(|upstream| &upstream.name).collect::<Vec<_>>();
-        self.resolve("upstream", written, &names)
-    }
-
     fn route_issuers(&mut self, written: &Route, file: &ConfigFile) -> Option<Vec<usize>> {
         let names = file.issuers.iter().map(|issuer| &issuer.name).collect::<Vec<_>>();
         let mut issuers = match &written.issuers {
@@ -277,7 +247,7 @@ impl Compiler<'_> {
             return;
         }
         for (index, upstream) in file.upstreams.iter().enumerate() {
-            if !routes.iter().flatten().any(|route| route.upstream == index) {
+            if !routes.iter().flatten().any(|route| route.upstream() == Some(index)) {
                 self.findings.push(upstream.name.warning("no route leads to this upstream"));
             }
         }

@@ -46,6 +46,12 @@ fn example(path: &str, key_file: &str) -> Value {
         "routes" => json!([]),
         "logging.level" => json!("info,bearward=debug"),
         "logging.format" => json!("text"),
+        "routes.*.respond" => json!({}),
+        "routes.*.respond.status" => json!(404),
+        "routes.*.respond.body" => json!("hello"),
+        "routes.*.redirect" => json!({"to": "/x"}),
+        "routes.*.redirect.to" => json!("https://new.example/"),
+        "routes.*.redirect.status" => json!(307),
         "routes.*.headers" | "routes.*.headers.request" | "routes.*.headers.response" => json!({}),
         "routes.*.headers.request.set" | "routes.*.headers.response.set" => json!({"X-B": "c"}),
         "routes.*.headers.request.remove" | "routes.*.headers.response.remove" => json!(["X-B"]),
@@ -80,6 +86,12 @@ fn document(path: &str, value: Value) -> String {
     }
     if path == "routes.*.paths" {
         file["routes"][0].as_object_mut().unwrap().remove("path");
+    }
+    if path.starts_with("routes.*.respond") || path.starts_with("routes.*.redirect") {
+        file["routes"][0].as_object_mut().unwrap().remove("upstream");
+    }
+    if path.starts_with("routes.*.redirect.") {
+        file["routes"][0]["redirect"] = json!({"to": "/x"});
     }
     if path == "routes.*.strip_prefix" {
         file["routes"][0]["path"] = json!("/a/b");

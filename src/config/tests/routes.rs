@@ -66,3 +66,44 @@ fn headers_that_are_set_and_removed() {
         ]
     );
 }
+
+#[test]
+fn answers_in_the_place_of_an_upstream() {
+    let good = [
+        "upstream: u, path: /a",
+        "path: /b, respond: {}",
+        "path: /c, respond: {status: 404, body: gone, headers: {Content-Type: text/html}}",
+        "path: \"/d/{x}/**\", redirect: {to: \"https://new.example/{x}/**\"}",
+        "path: /e, redirect: {to: /a, status: 303}",
+    ];
+    assert_eq!(of_routes(&good), [""; 0]);
+    let bad = [
+        "upstream: u, path: /a, respond: {}",
+        "path: /b, respond: {}, redirect: {to: /a}",
+        "path: /c",
+        "path: /d, respond: {status: 101}",
+        "path: /e, respond: {status: 204, body: a}",
+        "path: /f, respond: {headers: {Transfer-Encoding: chunked}}",
+        "path: /g, redirect: {status: 304, to: /a}",
+        "path: /h, redirect: {status: 301}",
+        "path: /i, redirect: {to: \"https://{host}/\"}",
+        "path: \"/j/**\", redirect: {to: /a}, strip_prefix: /j",
+        "path: /k, respond: {}, headers: {request: {remove: [X-A]}, response: {remove: [X-B]}}",
+    ];
+    assert_eq!(
+        of_routes(&bad),
+        [
+            "error: `respond` beside `upstream` (at gateway.yaml:4:41)",
+            "error: `redirect` beside `respond` (at gateway.yaml:5:41)",
+            "error: `upstream` is missing in routes[2]",
+            "error: the status of an answer is a number from 200 to 599",
+            "error: an answer with status 204 has no body",
+            "error: `Transfer-Encoding` is about the connection or the body's length",
+            "error: the status of a redirect is 301, 302, 303, 307 or 308",
+            "error: `to` is missing in routes[7].redirect",
+            "error: `https://{host}`: a redirect's host is written out, without parameters, user and password",
+            "error: with `redirect` nothing goes upstream that this could change",
+            "error: with `respond` nothing goes upstream that this could change",
+        ]
+    );
+}
