@@ -5,11 +5,12 @@
 use std::{hint::black_box, time::Instant};
 
 use bearward::{
+    headers::HeaderRules,
     identity::IdentityPlan,
     method::MethodSet,
     path::CanonicalPath,
     policy::Access,
-    route::{HostPattern, PathTemplate, RouteSettings, RouteTable},
+    route::{Destination, HostPattern, PathTemplate, RouteSettings, RouteTable},
 };
 use hyper::Method;
 
@@ -66,8 +67,10 @@ fn routes(count: usize, of_host: bool) -> Result<Vec<RouteSettings>, String> {
                 methods: MethodSet::ANY,
                 allow: Access::Authenticated,
                 issuers: Vec::new(),
-                upstream: 0,
+                destination: Destination::Upstream(0),
+                rewrite: None,
                 identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
+                headers: HeaderRules::default(),
                 timeout: None,
                 max_body_bytes: None,
             })

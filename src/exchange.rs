@@ -182,7 +182,8 @@ impl Exchange {
         })
     }
 
-    fn matched(&self) -> Option<&Route> {
+    /// The route that the decision was about.
+    pub fn route(&self) -> Option<&Route> {
         self.route.and_then(|route| self.snapshot.routes.get(route))
     }
 }
@@ -190,8 +191,8 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.began.elapsed();
-        let route = self.matched();
-        let upstream = route.filter(|_| self.attempts > 0).map(|route| &route.upstream);
+        let route = self.route();
+        let upstream = route.filter(|_| self.attempts > 0).and_then(|route| route.upstream.as_ref());
         let metrics: &RouteMetrics = route.map_or(&self.snapshot.no_route, |route| &route.metrics);
         RequestFinished {
             request_id: self.request_id.as_str(),

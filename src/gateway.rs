@@ -10,15 +10,18 @@ use hyper::{
 };
 
 use crate::{
+    answer::OwnAnswer,
     body::{Body, BodyFault, BodyLimits, RequestBody},
     decision::{self, Permit},
     exchange::Exchange,
     headers,
     observe::Observer,
     path::CanonicalPath,
-    refusal::Refusal,
+    refusal::{Refusal, UpstreamFault},
     request::{self as requests, RequestView},
-    respond, server,
+    respond,
+    route::Destination,
+    server,
     snapshot::{Route, Snapshot},
 };
 
@@ -75,7 +78,12 @@ impl Gateway {
             Ok(response) => response,
             Err(refusal) => {
                 exchange.refused(&refusal);
-                respond::refuse(&refusal, &snapshot.realm, exchange.request_id().as_str(), head_only)
+                let mut response =
+                    respond::refuse(&refusal, &snapshot.realm, exchange.request_id().as_str(), head_only);
+                if let Some(route) = exchange.route() {
+                    route.settings.headers.response.add_to_own_answer(response.headers_mut());
+                }
+                response
             }
         };
         exchange.answer_with(response)
@@ -96,6 +104,9 @@ async fn answer(
     let Some(route) = snapshot.routes.get(permit.route()) else { return Err(Refusal::NoRoute) };
 
     let body = upload(snapshot, exchange, route, body, arrival)?;
+    if let Destination::Answer(answer) = &route.settings.destination {
+        return answer_here(exchange, route, answer, permit, &head.method);
+    }
     let request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
     forward(exchange, route, permit, request.map(|()| body), arrival).await
 }
@@ -150,11 +161,12 @@ fn outgoing(
     head: request::Parts,
     arrival: &Arrival,
 ) -> Result<Request<()>, Refusal> {
-    let target = target(exchange.path(), &head.uri)?;
+    let target = target(exchange.path(), route, &head.uri)?;
     let host = requests::authority(&head).map(str::to_owned);
     let mut fields = head.headers;
     headers::remove_hop_by_hop(&mut fields);
     snapshot.reserved.strip(&mut fields, exchange.trusted_peer());
+    route.settings.headers.request.change_request(&mut fields);
 
     headers::add_forwarding(&mut fields, arrival.peer, exchange.trusted_peer(), arrival.scheme, host.as_deref());
     exchange.request_id().write(&mut fields);
@@ -170,9 +182,11 @@ fn outgoing(
     Ok(request)
 }
 
-/// The canonical path, which is the one that was decided, with the query as it came.
-fn target(path: Option<&CanonicalPath>, uri: &Uri) -> Result<Uri, Refusal> {
+/// The canonical path, which is the one that was decided, or what the route makes of it, with the query as it came.
+fn target(path: Option<&CanonicalPath>, route: &Route, uri: &Uri) -> Result<Uri, Refusal> {
     let Some(path) = path else { return Err(Refusal::NoRoute) };
+    let rewritten = route.settings.rewrite.as_ref().map(|rewrite| rewrite.apply(path)).transpose()?;
+    let path = rewritten.as_ref().unwrap_or(path);
     if path.as_str() == uri.path() && uri.authority().is_none() {
         return Ok(uri.clone());
     }
@@ -183,7 +197,21 @@ fn target(path: Option<&CanonicalPath>, uri: &Uri) -> Result<Uri, Refusal> {
     target.map(Uri::from).map_err(|_| Refusal::Path("the path cannot be sent on"))
 }
 
-/// Gives the permit up for an answer.
+/// Gives the permit up for an answer of our own.
+fn answer_here(
+    exchange: &Exchange,
+    route: &Route,
+    answer: &OwnAnswer,
+    permit: Permit,
+    method: &Method,
+) -> Result<Response<Body>, Refusal> {
+    let Some(path) = exchange.path() else { return Err(Refusal::NoRoute) };
+    let mut response = answer.give(permit, path, *method == Method::HEAD)?;
+    route.settings.headers.response.add_to_own_answer(response.headers_mut());
+    Ok(response)
+}
+
+/// Gives the permit up for the upstream's answer.
 async fn forward(
     exchange: &mut Exchange,
     route: &Route,
@@ -191,8 +219,11 @@ async fn forward(
     request: Request<RequestBody>,
     arrival: &Arrival,
 ) -> Result<Response<Body>, Refusal> {
+    let Some(upstream) = &route.upstream else { return Err(Refusal::Upstream(UpstreamFault::Unavailable)) };
     let sent = Instant::now();
-    let outcome = route.upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await;
+    let outcome = upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await;
     exchange.forwarded(sent.elapsed(), outcome.attempts);
-    outcome.answer
+    let mut response = outcome.answer?;
+    route.settings.headers.response.change_answer(response.headers_mut());
+    Ok(response)
 }

@@ -1,5 +1,6 @@
 //! Header fields between client and upstream: hop-by-hop, forwarding, correlation.
 
+mod changes;
 mod correlation;
 mod trusted;
 
@@ -13,6 +14,7 @@ use hyper::{
     },
 };
 
+pub use changes::{HeaderChanges, HeaderRules};
 pub use correlation::{RequestId, TraceContext, request_id, trace_context};
 pub use trusted::TrustedProxies;
 

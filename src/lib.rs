@@ -17,6 +17,7 @@ pub mod snapshot;
 
 pub mod server;
 
+pub mod answer;
 pub mod exchange;
 pub mod gateway;
 

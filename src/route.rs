@@ -10,9 +10,11 @@ use std::{
 use hyper::Method;
 
 use self::trie::{Leaf, Node, split_segment};
-use crate::{identity::IdentityPlan, method::MethodSet, policy::Access};
+use crate::{answer::OwnAnswer, headers::HeaderRules, identity::IdentityPlan, method::MethodSet, policy::Access};
 
 mod host;
+mod redirection;
+mod rewrite;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,8 @@ mod trie;
 
 pub use self::{
     host::HostPattern,
+    redirection::Redirection,
+    rewrite::PathRewrite,
     template::{PathTemplate, Segment},
 };
 
@@ -40,14 +44,37 @@ pub struct RouteSettings {
     pub allow: Access,
     /// Index into `Policy::issuers`: whose tokens the route takes, in the file's order.
     pub issuers: Vec<usize>,
-    /// Index into `Policy::upstreams`.
-    pub upstream: usize,
+    /// Where its requests go.
+    pub destination: Destination,
+    /// What becomes of the path on its way there; None: it is sent as it was decided.
+    pub rewrite: Option<PathRewrite>,
     /// What goes on with an authorised request.
     pub identity: IdentityPlan,
+    /// What is set and removed on the way there and back.
+    pub headers: HeaderRules,
     /// The whole exchange; None: no end.
     pub timeout: Option<Duration>,
     /// Bytes; None: no limit.
     pub max_body_bytes: Option<u64>,
+}
+
+/// Where the requests go that a route lets in.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// Index into `Policy::upstreams`.
+    Upstream(usize),
+    /// Nowhere: the gateway answers them itself.
+    Answer(OwnAnswer),
+}
+
+impl RouteSettings {
+    /// Index into `Policy::upstreams`; None where the gateway answers itself.
+    pub fn upstream(&self) -> Option<usize> {
+        match self.destination {
+            Destination::Upstream(index) => Some(index),
+            Destination::Answer(_) => None,
+        }
+    }
 }
 
 /// The compiled matcher over all routes.

@@ -53,8 +53,8 @@ pub struct Route {
     pub allow_header: String,
     /// Whose tokens it takes, in the file's order.
     pub issuers: Vec<Arc<Issuer>>,
-    /// Where it leads.
-    pub upstream: Arc<Upstream>,
+    /// Where it leads; None where the gateway answers itself.
+    pub upstream: Option<Arc<Upstream>>,
     /// Its counters.
     pub metrics: RouteMetrics,
 }
@@ -131,11 +131,13 @@ impl Snapshot {
         let table = RouteTable::new(&policy.routes).map_err(|conflicts| format!("{conflicts:?}"))?;
         let mut routes = Vec::new();
         for settings in &policy.routes {
-            let upstream = upstreams.get(settings.upstream).cloned();
+            let upstream = settings.upstream().map(|index| {
+                upstreams.get(index).cloned().ok_or_else(|| format!("route {} leads nowhere", settings.name))
+            });
             routes.push(Route {
                 allow_header: settings.methods.allow_header(),
                 issuers: settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect(),
-                upstream: upstream.ok_or_else(|| format!("route {} leads nowhere", settings.name))?,
+                upstream: upstream.transpose()?,
                 metrics: observer.route(&settings.name),
                 settings: settings.clone(),
             });

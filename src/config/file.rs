@@ -136,11 +136,46 @@ pub(super) struct Route {
     pub(super) paths: Option<Vec<At<String>>>,
     pub(super) methods: Option<Vec<At<String>>>,
     pub(super) upstream: Option<At<String>>,
+    pub(super) respond: Option<Respond>,
+    pub(super) redirect: Option<Redirect>,
+    pub(super) strip_prefix: Option<At<String>>,
+    pub(super) rewrite: Option<At<String>>,
     pub(super) allow: Option<Allow>,
     pub(super) issuers: Option<At<Vec<At<String>>>>,
     pub(super) timeout: Option<Option<Duration>>,
     pub(super) max_body_bytes: Option<Option<At<u64>>>,
+    pub(super) headers: Headers,
     pub(super) identity: Identity,
+}
+
+#[derive(Debug)]
+pub(super) struct Respond {
+    pub(super) at: At<()>,
+    pub(super) status: Option<At<u16>>,
+    pub(super) body: Option<At<String>>,
+    pub(super) headers: HeaderList,
+}
+
+#[derive(Debug)]
+pub(super) struct Redirect {
+    pub(super) at: At<()>,
+    pub(super) to: Option<At<String>>,
+    pub(super) status: Option<At<u16>>,
+}
+
+/// Names and values as they stand in a map of headers.
+pub(super) type HeaderList = Vec<(At<String>, At<String>)>;
+
+#[derive(Debug, Default)]
+pub(super) struct Headers {
+    pub(super) request: Changes,
+    pub(super) response: Changes,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) set: HeaderList,
+    pub(super) remove: Vec<At<String>>,
 }
 
 #[derive(Debug)]
@@ -392,12 +427,57 @@ fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Route {
         paths: paths(fields, r),
         methods: some_texts(fields, "methods", "leave it out for any method", r).map(|list| list.value),
         upstream: upstream.and_then(|field| r.text(&field)),
+        respond: r.field(fields, "respond").and_then(|field| respond(&field, r)),
+        redirect: r.field(fields, "redirect").and_then(|field| redirect(&field, r)),
+        strip_prefix: r.field(fields, "strip_prefix").and_then(|field| r.text(&field)),
+        rewrite: r.field(fields, "rewrite").and_then(|field| r.text(&field)),
         allow: allow.and_then(|field| access(&field, r)),
         issuers: some_texts(fields, "issuers", "leave it out for every issuer", r),
         timeout: time_or_none(fields, "timeout", r),
         max_body_bytes: size_or_none(fields, "max_body_bytes", r),
+        headers: section(fields, "headers", r).map(|fields| headers(&fields, r)).unwrap_or_default(),
         identity: section(fields, "identity", r).map(|fields| identity(&fields, r)).unwrap_or_default(),
     }
+}
+
+fn respond(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Respond> {
+    let fields = r.fields(field)?;
+    let headers = r.field(&fields, "headers").map(|field| header_list(&field, r));
+    Some(Respond {
+        at: field.at_key(()),
+        status: status(&fields, r),
+        body: r.field(&fields, "body").and_then(|field| r.text(&field)),
+        headers: headers.unwrap_or_default(),
+    })
+}
+
+fn redirect(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Redirect> {
+    let fields = r.fields(field)?;
+    let to = r.required(&fields, "to", "where to: `to: /new/{id}` or `to: https://new.example/{id}`");
+    Some(Redirect { at: field.at_key(()), to: to.and_then(|field| r.text(&field)), status: status(&fields, r) })
+}
+
+fn status(fields: &Fields<'_>, r: &mut Reader<'_>) -> Option<At<u16>> {
+    let field = r.field(fields, "status")?;
+    let status = r.count(&field, 599)?;
+    u16::try_from(status).ok().map(|status| field.at(status))
+}
+
+fn headers(fields: &Fields<'_>, r: &mut Reader<'_>) -> Headers {
+    let changes = |key, r: &mut Reader<'_>| {
+        let Some(fields) = section(fields, key, r) else { return Changes::default() };
+        let set = r.field(&fields, "set").map(|field| header_list(&field, r));
+        Changes {
+            set: set.unwrap_or_default(),
+            remove: texts(&fields, "remove", r).map(|list| list.value).unwrap_or_default(),
+        }
+    };
+    Headers { request: changes("request", r), response: changes("response", r) }
+}
+
+fn header_list(field: &Field<'_>, r: &mut Reader<'_>) -> HeaderList {
+    let named = r.named(field);
+    named.into_iter().filter_map(|(name, value)| Some((name, r.text(&value)?))).collect()
 }
 
 fn paths(fields: &Fields<'_>, r: &mut Reader<'_>) -> Option<Vec<At<String>>> {

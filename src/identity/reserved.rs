@@ -93,8 +93,13 @@ impl ReservedNames {
     pub fn strip_trailers(&self, trailers: &mut HeaderMap) {
         remove_where(trailers, |name| {
             self.forbids(name.as_str(), false)
-                || NOT_IN_TRAILERS.iter().any(|field| equals(name.as_str(), field.as_str()))
+                || NOT_IN_TRAILERS.iter().any(|field| is_alias(name.as_str(), field.as_str()))
         });
+    }
+
+    /// Whether it is a name of ours, or an alias of one. Forwarding fields aside.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|reserved| is_alias(name, reserved))
     }
 
     fn forbids(&self, name: &str, trusted_peer: bool) -> bool {
@@ -102,10 +107,7 @@ impl ReservedNames {
             Some(first) if self.initials & initial(first) == 0 => return false,
             _ => {}
         }
-        if self.names.iter().any(|reserved| equals(name, reserved)) {
-            return true;
-        }
-        is_forwarding(name) && !(trusted_peer && is_standard_spelling(name))
+        self.has(name) || is_forwarding(name) && !(trusted_peer && is_standard_spelling(name))
     }
 }
 
@@ -121,7 +123,8 @@ fn squash(name: &str) -> impl Iterator<Item = u8> + '_ {
     name.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase())
 }
 
-fn equals(name: &str, other: &str) -> bool {
+/// Whether back ends that merge names take one for the other: equal in lower case, letters and digits alone.
+pub fn is_alias(name: &str, other: &str) -> bool {
     squash(name).eq(squash(other))
 }
 
@@ -133,7 +136,7 @@ fn initial(byte: u8) -> u64 {
 fn is_forwarding(name: &str) -> bool {
     let mut squashed = squash(name);
     FORWARDING_PREFIX.bytes().all(|byte| squashed.next() == Some(byte))
-        || FORWARDING.iter().any(|field| equals(name, field))
+        || FORWARDING.iter().any(|field| is_alias(name, field))
 }
 
 fn is_standard_spelling(name: &str) -> bool {
@@ -144,7 +147,7 @@ fn is_standard_spelling(name: &str) -> bool {
         return false;
     };
     let words = rest.split('-').all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric()));
-    words && !STANDARD_FORWARDING.iter().any(|standard| equals(name, standard))
+    words && !STANDARD_FORWARDING.iter().any(|standard| is_alias(name, standard))
 }
 
 #[cfg(test)]

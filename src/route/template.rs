@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::{Params, trie::split_segment};
 use crate::path::{canonical, decode_reserved};
 
 /// A path with `{name}` segments and perhaps a `/**` at its end.
@@ -79,6 +80,24 @@ impl PathTemplate {
             Segment::Param(name) => Some(name.as_str()),
             Segment::Literal(_) => None,
         })
+    }
+
+    /// Where the parameters are in a path that fits this template alone, and where what `/**` takes begins; None if it
+    /// doesn't fit.
+    pub fn params_in(&self, path: &str) -> Option<(Params, usize)> {
+        let mut params = Params::new();
+        let mut rest = path;
+        for segment in &self.segments {
+            let (asked, after) = split_segment(rest)?;
+            let end = path.len() - after.len();
+            match segment {
+                Segment::Literal(literal) if literal == asked => {}
+                Segment::Param(_) if !asked.is_empty() => params.push(end - asked.len()..end),
+                _ => return None,
+            }
+            rest = after;
+        }
+        (self.rest || split_segment(rest).is_none()).then(|| (params, path.len() - rest.len()))
     }
 }
 

@@ -22,8 +22,10 @@ fn route(hosts: &str, paths: &str, names: &str) -> RouteSettings {
         methods: methods(names),
         allow: Access::Public,
         issuers: Vec::new(),
-        upstream: 0,
+        destination: Destination::Upstream(0),
+        rewrite: None,
         identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
+        headers: HeaderRules::default(),
         timeout: None,
         max_body_bytes: None,
     }

@@ -13,5 +13,6 @@ mod keys;
 mod no_leaks;
 mod operations;
 mod paths;
+mod routes;
 mod streaming;
 mod tidy;

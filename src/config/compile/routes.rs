@@ -32,6 +32,7 @@ impl Compiler<'_> {
         let default_identity = IdentityPlan::standard();
         let identity = identity.unwrap_or(&default_identity);
         let routes = file.routes.iter().map(|route| self.route(route, file, upstreams, identity)).collect::<Vec<_>>();
+        self.find_reserved_headers(file);
         self.find_conflicts(file, &routes);
         routes
     }
@@ -46,6 +47,7 @@ impl Compiler<'_> {
         let name = written.name.as_ref().and_then(|name| self.name(name));
         let hosts = self.hosts(written.hosts.as_deref().unwrap_or_default());
         let paths = written.paths.as_ref().and_then(|paths| self.paths(paths));
+        let rewrite = self.rewrite(written, paths.as_deref());
         let declared_methods = self.methods(written.methods.as_deref());
         let access = match &written.allow {
             None => None,
@@ -53,9 +55,10 @@ impl Compiler<'_> {
             Some(Allow::Authenticated) => Some((Access::Authenticated, MethodSet::ANY)),
             Some(Allow::Rules(rules)) => self.rules(rules, declared_methods.as_ref(), written.methods.as_deref()),
         };
-        let upstream = written.upstream.as_ref().and_then(|at| self.route_upstream(at, name.as_ref(), file, upstreams));
+        let destination = self.destination(written, name.as_ref(), paths.as_deref(), file, upstreams);
         let issuers = self.route_issuers(written, file);
         let identity = self.identity(&written.identity, identity);
+        let headers = self.headers(&written.headers);
         let max_body_bytes = written.max_body_bytes.as_ref().or(file.server.max_body_bytes.as_ref());
         let (allow, rule_methods) = access?;
         let declared_methods = declared_methods?;
@@ -67,8 +70,10 @@ impl Compiler<'_> {
             declared_methods,
             allow,
             issuers: issuers?,
-            upstream: upstream?,
+            destination: destination?,
+            rewrite: rewrite?,
             identity: identity?,
+            headers: headers?,
             timeout: written.timeout.flatten(),
             max_body_bytes: max_body_bytes.and_then(|size| size.as_ref().map(|size| size.value)),
         })
@@ -173,27 +178,6 @@ impl Compiler<'_> {
         good.then(|| texts(written))
     }
 
-    fn route_upstream(
-        &mut self,
-        written: &At<String>,
-        route: Option<&Arc<str>>,
-        file: &ConfigFile,
-        upstreams: &mut Vec<Option<UpstreamSettings>>,
-    ) -> Option<usize> {
-        if written.value.contains("://") || written.value.starts_with("unix:") {
-            let upstream = self.upstream_in_place(route.cloned().unwrap_or_default(), written)?;
-            upstreams.push(Some(upstream));
-            return Some(upstreams.len() - 1);
-        }
-        let names = file.upstreams.iter().map(|upstream| &upstream.name).collect::<Vec<_>>();
-        if written.value.contains([':', '/']) && !names.iter().any(|name| name.value == written.value) {
-            let hint = if written.foreign { String::new() } else { format!(": `http://{}`", written.value) };
-            let finding = written.error(format!("{} is no upstream's name, nor a URL", written.shown()));
-            return self.fail(finding.hint(format!("a URL begins with `http://` or `https://`{hint}")));
-        }
-        self.resolve("upstream", written, &names)
-    }
-
     fn route_issuers(&mut self, written: &Route, file: &ConfigFile) -> Option<Vec<usize>> {
         let names = file.issuers.iter().map(|issuer| &issuer.name).collect::<Vec<_>>();
         let mut issuers = match &written.issuers {
@@ -264,7 +248,7 @@ impl Compiler<'_> {
             return;
         }
         for (index, upstream) in file.upstreams.iter().enumerate() {
-            if !routes.iter().flatten().any(|route| route.upstream == index) {
+            if !routes.iter().flatten().any(|route| route.upstream() == Some(index)) {
                 self.findings.push(upstream.name.warning("no route leads to this upstream"));
             }
         }

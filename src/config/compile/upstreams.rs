@@ -72,15 +72,16 @@ impl Compiler<'_> {
         for (route, written) in routes.iter().zip(&file.routes) {
             let Some(route) = route else { continue };
             let forwards = route.identity.forward_authorization && !matches!(written.allow, Some(Allow::Public));
-            if !forwards || warned.contains(&route.upstream) {
+            let Some(index) = route.upstream() else { continue };
+            if !forwards || warned.contains(&index) {
                 continue;
             }
-            let Some(Some(upstream)) = upstreams.get(route.upstream) else { continue };
+            let Some(Some(upstream)) = upstreams.get(index) else { continue };
             if upstream.endpoint.tls || is_loopback(&upstream.endpoint) {
                 continue;
             }
-            warned.push(route.upstream);
-            let named = file.upstreams.get(route.upstream).and_then(|upstream| upstream.url.as_ref());
+            warned.push(index);
+            let named = file.upstreams.get(index).and_then(|upstream| upstream.url.as_ref());
             if let Some(url) = named.or(written.upstream.as_ref()) {
                 self.findings.push(
                     url.warning("tokens go to this upstream over plain http")

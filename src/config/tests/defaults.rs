@@ -72,7 +72,7 @@ fn the_example_can_be_run() {
     let text = include_str!("../../../gateway.yaml");
     let loaded = load_str(text, "gateway.yaml").unwrap_or_else(|found| panic!("{}", found[0]));
     assert_eq!(loaded.warnings, []);
-    assert_eq!(loaded.policy.routes.len(), 3);
+    assert_eq!(loaded.policy.routes.len(), 5);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn upstreams_in_place_and_body_limits() {
     assert_eq!((endpoint.tls, endpoint.port, &*endpoint.base_path), (true, 443, "/b"));
     assert_eq!(policy.routes[0].max_body_bytes, Some(1 << 20));
     assert_eq!(policy.routes[1].max_body_bytes, None);
-    assert_eq!(policy.routes[1].upstream, 1);
+    assert_eq!(policy.routes[1].upstream(), Some(1));
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "errors.realm" | "routes.*.name" | "listen.*.name" => json!("a name"),
         "routes.*.hosts" => json!(["*.example.org"]),
         "routes.*.path" => json!("/a/{id}"),
+        "routes.*.strip_prefix" | "routes.*.rewrite" => json!("/a"),
         "routes.*.paths" => json!(["/a", "/b/**"]),
         "routes.*.methods" | "routes.*.allow.*.methods" => json!(["GET"]),
         "routes.*.allow" => json!("authenticated"),
@@ -45,6 +46,15 @@ fn example(path: &str, key_file: &str) -> Value {
         "routes" => json!([]),
         "logging.level" => json!("info,bearward=debug"),
         "logging.format" => json!("text"),
+        "routes.*.respond" => json!({}),
+        "routes.*.respond.status" => json!(404),
+        "routes.*.respond.body" => json!("hello"),
+        "routes.*.redirect" => json!({"to": "/x"}),
+        "routes.*.redirect.to" => json!("https://new.example/"),
+        "routes.*.redirect.status" => json!(307),
+        "routes.*.headers" | "routes.*.headers.request" | "routes.*.headers.response" => json!({}),
+        "routes.*.headers.request.set" | "routes.*.headers.response.set" => json!({"X-B": "c"}),
+        "routes.*.headers.request.remove" | "routes.*.headers.response.remove" => json!(["X-B"]),
         path if path.ends_with(".headers") => json!({"X-A": "subject"}),
         path if path.ends_with(".headers.*.value") => json!("a literal"),
         path if path.starts_with("issuers.*.claims.") || path.starts_with("routes.*.allow.*.") => json!(["a"]),
@@ -76,6 +86,15 @@ fn document(path: &str, value: Value) -> String {
     }
     if path == "routes.*.paths" {
         file["routes"][0].as_object_mut().unwrap().remove("path");
+    }
+    if path.starts_with("routes.*.respond") || path.starts_with("routes.*.redirect") {
+        file["routes"][0].as_object_mut().unwrap().remove("upstream");
+    }
+    if path.starts_with("routes.*.redirect.") {
+        file["routes"][0]["redirect"] = json!({"to": "/x"});
+    }
+    if path == "routes.*.strip_prefix" {
+        file["routes"][0]["path"] = json!("/a/b");
     }
     if path.starts_with("routes.*.rate_limit.*") {
         file["routes"][0]["rate_limit"] = json!([{}]);
