@@ -1,12 +1,13 @@
 //! The one place that says yes.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use hyper::Method;
+use hyper::{HeaderMap, Method};
 
 use crate::{
-    policy::Access,
-    refusal::Refusal,
+    headers,
+    policy::{Access, Facts},
+    refusal::{Refusal, RuleFault},
     request::RequestView,
     route::{Found, Params},
     snapshot::{Route, Snapshot},
@@ -74,7 +75,8 @@ impl From<Refusal> for Denial {
 /// # Errors
 /// The first thing that speaks against it. Whatever can't be decided is refused.
 pub async fn decide(snapshot: &Snapshot, view: &RequestView<'_>) -> Result<Permit, Denial> {
-    let (index, _) = as_written(snapshot, view)?;
+    let place = as_written(snapshot, view)?;
+    let index = place.route;
     let Some(route) = snapshot.routes.get(index) else { return Err(Refusal::NoRoute.into()) };
     let at_route = |refusal| Denial { route: Some(index), ..Denial::from(refusal) };
 
@@ -85,7 +87,10 @@ pub async fn decide(snapshot: &Snapshot, view: &RequestView<'_>) -> Result<Permi
                 denial.route = Some(index);
                 denial
             })?;
-            if let Err(fault) = admit(route, view, &principal) {
+            let rules = Rules { route, view, headers: headers_for_rules(snapshot, route, view), now: token::now() };
+            let judged = rules.admit(&place, &principal).map_err(Refusal::Rule);
+            let judged = judged.and_then(|()| same_in_every_reading(snapshot, view, index, Some((&rules, &principal))));
+            if let Err(fault) = judged {
                 return Err(Denial {
                     issuer: Some(principal.issuer().clone()),
                     token: Some(principal.fingerprint()),
@@ -93,22 +98,32 @@ pub async fn decide(snapshot: &Snapshot, view: &RequestView<'_>) -> Result<Permi
                     ..at_route(fault)
                 });
             }
-            Permit { route: index, principal: Some(principal), credential: Some(credential) }
+            return Ok(Permit { route: index, principal: Some(principal), credential: Some(credential) });
         }
     };
-    same_in_every_reading(snapshot, view, &permit).map_err(at_route)?;
+    same_in_every_reading(snapshot, view, index, None).map_err(at_route)?;
     Ok(permit)
 }
 
+/// Where one reading of a path leads.
+struct Place<'p> {
+    path: &'p str,
+    route: usize,
+    /// Which of the route's paths it was.
+    template: usize,
+    params: Params,
+}
+
 /// The route for the path as it was written.
-fn as_written(snapshot: &Snapshot, view: &RequestView<'_>) -> Result<(usize, Params), Denial> {
+fn as_written<'v>(snapshot: &Snapshot, view: &RequestView<'v>) -> Result<Place<'v>, Denial> {
     let refused = |route, allow| Denial { route, ..Denial::from(Refusal::Method { allow }) };
-    match snapshot.table.find(view.host, view.path.as_str(), view.method) {
+    let path = view.path.as_str();
+    match snapshot.table.find(view.host, path, view.method) {
         Found::Route { index, .. } if never_taken(view.method) => {
             let allow = snapshot.routes.get(index).map_or("", |route| &route.allow_header);
             Err(refused(Some(index), allow.into()))
         }
-        Found::Route { index, params } => Ok((index, params)),
+        Found::Route { index, template, params } => Ok(Place { path, route: index, template, params }),
         Found::OtherMethods { index, allow } => Err(refused(Some(index), allow)),
         Found::Nothing if leads_somewhere_else(snapshot, view) => {
             Err(Refusal::Path("the path can be read in more than one way").into())
@@ -144,19 +159,59 @@ async fn authenticate(
     }
 }
 
-fn admit(route: &Route, view: &RequestView<'_>, principal: &Principal) -> Result<(), Refusal> {
-    route.settings.allow.judge(view.method, principal).map_err(Refusal::Rule)
+/// A route's rules, and what they may know of the request.
+struct Rules<'d> {
+    route: &'d Route,
+    view: &'d RequestView<'d>,
+    headers: Cow<'d, HeaderMap>,
+    /// Unix seconds.
+    now: i64,
+}
+
+impl Rules<'_> {
+    fn admit(&self, place: &Place<'_>, principal: &Principal) -> Result<(), RuleFault> {
+        self.route.settings.allow.judge(&Facts {
+            principal,
+            method: self.view.method,
+            host: self.view.host,
+            path: place.path,
+            template: place.template,
+            params: &place.params,
+            query: self.view.query,
+            headers: &self.headers,
+            now: self.now,
+        })
+    }
+}
+
+/// Rules see what the upstream will see: not what clients may not send, and not what `Connection` takes away.
+fn headers_for_rules<'v>(snapshot: &Snapshot, route: &Route, view: &RequestView<'v>) -> Cow<'v, HeaderMap> {
+    if !route.reads_headers {
+        return Cow::Borrowed(view.headers);
+    }
+    let mut fields = view.headers.clone();
+    headers::remove_hop_by_hop(&mut fields);
+    snapshot.reserved.strip(&mut fields, view.trusted_peer);
+    Cow::Owned(fields)
 }
 
 /// Other servers may read the path otherwise: each reading must lead to the same route and be let in there.
-fn same_in_every_reading(snapshot: &Snapshot, view: &RequestView<'_>, permit: &Permit) -> Result<(), Refusal> {
+fn same_in_every_reading(
+    snapshot: &Snapshot,
+    view: &RequestView<'_>,
+    route: usize,
+    rules: Option<(&Rules<'_>, &Principal)>,
+) -> Result<(), Refusal> {
     for reading in view.path.readings() {
         let Ok(path) = reading else {
             return Err(Refusal::Path("the path can be read in a way that is not allowed"));
         };
-        match snapshot.table.find(view.host, path, view.method) {
-            Found::Route { index, .. } if index == permit.route => {}
+        let place = match snapshot.table.find(view.host, path, view.method) {
+            Found::Route { index, template, params } if index == route => Place { path, route, template, params },
             _ => return Err(Refusal::Path("the path can be read in more than one way")),
+        };
+        if rules.is_some_and(|(rules, principal)| rules.admit(&place, principal).is_err()) {
+            return Err(Refusal::Path("the path can be read in a way that is not allowed"));
         }
     }
     Ok(())

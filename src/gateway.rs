@@ -116,6 +116,7 @@ async fn decide(snapshot: &Snapshot, exchange: &mut Exchange, head: &request::Pa
         query: head.uri.query(),
         headers: &head.headers,
         client_ip: exchange.client_ip(),
+        trusted_peer: exchange.trusted_peer(),
     };
     let decided = decision::decide(snapshot, &view).await;
     exchange.decided(&decided);

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::token::{claims::ClaimPath, credential::Credential, principal::Principal};
 
 pub use reserved::ReservedNames;
+pub(crate) use reserved::equals as is_alias;
 
 const X_AUTH_SUBJECT: HeaderName = HeaderName::from_static("x-auth-subject");
 const X_AUTH_CLIENT: HeaderName = HeaderName::from_static("x-auth-client");

@@ -87,6 +87,12 @@ pub enum RuleFault {
     Scope(Arc<str>),
     /// Roles.
     Role,
+    /// The token is of an issuer that the rule doesn't take.
+    Issuer,
+    /// The token isn't for an audience that the rule asks for besides.
+    Audience,
+    /// A claim.
+    Claim,
 }
 
 /// What went wrong behind the gateway.
@@ -132,8 +138,7 @@ impl Refusal {
             Refusal::Credential(_) => "invalid_request",
             Refusal::Token(fault) => fault.reason(),
             Refusal::KeysUnavailable { .. } => "keys_unavailable",
-            Refusal::Rule(RuleFault::Scope(_)) => "scope",
-            Refusal::Rule(RuleFault::Role) => "role",
+            Refusal::Rule(fault) => fault.reason(),
             Refusal::Upstream(_) => "ok",
         }
     }
@@ -167,11 +172,34 @@ impl Refusal {
             Refusal::NoCredential => "a bearer token is needed",
             Refusal::Token(fault) => fault.detail(),
             Refusal::KeysUnavailable { .. } => "the keys to verify this token are not available at the moment",
-            Refusal::Rule(RuleFault::Scope(_)) => "the token lacks a scope that is needed here",
-            Refusal::Rule(RuleFault::Role) => "the token lacks a role that is needed here",
+            Refusal::Rule(fault) => fault.detail(),
             Refusal::Upstream(UpstreamFault::Broken) => "the service behind the gateway failed to answer",
             Refusal::Upstream(UpstreamFault::TimedOut) => "the service behind the gateway took too long to answer",
             Refusal::Upstream(UpstreamFault::Unavailable) => "the service behind the gateway is not available",
+        }
+    }
+}
+
+impl RuleFault {
+    /// The `reason` label of metrics and log.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            RuleFault::Scope(_) => "scope",
+            RuleFault::Role => "role",
+            RuleFault::Issuer => "issuer",
+            RuleFault::Audience => "audience",
+            RuleFault::Claim => "claim",
+        }
+    }
+
+    /// One plain clause for the client.
+    pub fn detail(&self) -> &'static str {
+        match self {
+            RuleFault::Scope(_) => "the token lacks a scope that is needed here",
+            RuleFault::Role => "the token lacks a role that is needed here",
+            RuleFault::Issuer => "tokens of this issuer are not enough here",
+            RuleFault::Audience => "the token lacks an audience that is needed here",
+            RuleFault::Claim => "a claim of the token is not what is needed here",
         }
     }
 }

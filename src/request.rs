@@ -21,6 +21,8 @@ pub struct RequestView<'r> {
     pub headers: &'r HeaderMap,
     /// Who asks, as far as trusted proxies tell.
     pub client_ip: IpAddr,
+    /// Whether the peer's forwarding headers are believed.
+    pub trusted_peer: bool,
 }
 
 /// The authority that a request is for: of its target where that is absolute (RFC 9112, section 3.2.2), else of `Host`.

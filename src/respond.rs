@@ -106,7 +106,7 @@ fn challenge(refusal: &Refusal, realm: &Realm) -> Option<HeaderValue> {
         Refusal::Credential(_) => ("invalid_request", None),
         Refusal::Token(_) => ("invalid_token", None),
         Refusal::Rule(RuleFault::Scope(scope)) => ("insufficient_scope", Some(scope)),
-        Refusal::Rule(RuleFault::Role) => ("insufficient_scope", None),
+        Refusal::Rule(_) => ("insufficient_scope", None),
         Refusal::Path(_)
         | Refusal::Framing(_)
         | Refusal::HeadTooLarge

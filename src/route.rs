@@ -73,10 +73,12 @@ pub struct Conflict {
 /// What a host, path and method lead to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Index of the route, and where its parameters are in the path.
+    /// The route, which of its paths it was, and where that path's parameters are.
     Route {
         /// Index into the routes that the table was made from.
         index: usize,
+        /// Which of the route's paths it was: an index into `RouteSettings::paths`.
+        template: usize,
         /// In the order of the template.
         params: Params,
     },
@@ -105,9 +107,9 @@ impl RouteTable {
         let mut conflicts = Vec::new();
         let mut told = HashSet::new();
         for (index, route) in routes.iter().enumerate() {
-            for template in &route.paths {
+            for (place, template) in route.paths.iter().enumerate() {
                 let mut add = |node: &mut Node| {
-                    for first in node.insert(template, index, route) {
+                    for first in node.insert(place, index, route) {
                         if told.insert((first, index, template)) {
                             conflicts.push(Conflict { first, second: index, path: template.to_string() });
                         }
@@ -169,7 +171,7 @@ impl RouteTable {
 impl Leaf {
     fn take(&self, path: &str, method: &Method) -> Found {
         match self.routes.iter().find(|route| route.methods.contains(method)) {
-            Some(route) => Found::Route { index: route.index, params: self.params_of(path) },
+            Some(route) => Found::Route { index: route.index, template: route.template, params: self.params_of(path) },
             None => match self.routes.first() {
                 Some(route) => Found::OtherMethods { index: route.index, allow: self.allow.clone() },
                 None => Found::Nothing,

@@ -53,6 +53,8 @@ pub struct Route {
     pub allow_header: String,
     /// Whose tokens it takes, in the file's order.
     pub issuers: Vec<Arc<Issuer>>,
+    /// Whether its rules ask for a header of the request.
+    pub reads_headers: bool,
     /// Where it leads.
     pub upstream: Arc<Upstream>,
     /// Its counters.
@@ -133,6 +135,7 @@ impl Snapshot {
         for settings in &policy.routes {
             let upstream = upstreams.get(settings.upstream).cloned();
             routes.push(Route {
+                reads_headers: settings.allow.reads_headers(),
                 allow_header: settings.methods.allow_header(),
                 issuers: settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect(),
                 upstream: upstream.ok_or_else(|| format!("route {} leads nowhere", settings.name))?,

@@ -121,7 +121,8 @@ fn squash(name: &str) -> impl Iterator<Item = u8> + '_ {
     name.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase())
 }
 
-fn equals(name: &str, other: &str) -> bool {
+/// Whether back ends that merge aliases take one name for the other.
+pub(crate) fn equals(name: &str, other: &str) -> bool {
     squash(name).eq(squash(other))
 }
 

@@ -224,7 +224,7 @@ mod model {
     }
 
     /// How specific the template is, from the left, if it fits.
-    fn fit(template: &PathTemplate, path: &str) -> Option<Vec<u8>> {
+    pub(super) fn fit(template: &PathTemplate, path: &str) -> Option<Vec<u8>> {
         let (written, asked) = (template.segments(), segments(path));
         if asked.len() < written.len() || (asked.len() > written.len() && !template.takes_rest()) {
             return None;
@@ -323,10 +323,11 @@ proptest! {
             for method in [Method::GET, Method::POST, Method::DELETE, Method::PATCH] {
                 let takes = best.iter().copied().find(|index| routes[*index].methods.contains(&method));
                 match table.find(host, &path, &method) {
-                    Found::Route { index, params } => {
+                    Found::Route { index, template, params } => {
                         prop_assert_eq!(Some(index), takes, "{:?} {}", host, path);
-                        let names = routes[index].paths.iter().any(|template| template.param_names().count() == params.len());
-                        prop_assert!(names);
+                        let template = &routes[index].paths[template];
+                        prop_assert!(model::fit(template, &path).is_some(), "{} {}", template, path);
+                        prop_assert_eq!(template.param_names().count(), params.len());
                         prop_assert!(params.into_iter().all(|range| !path[range.clone()].contains('/') && !range.is_empty()));
                     }
                     Found::OtherMethods { index, .. } => {

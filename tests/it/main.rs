@@ -12,5 +12,6 @@ mod keys;
 mod no_leaks;
 mod operations;
 mod paths;
+mod rules;
 mod streaming;
 mod tidy;

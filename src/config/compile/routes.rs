@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use hyper::Method;
 
-use super::Compiler;
+use super::{Compiler, rules::RulesOf};
 use crate::{
     config::{
-        file::{Allow, ConfigFile, Route, Rule as WrittenRule},
+        file::{Allow, ConfigFile, Route},
         reader::At,
     },
     identity::IdentityPlan,
     method::MethodSet,
-    policy::{Access, Condition, Rule},
+    policy::Access,
     route::{HostPattern, PathTemplate, RouteSettings, RouteTable},
     upstream::UpstreamSettings,
 };
@@ -47,14 +47,15 @@ impl Compiler<'_> {
         let hosts = self.hosts(written.hosts.as_deref().unwrap_or_default());
         let paths = written.paths.as_ref().and_then(|paths| self.paths(paths));
         let declared_methods = self.methods(written.methods.as_deref());
+        let upstream = written.upstream.as_ref().and_then(|at| self.route_upstream(at, name.as_ref(), file, upstreams));
+        let issuers = self.route_issuers(written, file);
+        let of_route = RulesOf { written, file, paths: paths.as_deref(), issuers: issuers.as_deref() };
         let access = match &written.allow {
             None => None,
             Some(Allow::Public) => Some((Access::Public, MethodSet::ANY)),
             Some(Allow::Authenticated) => Some((Access::Authenticated, MethodSet::ANY)),
-            Some(Allow::Rules(rules)) => self.rules(rules, declared_methods.as_ref(), written.methods.as_deref()),
+            Some(Allow::Rules(rules)) => self.rules(rules, declared_methods.as_ref(), &of_route),
         };
-        let upstream = written.upstream.as_ref().and_then(|at| self.route_upstream(at, name.as_ref(), file, upstreams));
-        let issuers = self.route_issuers(written, file);
         let identity = self.identity(&written.identity, identity);
         let max_body_bytes = written.max_body_bytes.as_ref().or(file.server.max_body_bytes.as_ref());
         let (allow, rule_methods) = access?;
@@ -90,7 +91,7 @@ impl Compiler<'_> {
         paths.into_iter().collect()
     }
 
-    fn methods(&mut self, written: Option<&[At<String>]>) -> Option<MethodSet> {
+    pub(super) fn methods(&mut self, written: Option<&[At<String>]>) -> Option<MethodSet> {
         let Some(written) = written else { return Some(MethodSet::ANY) };
         let methods = written.iter().map(|method| self.method(method)).collect::<Vec<_>>();
         methods.into_iter().collect::<Option<Vec<_>>>().map(MethodSet::of)
@@ -115,62 +116,6 @@ impl Compiler<'_> {
             Ok(method) => Some(method),
             Err(_) => self.fail(written.error(format!("{shown} is not a method"))),
         }
-    }
-
-    /// The rules, and the methods that they take together.
-    fn rules(
-        &mut self,
-        written: &[WrittenRule],
-        declared: Option<&MethodSet>,
-        declared_as: Option<&[At<String>]>,
-    ) -> Option<(Access, MethodSet)> {
-        let mut rules = Vec::new();
-        for rule in written {
-            let methods = self.methods(rule.methods.as_deref());
-            for method in rule.methods.iter().flatten() {
-                let Ok(known) = Method::from_bytes(method.value.as_bytes()) else { continue };
-                if declared.is_some_and(|declared| !declared.contains(&known)) {
-                    let place = declared_as.and_then(<[_]>::first).map(|at| self.source.place(at.span));
-                    self.findings.push(
-                        method
-                            .error(format!(
-                                "the route doesn't take {}, so this rule never holds for it",
-                                method.shown()
-                            ))
-                            .hint_if(place.map(|place| format!("the route's `methods` are at {place}"))),
-                    );
-                }
-            }
-            let conditions = self.conditions(rule);
-            rules.push(methods.zip(conditions).map(|(methods, conditions)| Rule { methods, conditions }));
-        }
-        let rules = rules.into_iter().collect::<Option<Vec<_>>>()?;
-        let methods = rules.iter().fold(MethodSet::NONE, |all, rule| all.union(&rule.methods));
-        (!rules.is_empty()).then_some((Access::Rules(rules), methods))
-    }
-
-    fn conditions(&mut self, rule: &WrittenRule) -> Option<Vec<Condition>> {
-        let scopes = rule.scopes.as_ref().map(|list| self.scopes(list).map(Condition::Scopes));
-        let any_scope = rule.any_scope.as_ref().map(|list| self.scopes(list).map(Condition::AnyScope));
-        let roles = rule.roles.as_ref().map(|list| Some(Condition::Roles(texts(list))));
-        let any_role = rule.any_role.as_ref().map(|list| Some(Condition::AnyRole(texts(list))));
-        [scopes, any_scope, roles, any_role].into_iter().flatten().collect()
-    }
-
-    fn scopes(&mut self, written: &At<Vec<At<String>>>) -> Option<Vec<Arc<str>>> {
-        let mut good = true;
-        for scope in &written.value {
-            // RFC 6749, section 3.3: scope-token.
-            let is_token = |byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~');
-            if !scope.value.bytes().all(is_token) {
-                good = false;
-                let finding = scope.error(format!("{} is not a scope", scope.shown()));
-                let hint =
-                    scope.value.contains([' ', ',']).then(|| "write each scope as an item of its own".to_owned());
-                self.findings.push(finding.hint_if(hint));
-            }
-        }
-        good.then(|| texts(written))
     }
 
     fn route_upstream(
@@ -269,8 +214,4 @@ impl Compiler<'_> {
             }
         }
     }
-}
-
-fn texts(list: &At<Vec<At<String>>>) -> Vec<Arc<str>> {
-    list.value.iter().map(|text| Arc::from(text.value.as_str())).collect()
 }

@@ -127,6 +127,26 @@ upstreams:
   c: {url: \"${a b}\"}
 routes: []
 ";
+    rules: "\
+issuers:
+  main: {issuer: \"https://a.example\", audiences: [api]}
+  other: {issuer: \"https://b.example\", audiences: [api]}
+routes:
+  - name: r
+    path: /{tenant}
+    issuers: [main]
+    upstream: http://127.0.0.1
+    allow:
+      - issuers: [other, mian]
+      - audiences: []
+      - claims: {tenant: {path.tenant}}
+      - claims: {tenant: \"{path.tenat}\"}
+      - claims: {tenant: \"{tenant\"}
+      - claims: {tenant: [], team: \"\", unit: {}, email: {present: true, matches: x}, plan: {equals: x}}
+      - claims: {email: {matches: \"(\"}, x: {present: yes}, a..b: 1}
+      - claims: {}
+      - claims: {tenant: \"{claims.x}\"}
+";
     names: "\
 issuers:
   main: {issuer: \"https://a.example\", audiences: [api]}

@@ -41,7 +41,12 @@ fn example(path: &str, key_file: &str) -> Value {
         "routes.*.paths" => json!(["/a", "/b/**"]),
         "routes.*.methods" | "routes.*.allow.*.methods" => json!(["GET"]),
         "routes.*.allow" => json!("authenticated"),
-        "routes.*.issuers" => json!(["main"]),
+        "routes.*.issuers" | "routes.*.allow.*.issuers" => json!(["main"]),
+        "routes.*.allow.*.claims" => {
+            json!({"tenant": ["acme", "{path.tenant}-x"], "admin": true, "email": {"present": true}})
+        }
+        "routes.*.allow.*.claims.*.present" => json!(false),
+        "routes.*.allow.*.claims.*.matches" => json!("@example\\.org$"),
         "routes" => json!([]),
         "logging.level" => json!("info,bearward=debug"),
         "logging.format" => json!("text"),
@@ -73,6 +78,9 @@ fn document(path: &str, value: Value) -> String {
     }
     if path.starts_with("routes.*.allow.*") {
         file["routes"][0]["allow"] = json!([{"any_scope": ["a"]}]);
+    }
+    if path.starts_with("routes.*.allow.*.claims") {
+        file["routes"][0]["path"] = json!("/{tenant}");
     }
     if path == "routes.*.paths" {
         file["routes"][0].as_object_mut().unwrap().remove("path");
