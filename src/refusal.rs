@@ -93,6 +93,28 @@ pub enum RuleFault {
     Audience,
     /// A claim.
     Claim,
+    /// Nothing but how, or how long ago, the user authenticated (RFC 9470): the client can have that done anew.
+    StepUp(StepUp),
+}
+
+/// The authentication that a rule asks for, all of it, whichever part of it is missed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepUp {
+    /// What is missed.
+    pub missed: Missed,
+    /// The challenge's `acr_values` (RFC 9470, section 3), separated by spaces.
+    pub acr_values: Option<Arc<str>>,
+    /// The challenge's `max_age`, in whole seconds.
+    pub max_age: Option<Duration>,
+}
+
+/// Which part of an authentication is missed; both: the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// The class of the authentication: the token's `acr`.
+    Acr,
+    /// That it isn't long ago: the token's `auth_time`.
+    MaxAge,
 }
 
 /// What went wrong behind the gateway.
@@ -118,6 +140,7 @@ impl Refusal {
             Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::NoCredential | Refusal::Token(_) => StatusCode::UNAUTHORIZED,
             Refusal::KeysUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Rule(RuleFault::StepUp(_)) => StatusCode::UNAUTHORIZED,
             Refusal::Rule(_) => StatusCode::FORBIDDEN,
             Refusal::Upstream(UpstreamFault::Broken) => StatusCode::BAD_GATEWAY,
             Refusal::Upstream(UpstreamFault::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
@@ -189,6 +212,8 @@ impl RuleFault {
             RuleFault::Issuer => "issuer",
             RuleFault::Audience => "audience",
             RuleFault::Claim => "claim",
+            RuleFault::StepUp(StepUp { missed: Missed::Acr, .. }) => "acr",
+            RuleFault::StepUp(StepUp { missed: Missed::MaxAge, .. }) => "max_age",
         }
     }
 
@@ -200,6 +225,8 @@ impl RuleFault {
             RuleFault::Issuer => "tokens of this issuer are not enough here",
             RuleFault::Audience => "the token lacks an audience that is needed here",
             RuleFault::Claim => "a claim of the token is not what is needed here",
+            RuleFault::StepUp(StepUp { missed: Missed::Acr, .. }) => "a stronger authentication is needed here",
+            RuleFault::StepUp(StepUp { missed: Missed::MaxAge, .. }) => "a more recent authentication is needed here",
         }
     }
 }

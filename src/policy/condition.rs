@@ -1,13 +1,13 @@
 //! What a rule can ask of a token.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use regex::Regex;
 use serde_json::Value;
 
 use super::{facts::Facts, text::RequestText};
 use crate::{
-    refusal::RuleFault,
+    refusal::{Missed, RuleFault, StepUp},
     token::{claims::ClaimPath, principal::Principal},
 };
 
@@ -28,6 +28,10 @@ pub enum Condition {
     AnyRole(Vec<Arc<str>>),
     /// A claim.
     Claim(ClaimPath, ClaimTest),
+    /// One of these classes of authentication (RFC 9470).
+    Acr(Vec<Arc<str>>),
+    /// That the user authenticated at most so long ago (RFC 9470); whole seconds.
+    MaxAge(Duration),
 }
 
 /// What a claim must be.
@@ -78,6 +82,11 @@ impl Condition {
             Condition::Roles(wanted) => has_all(principal.roles(), wanted),
             Condition::AnyRole(wanted) => has_any(principal.roles(), wanted),
             Condition::Claim(path, test) => test.holds(&path.find(principal.claims()), facts),
+            Condition::Acr(wanted) => principal
+                .claims()
+                .get("acr")
+                .is_some_and(|acr| scalar(acr, |acr| wanted.iter().any(|wanted| **wanted == *acr))),
+            Condition::MaxAge(age) => is_recent(principal.claims().get("auth_time"), *age, facts.now),
         }
     }
 
@@ -89,6 +98,7 @@ impl Condition {
             Condition::Scopes(wanted) | Condition::AnyScope(wanted) => RuleFault::Scope(wanted.join(" ").into()),
             Condition::Roles(_) | Condition::AnyRole(_) => RuleFault::Role,
             Condition::Claim(..) => RuleFault::Claim,
+            Condition::Acr(_) | Condition::MaxAge(_) => RuleFault::StepUp(StepUp::of(std::slice::from_ref(self), self)),
         }
     }
 
@@ -98,6 +108,11 @@ impl Condition {
             Condition::Scopes(wanted) | Condition::AnyScope(wanted) => Some(wanted),
             _ => None,
         }
+    }
+
+    /// Whether it is about how the user authenticated.
+    pub(super) fn is_step_up(&self) -> bool {
+        matches!(self, Condition::Acr(_) | Condition::MaxAge(_))
     }
 
     /// Whether it asks for a header of the request.
@@ -140,6 +155,33 @@ fn scalar(value: &Value, holds: impl Fn(&str) -> bool) -> bool {
         Value::Bool(flag) => holds(if *flag { "true" } else { "false" }),
         Value::Null | Value::Array(_) | Value::Object(_) => false,
     }
+}
+
+impl StepUp {
+    /// The authentication that these conditions ask for, of which one is missed.
+    pub(super) fn of(conditions: &[Condition], missed: &Condition) -> StepUp {
+        let acr_values = conditions.iter().find_map(|condition| match condition {
+            Condition::Acr(wanted) => Some(wanted.join(" ").into()),
+            _ => None,
+        });
+        let max_age = conditions.iter().find_map(|condition| match condition {
+            Condition::MaxAge(age) => Some(*age),
+            _ => None,
+        });
+        let missed = if matches!(missed, Condition::MaxAge(_)) { Missed::MaxAge } else { Missed::Acr };
+        StepUp { missed, acr_values, max_age }
+    }
+}
+
+/// How far a clock may be ahead that wrote `auth_time`. What is later isn't a time in seconds, or isn't true.
+const AHEAD: i64 = 60;
+
+fn is_recent(auth_time: Option<&Value>, age: Duration, now: i64) -> bool {
+    let Some(Value::Number(number)) = auth_time else { return false };
+    // A conversion from a float saturates; rounded down, the authentication is older.
+    let then = number.as_i64().or_else(|| number.as_f64().map(|seconds| seconds.floor() as i64));
+    let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+    then.is_some_and(|then| then <= now.saturating_add(AHEAD) && now.saturating_sub(then) <= age)
 }
 
 /// `aud` is a text or an array of them (RFC 7519, section 4.1.3).
@@ -250,6 +292,50 @@ mod tests {
         assert!(!absent(ClaimTest::Present(true)) && !absent(one_of(&["acme"])) && !absent(matches("")));
         let any_key = Condition::Claim(ClaimPath::parse("c.*.t").unwrap(), one_of(&["acme"]));
         assert!(holds(&any_key, json!({"c": {"a": {"t": "x"}, "b": {"t": ["acme"]}}})));
+    }
+
+    #[test]
+    fn acr_is_one_text() {
+        for (acr, expected) in [
+            (json!("gold"), true),
+            (json!("urn:mace:silver"), true),
+            (json!("2"), true),
+            (json!(2), true),
+            (json!("Gold"), false),
+            (json!("gold silver"), false),
+            (json!(["gold"]), false),
+            (json!({"gold": true}), false),
+            (json!(null), false),
+        ] {
+            assert_eq!(holds(&Condition::Acr(list("urn:mace:silver gold 2")), json!({"acr": acr})), expected, "{acr}");
+        }
+        assert!(!holds(&Condition::Acr(list("gold")), json!({})));
+    }
+
+    #[test]
+    fn max_age_counts_from_auth_time() {
+        const NOW: i64 = 1_700_000_000;
+        for (auth_time, expected) in [
+            (json!(NOW), true),
+            (json!(NOW - 300), true),
+            (json!(NOW - 301), false),
+            (json!(NOW as f64 - 299.5), true),
+            (json!(NOW as f64 - 300.5), false),
+            (json!(NOW + 60), true),
+            (json!(NOW + 61), false),
+            (json!(NOW * 1000), false),
+            (json!(1e300), false),
+            (json!(-1e300), false),
+            (json!(u64::MAX), false),
+            (json!(i64::MIN), false),
+            (json!(NOW.to_string()), false),
+            (json!([NOW]), false),
+            (json!(null), false),
+        ] {
+            let condition = Condition::MaxAge(Duration::from_secs(300));
+            assert_eq!(holds(&condition, json!({"auth_time": auth_time})), expected, "{auth_time}");
+        }
+        assert!(!holds(&Condition::MaxAge(Duration::from_secs(300)), json!({"iat": NOW})));
     }
 
     #[test]

@@ -11,7 +11,10 @@ pub use self::{
     facts::Facts,
     text::RequestText,
 };
-use crate::{method::MethodSet, refusal::RuleFault};
+use crate::{
+    method::MethodSet,
+    refusal::{RuleFault, StepUp},
+};
 
 /// Who is let in by a route.
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ impl Access {
     ///
     /// # Errors
     /// What the closest rule misses: the one with the fewest conditions unmet, then the first in the file. A scope is
-    /// named before anything else. Where no rule takes the method (the route's methods say so before), it is `Role`.
+    /// named before anything else, another authentication only if nothing else is missing. Where no rule takes the method (the route's methods say so before), it is `Role`.
     pub fn judge(&self, facts: &Facts<'_>) -> Result<(), RuleFault> {
         let Access::Rules(rules) = self else { return Ok(()) };
         let candidates = || rules.iter().filter(|rule| rule.methods.contains(facts.method));
@@ -69,7 +72,12 @@ impl Rule {
         if self.unmet(facts).any(|condition| condition.scopes().is_some()) {
             return RuleFault::Scope(self.challenge());
         }
-        self.unmet(facts).next().map_or(RuleFault::Role, Condition::fault)
+        // Another authentication is asked for only if it is all that is missing.
+        match (self.unmet(facts).find(|condition| !condition.is_step_up()), self.unmet(facts).next()) {
+            (Some(other), _) => other.fault(),
+            (None, Some(missed)) => RuleFault::StepUp(StepUp::of(&self.conditions, missed)),
+            (None, None) => RuleFault::Role,
+        }
     }
 
     /// All scopes that the rule names, whether held or not: a client asks for a token with these.
@@ -90,9 +98,10 @@ mod tests {
 
     use hyper::{HeaderMap, Method};
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
-    use crate::token::principal::Principal;
+    use crate::{refusal::Missed, token::principal::Principal};
 
     /// What there is to know of `GET /`, asked of `api.example` by this principal.
     pub(in crate::policy) fn with_facts<T>(principal: &Principal, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
@@ -213,6 +222,33 @@ mod tests {
         assert_eq!(judge(&[post.clone(), both], "", ""), scope_fault("a b c"));
         assert_eq!(judge(&[post], "post", ""), Err(RuleFault::Role));
         assert_eq!(judge(&[], "a", "a"), Err(RuleFault::Role));
+    }
+
+    #[test]
+    fn a_step_up_is_asked_for_only_if_it_is_all_that_is_missing() {
+        let silver = Condition::Acr(list("silver gold"));
+        let recent = Condition::MaxAge(std::time::Duration::from_secs(300));
+        let rules = [rule(&[], &[scopes("a"), roles("r"), silver.clone(), recent.clone()])];
+        let judged = |scopes: &str, roles: &str, claims: serde_json::Value| {
+            let serde_json::Value::Object(claims) = claims else { panic!("claims") };
+            judge(&Access::Rules(rules.to_vec()), &Method::GET, &principal(scopes, roles).with_claims(claims))
+        };
+        let wanted = |missed| {
+            let max_age = Some(std::time::Duration::from_secs(300));
+            Err(RuleFault::StepUp(StepUp { missed, acr_values: Some("silver gold".into()), max_age }))
+        };
+        let fresh = 1_700_000_000;
+        assert_eq!(judged("a", "r", json!({"acr": "gold", "auth_time": fresh})), Ok(()));
+        assert_eq!(judged("a", "r", json!({"acr": "bronze", "auth_time": fresh})), wanted(Missed::Acr));
+        assert_eq!(judged("a", "r", json!({"acr": "gold", "auth_time": 0})), wanted(Missed::MaxAge));
+        assert_eq!(judged("a", "r", json!({})), wanted(Missed::Acr));
+        assert_eq!(judged("", "r", json!({})), scope_fault("a"));
+        assert_eq!(judged("a", "", json!({"acr": "gold"})), Err(RuleFault::Role));
+        // One condition unmet is closer than two, whatever it is about.
+        let rules = [rule(&[], &[silver, recent.clone()]), rule(&[], &[recent])];
+        let judged = judge(&Access::Rules(rules.to_vec()), &Method::GET, &principal("", ""));
+        let max_age = Some(std::time::Duration::from_secs(300));
+        assert_eq!(judged, Err(RuleFault::StepUp(StepUp { missed: Missed::MaxAge, acr_values: None, max_age })));
     }
 
     fn any_condition() -> impl Strategy<Value = Condition> {

@@ -7,7 +7,7 @@ use crate::support::{
     issuer::Issuer,
     keys::Key,
     raw::Response,
-    token::Token,
+    token::{Token, now},
     upstream::Upstream,
 };
 
@@ -34,6 +34,24 @@ impl Scene {
 
     fn token(&self) -> Token {
         self.main.token()
+    }
+
+    /// 401 with an RFC 9470 challenge, counted under this reason, and nothing at the upstream.
+    #[track_caller]
+    fn steps_up(&self, reason: &str, token: &Token, acr_values: Option<&str>, max_age: Option<&str>) {
+        let series = format!(
+            "bearward_decisions_total{{issuer=\"main\",outcome=\"deny\",reason=\"{reason}\",route=\"step-up\"}}"
+        );
+        let before = self.gateway.metric(&series);
+        let response = self.ask("/step-up", token, "");
+        assert_eq!(response.status, 401, "{}", response.text());
+        let challenge = response.challenge().unwrap();
+        assert_eq!(challenge.error(), Some("insufficient_user_authentication"));
+        assert_eq!((challenge.get("acr_values"), challenge.get("max_age")), (acr_values, max_age));
+        assert_eq!(challenge.get("scope"), None);
+        assert_eq!(response.fields.get("cache-control"), Some("no-store"));
+        assert_eq!(self.upstream.bytes(), 0);
+        assert_eq!(self.gateway.metric(&series), before + 1.0, "{series}");
     }
 
     #[track_caller]
@@ -164,6 +182,35 @@ fn the_host_is_the_requests() {
         client.receive().status
     };
     assert_eq!(["api.example", "API.example.:8080", "api.example.org"].map(ask), [200, 200, 403]);
+}
+
+#[test]
+fn a_stronger_or_fresher_authentication_is_asked_for() {
+    let scene = Scene::new(
+        r#"
+  - name: step-up
+    path: /step-up
+    upstream: echo
+    allow: [{roles: [staff], acr: ["urn:mace:silver", gold], max_age: 5m}, {scopes: [a, b], max_age: 1h}]
+"#,
+    );
+    let staff = scene.token().roles(&["staff"]).claim("acr", json!("gold")).claim("auth_time", json!(now() - 10));
+    let wanted = (Some("urn:mace:silver gold"), Some("300"));
+    for acr in [json!("bronze"), json!(["gold"]), json!(null)] {
+        scene.steps_up("acr", &staff.clone().claim("acr", acr), wanted.0, wanted.1);
+    }
+    scene.steps_up("acr", &staff.clone().without("acr").without("auth_time"), wanted.0, wanted.1);
+    for auth_time in [json!(now() - 400), json!(now() * 1000), json!(null)] {
+        scene.steps_up("max_age", &staff.clone().claim("auth_time", auth_time), wanted.0, wanted.1);
+    }
+    let reader = scene.token().scope("a b");
+    scene.steps_up("max_age", &reader, None, Some("3600"));
+    // With something else missing, another authentication would be of no help.
+    let response = scene.ask("/step-up", &scene.token().claim("auth_time", json!(now())), "");
+    assert_eq!(response.challenge().unwrap().error(), Some("insufficient_scope"));
+    scene.forbids("step-up", "role", "/step-up", &staff.clone().roles(&[]).without("auth_time"), "");
+    scene.lets_in("/step-up", &staff, "");
+    scene.lets_in("/step-up", &reader.claim("auth_time", json!(now() - 400)), "");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `allow` on a route: the rules.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hyper::Method;
 
@@ -73,7 +73,29 @@ impl Compiler<'_> {
             let test = self.claim_test(test, route);
             conditions.push(path.ok().zip(test).map(|(path, test)| Condition::Claim(path, test)));
         }
+        conditions.extend(rule.acr.as_ref().map(|list| self.acr(list).map(Condition::Acr)));
+        conditions.extend(rule.max_age.as_ref().map(|age| self.max_age(age).map(Condition::MaxAge)));
         conditions.into_iter().collect()
+    }
+
+    /// What a challenge can carry, separated by spaces.
+    fn acr(&mut self, written: &At<Vec<At<String>>>) -> Option<Vec<Arc<str>>> {
+        let mut good = true;
+        for class in &written.value {
+            if !class.value.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~')) {
+                good = false;
+                let hint = class.value.contains(' ').then(|| "write each value as an item of its own".to_owned());
+                self.findings.push(class.error(format!("{} is not a value of `acr`", class.shown())).hint_if(hint));
+            }
+        }
+        good.then(|| texts(written))
+    }
+
+    fn max_age(&mut self, written: &At<Duration>) -> Option<Duration> {
+        if written.value.subsec_nanos() != 0 {
+            return self.fail(written.error("a challenge names whole seconds").hint("`1s` or more"));
+        }
+        Some(written.value)
     }
 
     fn rule_issuers(&mut self, written: &At<Vec<At<String>>>, route: &RulesOf<'_>) -> Option<Vec<Arc<str>>> {

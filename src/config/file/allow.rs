@@ -1,8 +1,10 @@
 //! `allow` on a route.
 
+use std::time::Duration;
+
 use super::{
     super::reader::{At, Field, Fields, Reader},
-    some_texts,
+    duration, some_texts,
 };
 
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(in crate::config) struct Rule {
     pub(in crate::config) roles: Option<At<Vec<At<String>>>>,
     pub(in crate::config) any_role: Option<At<Vec<At<String>>>>,
     pub(in crate::config) claims: Vec<(At<String>, ClaimTest)>,
+    pub(in crate::config) acr: Option<At<Vec<At<String>>>>,
+    pub(in crate::config) max_age: Option<At<Duration>>,
 }
 
 #[derive(Debug)]
@@ -85,6 +89,8 @@ fn rule(item: &Field<'_>, r: &mut Reader<'_>) -> Option<Rule> {
         roles: some_texts(&fields, "roles", HINT, r),
         any_role: some_texts(&fields, "any_role", HINT, r),
         claims: claims(&fields, r),
+        acr: some_texts(&fields, "acr", HINT, r),
+        max_age: duration(&fields, "max_age", r),
     })
 }
 

@@ -146,6 +146,8 @@ routes:
       - claims: {email: {matches: \"(\"}, x: {present: yes}, a..b: 1}
       - claims: {}
       - claims: {tenant: \"{claims.x}\"}
+      - {acr: [], max_age: 1500ms}
+      - {acr: [\"a b\"], max_age: none}
 ";
     names: "\
 issuers:

@@ -52,10 +52,15 @@ fn example(path: &str, key_file: &str) -> Value {
         "logging.format" => json!("text"),
         path if path.ends_with(".headers") => json!({"X-A": "subject"}),
         path if path.ends_with(".headers.*.value") => json!("a literal"),
-        path if path.starts_with("issuers.*.claims.") || path.starts_with("routes.*.allow.*.") => json!(["a"]),
+        path if path.starts_with("issuers.*.claims.")
+            || path.starts_with("routes.*.allow.*.") && path != "routes.*.allow.*.max_age" =>
+        {
+            json!(["a"])
+        }
         path if path.ends_with("_timeout") || path.ends_with(".timeout") => json!("5s"),
         "server.drain_delay"
         | "issuers.*.jwt.clock_skew"
+        | "routes.*.allow.*.max_age"
         | "issuers.*.jwt.max_token_age"
         | "issuers.*.jwt.refresh"
         | "issuers.*.jwt.stale_keys" => json!("5m"),
