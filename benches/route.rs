@@ -66,6 +66,7 @@ fn routes(count: usize, of_host: bool) -> Result<Vec<RouteSettings>, String> {
                 methods: MethodSet::ANY,
                 allow: Access::Authenticated,
                 issuers: Vec::new(),
+                enforce: true,
                 upstream: 0,
                 identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
                 timeout: None,

@@ -40,6 +40,8 @@ pub struct RouteSettings {
     pub allow: Access,
     /// Index into `Policy::issuers`: whose tokens the route takes, in the file's order.
     pub issuers: Vec<usize>,
+    /// Whether a no to the credential, the token or by the rules keeps a request out. If not, it is told and counted.
+    pub enforce: bool,
     /// Index into `Policy::upstreams`.
     pub upstream: usize,
     /// What goes on with an authorised request.

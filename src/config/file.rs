@@ -138,6 +138,7 @@ pub(super) struct Route {
     pub(super) methods: Option<Vec<At<String>>>,
     pub(super) upstream: Option<At<String>>,
     pub(super) allow: Option<Allow>,
+    pub(super) enforce: Option<At<bool>>,
     pub(super) issuers: Option<At<Vec<At<String>>>>,
     pub(super) timeout: Option<Option<Duration>>,
     pub(super) max_body_bytes: Option<Option<At<u64>>>,
@@ -367,8 +368,11 @@ fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Route {
         true => r.field(fields, "upstream"),
         false => r.required(fields, "upstream", "the name of one of `upstreams`, or a URL"),
     };
-    let allow =
-        r.required(fields, "allow", "nothing is open by omission: `public`, `authenticated`, or a list of rules");
+    let allow = r.required(
+        fields,
+        "allow",
+        "nothing is open by omission: `public`, `optional`, `authenticated`, or a list of rules",
+    );
     Route {
         at: item.at_key(()),
         name: name.and_then(|field| r.text(&field)),
@@ -377,6 +381,7 @@ fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Route {
         methods: some_texts(fields, "methods", "leave it out for any method", r).map(|list| list.value),
         upstream: upstream.and_then(|field| r.text(&field)),
         allow: allow.and_then(|field| allow::access(&field, r)),
+        enforce: r.field(fields, "enforce").and_then(|field| r.flag(&field).map(|flag| field.at_key(flag))),
         issuers: some_texts(fields, "issuers", "leave it out for every issuer", r),
         timeout: time_or_none(fields, "timeout", r),
         max_body_bytes: size_or_none(fields, "max_body_bytes", r),

@@ -240,7 +240,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("routes.*.allow.*.when", Refused),
     ("routes.*.issuers", Live),
     ("routes.*.token_from", Refused),
-    ("routes.*.enforce", Refused),
+    ("routes.*.enforce", Live),
     ("routes.*.rate_limit", Refused),
     ("routes.*.rate_limit.*.rate", Refused),
     ("routes.*.rate_limit.*.burst", Refused),

@@ -21,6 +21,8 @@ use crate::{
 pub enum Access {
     /// Everybody; the credential isn't looked at.
     Public,
+    /// Everybody; a token that is sent must be good.
+    Optional,
     /// Whoever has a good token.
     Authenticated,
     /// Whoever has a good token that at least one rule lets in. Never empty.
@@ -182,7 +184,7 @@ mod tests {
 
     #[test]
     fn public_and_authenticated_ask_nothing() {
-        for access in [Access::Public, Access::Authenticated] {
+        for access in [Access::Public, Access::Optional, Access::Authenticated] {
             assert_eq!(judge(&access, &Method::DELETE, &principal("", "")), Ok(()));
         }
     }

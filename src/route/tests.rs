@@ -22,6 +22,7 @@ fn route(hosts: &str, paths: &str, names: &str) -> RouteSettings {
         methods: methods(names),
         allow: Access::Public,
         issuers: Vec::new(),
+        enforce: true,
         upstream: 0,
         identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
         timeout: None,

@@ -6,6 +6,7 @@ mod support;
 
 mod admission;
 mod demo;
+mod dry_run;
 mod framing;
 mod identity;
 mod keys;

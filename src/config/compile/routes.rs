@@ -53,6 +53,7 @@ impl Compiler<'_> {
         let access = match &written.allow {
             None => None,
             Some(Allow::Public) => Some((Access::Public, MethodSet::ANY)),
+            Some(Allow::Optional) => Some((Access::Optional, MethodSet::ANY)),
             Some(Allow::Authenticated) => Some((Access::Authenticated, MethodSet::ANY)),
             Some(Allow::Rules(rules)) => self.rules(rules, declared_methods.as_ref(), &of_route),
         };
@@ -68,11 +69,26 @@ impl Compiler<'_> {
             declared_methods,
             allow,
             issuers: issuers?,
+            enforce: self.is_enforced(written),
             upstream: upstream?,
             identity: identity?,
             timeout: written.timeout.flatten(),
             max_body_bytes: max_body_bytes.and_then(|size| size.as_ref().map(|size| size.value)),
         })
+    }
+
+    fn is_enforced(&mut self, written: &Route) -> bool {
+        match &written.enforce {
+            Some(enforce) if !enforce.value => {
+                let finding = match &written.allow {
+                    Some(Allow::Public) => enforce.warning("`allow: public` refuses nobody anyway"),
+                    _ => enforce.warning("this route is open to everybody: what it would refuse goes on"),
+                };
+                self.findings.push(finding);
+                false
+            }
+            _ => true,
+        }
     }
 
     fn hosts(&mut self, written: &[At<String>]) -> Option<Vec<HostPattern>> {

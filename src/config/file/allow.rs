@@ -10,6 +10,7 @@ use super::{
 #[derive(Debug)]
 pub(in crate::config) enum Allow {
     Public,
+    Optional,
     Authenticated,
     Rules(Vec<Rule>),
 }
@@ -36,7 +37,7 @@ pub(in crate::config) enum ClaimTest {
 }
 
 pub(super) fn access(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Allow> {
-    const HINT: &str = "`public`, `authenticated`, or a list of rules";
+    const HINT: &str = "`public`, `optional`, `authenticated`, or a list of rules";
     if field.is("public") {
         return Some(Allow::Public);
     }
@@ -44,8 +45,7 @@ pub(super) fn access(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Allow> {
         return Some(Allow::Authenticated);
     }
     if field.is("optional") {
-        r.findings.push(field.at(()).error("`allow: optional` is not supported yet").hint(HINT));
-        return None;
+        return Some(Allow::Optional);
     }
     if !field.is_list() {
         r.findings.push(field.at(()).error("this is nothing that `allow` can be").hint(HINT));

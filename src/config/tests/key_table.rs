@@ -24,7 +24,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "server.max_connections" | "upstreams.*.max_connections" => json!(100),
         "issuers.*.issuer" => json!("https://auth.example.org"),
         "issuers.*.audiences" => json!(["api"]),
-        "issuers.*.jwt.discovery" | "issuers.*.jwt.string_dates" => json!(true),
+        "routes.*.enforce" | "issuers.*.jwt.discovery" | "issuers.*.jwt.string_dates" => json!(true),
         "issuers.*.jwt.jwks_uri" => json!("https://auth.example.org/keys"),
         "issuers.*.jwt.jwks_file" => json!(key_file),
         "issuers.*.jwt.jwks" => serde_json::from_str(KEY_SET).unwrap(),
