@@ -152,6 +152,7 @@ fn as_written<'v>(snapshot: &Snapshot, view: &RequestView<'v>) -> Result<Place<'
             Err(refused(Some(index), allow.into()))
         }
         Found::Route { index, template, params } => Ok(Place { path, route: index, template, params }),
+        Found::Nothing if never_taken(view.method) => Err(refused(None, "".into())),
         Found::OtherMethods { index, allow } => Err(refused(Some(index), allow)),
         Found::Nothing if leads_somewhere_else(snapshot, view) => {
             Err(Refusal::Path("the path can be read in more than one way").into())

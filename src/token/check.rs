@@ -90,6 +90,12 @@ impl<'c> Check<'c> {
         self.keys = keys;
     }
 
+    /// So much time has gone by since `now`, rounded up: a token may have ended meanwhile.
+    pub(in crate::token) fn pass(&mut self, time: Duration) {
+        let begun = i64::from(time.subsec_nanos() > 0);
+        self.now = self.now.saturating_add(seconds(time)).saturating_add(begun);
+    }
+
     /// Whether its `kid`, or that it has none, is nothing that a fetch of other keys would change.
     pub(in crate::token) fn is_kid_known(&self) -> bool {
         self.keys.as_ref().is_some_and(|keys| self.jwt.kid().is_none_or(|kid| keys.has_kid(kid)))

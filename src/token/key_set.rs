@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyCom
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::{issuer::Algorithm, json, jwt::Jwt};
+use super::{issuer::Algorithm, json, jwt::Jwt, roca};
 
 /// A set with more keys is refused.
 const MAX_KEYS: usize = 1_000;
@@ -56,7 +56,7 @@ impl KeySet {
                     set.skipped.push(Skipped {
                         index,
                         reason,
-                        is_weak: reason == RSA_TOO_SHORT || reason == RSA_EXPONENT,
+                        is_weak: [RSA_TOO_SHORT, RSA_EXPONENT, RSA_FACTORABLE].contains(&reason),
                     });
                 }
             }
@@ -104,6 +104,7 @@ impl Key {
 
 const RSA_TOO_SHORT: &str = "an RSA key of less than 2048 bits";
 const RSA_EXPONENT: &str = "an RSA key with an exponent that isn't safe";
+const RSA_FACTORABLE: &str = "an RSA key that can be factored (CVE-2017-15361)";
 
 /// Makes a key of a JWK, or says why it is of no use.
 fn prepare(entry: &Value) -> Result<(Option<String>, Key), &'static str> {
@@ -163,6 +164,9 @@ fn rsa(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, ParsedPublicKey)>, &'
     }
     if components.e == [1] || components.e.len() > 8 || components.e.last().is_none_or(|byte| byte % 2 == 0) {
         return Err(RSA_EXPONENT);
+    }
+    if roca::is_marked(&components.n) {
+        return Err(RSA_FACTORABLE);
     }
     const ALGORITHMS: [(Algorithm, &RsaParameters); 6] = [
         (Algorithm::Rs256, &signature::RSA_PKCS1_2048_8192_SHA256),

@@ -10,6 +10,7 @@ pub mod jwks;
 mod jwt;
 mod key_set;
 pub mod principal;
+mod roca;
 
 use std::{
     sync::Arc,
@@ -80,7 +81,7 @@ async fn verify_at(
     }))
 }
 
-/// Key, signature and claims. Where a key might be found by a fetch, the claims come first: they may spare it.
+/// Key, signature and claims. Where a key might be found by a fetch, the claims come first, too: they may spare it.
 async fn judge(check: &mut Check<'_>, issuer: &Issuer, waited: &mut Duration) -> Result<(), Refusal> {
     check.use_keys(issuer.keys.at_hand());
     let fault = check.first_fault(&Step::SIGNATURE);
@@ -89,12 +90,14 @@ async fn judge(check: &mut Check<'_>, issuer: &Issuer, waited: &mut Duration) ->
         return refused(check.first_fault(&Step::CLAIMS));
     }
     refused(check.first_fault(&Step::CLAIMS))?;
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     let fetched = issuer.keys.after_fetch().await;
     *waited = began.elapsed();
     let keys = fetched.map_err(|Unavailable { retry_after }| Refusal::KeysUnavailable { retry_after })?;
     check.use_keys(Some(keys));
-    refused(check.first_fault(&Step::SIGNATURE))
+    check.pass(*waited);
+    refused(check.first_fault(&Step::SIGNATURE))?;
+    refused(check.first_fault(&Step::CLAIMS))
 }
 
 fn refused(fault: Option<TokenFault>) -> Result<(), Refusal> {
@@ -112,3 +115,5 @@ pub(crate) fn now() -> i64 {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
