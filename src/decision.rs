@@ -146,7 +146,7 @@ struct Place<'p> {
 fn as_written<'v>(snapshot: &Snapshot, view: &RequestView<'v>) -> Result<Place<'v>, Denial> {
     let refused = |route, allow| Denial { route, ..Denial::from(Refusal::Method { allow }) };
     let path = view.path.as_str();
-    match snapshot.table.find(view.host, path, view.method) {
+    match snapshot.table.find(view.listener, view.host, path, view.method) {
         Found::Route { index, .. } if never_taken(view.method) => {
             let allow = snapshot.routes.get(index).map_or("", |route| &route.allow_header);
             Err(refused(Some(index), allow.into()))
@@ -170,7 +170,7 @@ fn leads_somewhere_else(snapshot: &Snapshot, view: &RequestView<'_>) -> bool {
         .readings()
         .iter()
         .flatten()
-        .any(|reading| snapshot.table.find(view.host, reading, view.method) != Found::Nothing)
+        .any(|reading| snapshot.table.find(view.listener, view.host, reading, view.method) != Found::Nothing)
 }
 
 /// Who asks, by a verified token. None where none is asked for, or none was sent and the route goes on without.
@@ -240,7 +240,7 @@ fn same_in_every_reading(
         let Ok(path) = reading else {
             return Err(Refusal::Path("the path can be read in a way that is not allowed"));
         };
-        let place = match snapshot.table.find(view.host, path, view.method) {
+        let place = match snapshot.table.find(view.listener, view.host, path, view.method) {
             Found::Route { index, template, params } if index == route => Place { path, route, template, params },
             _ => return Err(Refusal::Path("the path can be read in more than one way")),
         };

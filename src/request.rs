@@ -9,6 +9,8 @@ use crate::path::CanonicalPath;
 /// A request as the decision sees it: made from HTTP, or from a command line.
 #[derive(Debug)]
 pub struct RequestView<'r> {
+    /// Where it came in: an index into `Policy::listen`.
+    pub listener: usize,
     /// The method, as sent.
     pub method: &'r Method,
     /// Lower-case, without port and final dot; None where an HTTP/1.0 request has none.

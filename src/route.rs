@@ -28,6 +28,8 @@ pub use self::{
 pub struct RouteSettings {
     /// Unique; names the route in logs and metrics.
     pub name: Arc<str>,
+    /// Indices into `Policy::listen`; None: all of them. To a request on another listener the route isn't there.
+    pub listeners: Option<Vec<usize>>,
     /// Empty: any host.
     pub hosts: Vec<HostPattern>,
     /// At least one.
@@ -55,6 +57,15 @@ pub struct RouteSettings {
 /// The compiled matcher over all routes.
 #[derive(Debug, Default)]
 pub struct RouteTable {
+    /// By listener, as far as routes are bound to any.
+    bound: Vec<Hosts>,
+    /// On every other listener: the routes that are bound to none.
+    elsewhere: Hosts,
+}
+
+/// The routes of one listener.
+#[derive(Debug, Default)]
+struct Hosts {
     exact: HashMap<String, Node>,
     /// The longest first.
     suffixes: Vec<(HostPattern, Node)>,
@@ -102,18 +113,51 @@ impl RouteTable {
     /// Compiles the routes.
     ///
     /// # Errors
-    /// All pairs of routes with the same host, path shape and a common declared method. A route that has one path twice
-    /// is such a pair with itself.
+    /// All pairs of routes with the same host, path shape and a common listener and declared method. A route that has one
+    /// path twice is such a pair with itself.
     pub fn new(routes: &[RouteSettings]) -> Result<RouteTable, Vec<Conflict>> {
-        let mut table = RouteTable::default();
-        let mut conflicts = Vec::new();
-        let mut told = HashSet::new();
-        for (index, route) in routes.iter().enumerate() {
+        let mut conflicts = Conflicts::default();
+        let named = routes.iter().filter_map(|route| route.listeners.as_ref()).flatten();
+        let listeners = named.max().map_or(0, |last| last + 1);
+        let elsewhere = Hosts::new(routes, None, &mut conflicts);
+        let bound = (0..listeners).map(|listener| Hosts::new(routes, Some(listener), &mut conflicts)).collect();
+        if conflicts.found.is_empty() { Ok(RouteTable { bound, elsewhere }) } else { Err(conflicts.found) }
+    }
+
+    /// The most specific route for this listener, host, canonical path and method. The host's rank comes first (this
+    /// host, the longest wildcard, shorter ones, any host), then the path, then the method: what a more specific path
+    /// refuses, no other takes.
+    pub fn find(&self, listener: usize, host: Option<&str>, path: &str, method: &Method) -> Found {
+        match self.bound.get(listener).unwrap_or(&self.elsewhere).leaf(host, path) {
+            Some(leaf) => leaf.take(path, method),
+            None => Found::Nothing,
+        }
+    }
+}
+
+/// Each conflict once, on however many listeners it is.
+#[derive(Default)]
+struct Conflicts<'r> {
+    found: Vec<Conflict>,
+    told: HashSet<(usize, usize, &'r PathTemplate)>,
+}
+
+impl RouteSettings {
+    /// Whether it is there on this listener; None: on one that no route is bound to.
+    fn is_on(&self, listener: Option<usize>) -> bool {
+        self.listeners.as_ref().is_none_or(|own| listener.is_some_and(|listener| own.contains(&listener)))
+    }
+}
+
+impl Hosts {
+    fn new<'r>(routes: &'r [RouteSettings], listener: Option<usize>, conflicts: &mut Conflicts<'r>) -> Hosts {
+        let mut table = Hosts::default();
+        for (index, route) in routes.iter().enumerate().filter(|(_, route)| route.is_on(listener)) {
             for (place, template) in route.paths.iter().enumerate() {
                 let mut add = |node: &mut Node| {
                     for first in node.insert(place, index, route) {
-                        if told.insert((first, index, template)) {
-                            conflicts.push(Conflict { first, second: index, path: template.to_string() });
+                        if conflicts.told.insert((first, index, template)) {
+                            conflicts.found.push(Conflict { first, second: index, path: template.to_string() });
                         }
                     }
                 };
@@ -127,7 +171,7 @@ impl RouteTable {
                 }
             }
         }
-        if conflicts.is_empty() { Ok(table) } else { Err(conflicts) }
+        table
     }
 
     fn for_host(&mut self, host: &HostPattern) -> &mut Node {
@@ -144,16 +188,6 @@ impl RouteTable {
         });
         #[expect(clippy::indexing_slicing, reason = "found or inserted at this place")]
         &mut self.suffixes[place].1
-    }
-
-    /// The most specific route for this host, canonical path and method. The host's rank comes first (this host, the
-    /// longest wildcard, shorter ones, any host), then the path, then the method: what a more specific path refuses,
-    /// no other takes.
-    pub fn find(&self, host: Option<&str>, path: &str, method: &Method) -> Found {
-        match self.leaf(host, path) {
-            Some(leaf) => leaf.take(path, method),
-            None => Found::Nothing,
-        }
     }
 
     fn leaf(&self, host: Option<&str>, path: &str) -> Option<&Leaf> {

@@ -133,6 +133,7 @@ pub(super) struct Route {
     /// Where the route as a whole is.
     pub(super) at: At<()>,
     pub(super) name: Option<At<String>>,
+    pub(super) listeners: Option<Vec<At<String>>>,
     pub(super) hosts: Option<Vec<At<String>>>,
     pub(super) paths: Option<Vec<At<String>>>,
     pub(super) methods: Option<Vec<At<String>>>,
@@ -376,6 +377,7 @@ fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Route {
     Route {
         at: item.at_key(()),
         name: name.and_then(|field| r.text(&field)),
+        listeners: some_texts(fields, "listeners", "leave it out for every listener", r).map(|list| list.value),
         hosts: some_texts(fields, "hosts", "leave it out for any host", r).map(|list| list.value),
         paths: paths(fields, r),
         methods: some_texts(fields, "methods", "leave it out for any method", r).map(|list| list.value),

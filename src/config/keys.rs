@@ -212,7 +212,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("routes.*.path", Live),
     ("routes.*.paths", Live),
     ("routes.*.methods", Live),
-    ("routes.*.listeners", Refused),
+    ("routes.*.listeners", Live),
     ("routes.*.upstream", Live),
     ("routes.*.respond", Refused),
     ("routes.*.respond.status", Refused),

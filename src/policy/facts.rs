@@ -76,7 +76,7 @@ fn is_alike(written: &str, name: &str) -> bool {
 
 /// Percent-decoded once; in a form, plus is a space. What isn't UTF-8 then is nothing.
 fn decode(text: &str, form: bool) -> Option<Cow<'_, str>> {
-    if !text.contains('%') && !(form && text.contains('+')) {
+    if !text.contains(['%', if form { '+' } else { '%' }]) {
         return Some(Cow::Borrowed(text));
     }
     let mut octets = Vec::with_capacity(text.len());

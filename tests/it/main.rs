@@ -10,6 +10,7 @@ mod dry_run;
 mod framing;
 mod identity;
 mod keys;
+mod listeners;
 mod no_leaks;
 mod operations;
 mod paths;

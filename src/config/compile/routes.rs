@@ -44,6 +44,7 @@ impl Compiler<'_> {
         identity: &IdentityPlan,
     ) -> Option<RouteSettings> {
         let name = written.name.as_ref().and_then(|name| self.name(name));
+        let listeners = self.route_listeners(written, file);
         let hosts = self.hosts(written.hosts.as_deref().unwrap_or_default());
         let paths = written.paths.as_ref().and_then(|paths| self.paths(paths));
         let declared_methods = self.methods(written.methods.as_deref());
@@ -63,6 +64,7 @@ impl Compiler<'_> {
         let declared_methods = declared_methods?;
         Some(RouteSettings {
             name: name?,
+            listeners: listeners?,
             hosts: hosts?,
             paths: paths?,
             methods: declared_methods.intersection(&rule_methods),
@@ -75,6 +77,15 @@ impl Compiler<'_> {
             timeout: written.timeout.flatten(),
             max_body_bytes: max_body_bytes.and_then(|size| size.as_ref().map(|size| size.value)),
         })
+    }
+
+    /// Inner None: all.
+    fn route_listeners(&mut self, written: &Route, file: &ConfigFile) -> Option<Option<Vec<usize>>> {
+        let Some(names) = &written.listeners else { return Some(None) };
+        let known = file.listen.iter().flatten().map(|listener| listener.name.as_ref().unwrap_or(&listener.address));
+        let known = known.collect::<Vec<_>>();
+        let found = names.iter().map(|name| self.resolve("listener", name, &known)).collect::<Vec<_>>();
+        found.into_iter().collect::<Option<Vec<_>>>().map(Some)
     }
 
     fn is_enforced(&mut self, written: &Route) -> bool {
@@ -209,7 +220,8 @@ impl Compiler<'_> {
                 self.source.place(first.at.span),
                 name(second),
             );
-            self.findings.push(second.at.error(message).hint("tell them apart by `hosts`, `path` or `methods`"));
+            self.findings
+                .push(second.at.error(message).hint("tell them apart by `listeners`, `hosts`, `path` or `methods`"));
         }
     }
 

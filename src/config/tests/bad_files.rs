@@ -150,6 +150,7 @@ routes:
       - {acr: [\"a b\"], max_age: none}
 ";
     names: "\
+listen: [{address: \"127.0.0.1:8080\", name: public}, \"127.0.0.1:8081\"]
 issuers:
   main: {issuer: \"https://a.example\", audiences: [api]}
 upstreams:
@@ -157,6 +158,11 @@ upstreams:
 routes:
   - {name: a, path: /a, upstream: ordres, allow: public}
   - {name: a, path: /b, upstream: orders, issuers: [mian, x], allow: authenticated}
+  - {name: c, path: /c, upstream: orders, listeners: [publik, \"127.0.0.1:8081\"], allow: public}
+  - {name: d, path: /c, upstream: orders, listeners: [public], allow: public}
+  - {name: e, path: /c, upstream: orders, listeners: [\"127.0.0.1:8081\"], allow: public}
+  - {name: f, path: /d, upstream: orders, listeners: [\"127.0.0.1:8081\", public], allow: public}
+  - {name: g, path: /d, upstream: orders, allow: public}
 ";
     contradictions: "\
 listen: [\"127.0.0.1:8080\", {address: 127.0.0.1:8080, name: a}, {address: \"127.0.0.1:0\", name: a}, \"127.0.0.1:0\", \"localhost:80\"]

@@ -36,6 +36,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "upstreams.*.url" | "routes.*.upstream" => json!("https://orders.example.org"),
         "identity.authorization" | "routes.*.identity.authorization" => json!("remove"),
         "errors.realm" | "routes.*.name" | "listen.*.name" => json!("a name"),
+        "routes.*.listeners" => json!(["public"]),
         "routes.*.hosts" => json!(["*.example.org"]),
         "routes.*.path" => json!("/a/{id}"),
         "routes.*.paths" => json!(["/a", "/b/**"]),
@@ -80,6 +81,9 @@ fn document(path: &str, value: Value) -> String {
     }
     if path.starts_with("listen.*") {
         file["listen"] = json!([{"address": "127.0.0.1:0"}]);
+    }
+    if path == "routes.*.listeners" {
+        file["listen"] = json!([{"address": "127.0.0.1:0", "name": "public"}]);
     }
     if path.starts_with("routes.*.allow.*") {
         file["routes"][0]["allow"] = json!([{"any_scope": ["a"]}]);
