@@ -76,6 +76,15 @@ impl Body {
         Body::Streamed(streamed)
     }
 
+    /// Whether none of it comes from an upstream.
+    pub fn is_own(&self) -> bool {
+        match self {
+            Body::Empty | Body::Full(_) => true,
+            Body::Streamed(_) => false,
+            Body::Watched(watched) => watched.body.is_own(),
+        }
+    }
+
     /// Calls `on_end` exactly once with the bytes that were taken from this body, when it is done with: read to its
     /// end, failed, or dropped because nobody wants it any more.
     #[must_use]

@@ -75,7 +75,8 @@ impl Exchange {
             route: None,
             allowed: false,
             enforced: true,
-            reason: "ok",
+            // What stays if the client goes away before anything is decided.
+            reason: "timeout",
             issuer: None,
             principal: None,
             token: None,

@@ -118,7 +118,7 @@ mod tests {
         assert_eq!((code, &*out, &*err), (0, "gateway.yaml: ok, 1 route, 0 issuers, 1 upstream\n", ""));
         let (code, out, err) = check("rotues: []", Format::Text);
         assert_eq!((code, &*out), (1, ""));
-        assert!(err.contains("unknown key `rotues`") && err.ends_with("gateway.yaml: 2 errors\n"), "{err}");
+        assert!(err.contains("unknown key `rotues`") && err.ends_with("gateway.yaml: 1 error\n"), "{err}");
         let (code, _, err) = check("", Format::Text);
         assert_eq!(code, 1);
         assert!(err.contains("the file is empty"));

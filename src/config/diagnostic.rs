@@ -113,6 +113,11 @@ impl Findings {
         }
     }
 
+    /// Whether more would only be counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.list.len() >= KEPT_FINDINGS
+    }
+
     /// Whether an error is among them.
     pub(super) fn failed(&self) -> bool {
         self.failed
@@ -214,8 +219,8 @@ fn window(line: &str, caret_at: usize, caret_len: usize) -> Snippet {
 
 impl Diagnostic {
     /// An error about a file that could not be read at all.
-    pub(super) fn about_file(file: &str, message: String) -> Diagnostic {
-        Source::new(file, "").diagnostic(Finding::file(message))
+    pub(super) fn about_file(file: &str, message: String, hint: Option<String>) -> Diagnostic {
+        Source::new(file, "").diagnostic(Finding::file(message).hint_if(hint))
     }
 
     /// As text, with terminal colours if wanted. Ends with a line break.

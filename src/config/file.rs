@@ -23,6 +23,8 @@ pub(super) struct ConfigFile {
     pub(super) admin: Admin,
     pub(super) server: Server,
     pub(super) issuers: Vec<Issuer>,
+    /// `issuers` is there and holds something that isn't an issuer.
+    pub(super) broken_issuers: bool,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) identity: Identity,
     pub(super) realm: Option<At<String>>,
@@ -174,6 +176,7 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     for (name, field) in names(&top, "issuers", r) {
         file.issuers.extend(r.fields(&field).map(|fields| issuer(name, &fields, r)));
     }
+    file.broken_issuers = file.issuers.is_empty() && top.has("issuers") && r.findings.failed();
     for (name, field) in names(&top, "upstreams", r) {
         file.upstreams.extend(r.fields(&field).map(|fields| upstream(name, &fields, r)));
     }

@@ -24,11 +24,16 @@ pub(super) fn has_children(parent: &str, key: &str) -> bool {
 
 /// What to say of a key that there isn't: the one that was probably meant, or those that there are.
 pub(super) fn suggestion(parent: &str, key: &str) -> Option<String> {
-    if let Some(near) = nearest_of(key, below(parent).map(|(name, _)| name)) {
+    if let Some(near) = meant(parent, key) {
         return Some(format!("did you mean `{near}`?"));
     }
     let live = below(parent).filter(|(_, state)| *state == Live).map(|(name, _)| name).collect::<Vec<_>>();
     (!live.is_empty()).then(|| format!("the keys here are: {}", live.join(", ")))
+}
+
+/// The key that was probably meant by one that there isn't.
+pub(super) fn meant(parent: &str, key: &str) -> Option<&'static str> {
+    nearest_of(key, below(parent).map(|(name, _)| name))
 }
 
 /// The name that was probably meant, out of those that there are.

@@ -54,7 +54,12 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Vec<Di
     let name = path.display().to_string();
     match interpolation::read_text(path) {
         Ok(text) => load_text(&text, &name, path.parent().unwrap_or(Path::new("")), environment),
-        Err(words) => Err(vec![Diagnostic::about_file(&name, format!("can't read the configuration: {words}"))]),
+        Err(words) => {
+            let hint =
+                "`--config FILE` names the configuration; `bearward demo` needs none, and writes one to start from";
+            let message = format!("can't read the configuration: {words}");
+            Err(vec![Diagnostic::about_file(&name, message, (!path.exists()).then(|| hint.to_owned()))])
+        }
     }
 }
 
@@ -74,7 +79,7 @@ fn short_hash(text: &str) -> String {
 fn load_text(text: &str, name: &str, folder: &Path, environment: &Environment<'_>) -> Result<Loaded, Vec<Diagnostic>> {
     if text.len() as u64 > LARGEST_FILE {
         let message = format!("the configuration is larger than {} MiB", LARGEST_FILE >> 20);
-        return Err(vec![Diagnostic::about_file(name, message)]);
+        return Err(vec![Diagnostic::about_file(name, message, None)]);
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut source = Source::new(name, text);

@@ -19,6 +19,9 @@ pub(super) struct At<T> {
     pub(super) foreign: bool,
 }
 
+/// Unknown keys of a map that are taken for misspelt ones.
+const MOST_GUESSES: usize = 10;
+
 impl<T> At<T> {
     pub(super) fn with<U>(&self, value: U) -> At<U> {
         At { value, span: self.span, path: self.path.clone(), foreign: self.foreign }
@@ -159,7 +162,7 @@ impl<'r> Reader<'r> {
         let name = shown(key, entry.key.foreign);
         let finding = match keys::state(&fields.pattern, key) {
             None => Finding::error(entry.key_span, &path, format!("unknown key {name}{}", fields.parent))
-                .hint_if(keys::suggestion(&fields.pattern, key).filter(|_| !entry.key.foreign)),
+                .hint_if(self.suggestion(fields, entry)),
             Some(State::Refused) => Finding::error(entry.key_span, &path, format!("`{path}` is not supported yet")),
             Some(State::Live) if entry.value.is_null() => {
                 let hint = match keys::has_children(&fields.pattern, key) {
@@ -173,10 +176,19 @@ impl<'r> Reader<'r> {
         self.findings.push(finding);
     }
 
+    fn suggestion(&self, fields: &Fields<'_>, entry: &Entry) -> Option<String> {
+        let wanted = !entry.key.foreign && !self.findings.is_full();
+        wanted.then(|| keys::suggestion(&fields.pattern, &entry.key.text)).flatten()
+    }
+
     /// A map whose keys are names that the author chose, each with its value.
     pub(super) fn named<'n>(&mut self, field: &Field<'n>) -> Vec<(At<String>, Field<'n>)> {
         let Value::Map(entries) = &field.node.value else {
-            self.wrong_kind(field, "a map with a name for each entry", None);
+            self.wrong_kind(
+                field,
+                "a map with a name for each entry",
+                Some("`name: {…}` for each, without a dash".to_owned()),
+            );
             return Vec::new();
         };
         let mut all = Vec::new();
@@ -205,6 +217,7 @@ impl<'r> Reader<'r> {
         let Value::List(items) = &field.node.value else {
             let hint = match &field.node.value {
                 Value::Text(text) if !text.foreign => Some(format!("write it as a list: `[{}]`", text.text)),
+                Value::Map(_) => Some("each item begins with a dash: `- key: value`".to_owned()),
                 _ => None,
             };
             self.wrong_kind(field, "a list", hint);
@@ -240,7 +253,7 @@ impl<'r> Reader<'r> {
 
     /// A field that must be there. None with an error noted, where it isn't.
     pub(super) fn required<'n>(&mut self, fields: &Fields<'n>, key: &'static str, hint: &str) -> Option<Field<'n>> {
-        if fields.entry(key).is_none() {
+        if fields.entry(key).is_none() && !fields.misspelt(key) {
             let path = join(&fields.path, key);
             self.findings
                 .push(Finding::error(fields.span, &path, format!("`{key}` is missing{}", fields.parent)).hint(hint));
@@ -388,6 +401,12 @@ impl<'r> Reader<'r> {
 impl<'n> Fields<'n> {
     fn entry(&self, key: &str) -> Option<&'n Entry> {
         self.entries.iter().find(|entry| &*entry.key.text == key)
+    }
+
+    /// Whether an unknown key, of which its finding says so, was meant to be this one.
+    fn misspelt(&self, key: &str) -> bool {
+        let unknown = self.entries.iter().filter(|entry| keys::state(&self.pattern, &entry.key.text).is_none());
+        unknown.take(MOST_GUESSES).any(|entry| keys::meant(&self.pattern, &entry.key.text) == Some(key))
     }
 
     /// Whether the key was written, whatever its value.

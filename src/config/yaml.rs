@@ -406,19 +406,42 @@ pub(super) fn quote_hint(text: &str, span: Span) -> Option<String> {
 
 fn syntax_error(text: &str, span: Span, what: &str) -> Finding {
     let line_start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
-    let line = text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
-    let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-    let value = line.split_once(": ").map_or(line, |(_, value)| value).trim_start_matches([' ', '-', '[']);
-    let hint = if line.get(..indent).is_some_and(|indent| indent.contains('\t')) {
-        Some("YAML is indented with spaces, never with tabs".to_owned())
+    let mut lines = text.get(line_start..).unwrap_or_default().lines();
+    let (line, next) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let is_tabbed = |line: &str| line.trim_start_matches(' ').starts_with('\t');
+    // A tab can end the value of the line before its own: it is what to look at.
+    let (span, line) = match !is_tabbed(line) && is_tabbed(next) && what.contains("tab") {
+        true => {
+            let at = line_start
+                + line.len()
+                + text.get(line_start + line.len()..).and_then(|rest| rest.find('\t')).unwrap_or_default();
+            (Span { start: at, end: at + 1 }, next)
+        }
+        false => (span, line),
+    };
+    let hint = if is_tabbed(line) {
+        Some("YAML is indented with spaces, never with tabs")
     } else if line.contains("${") && line.contains(['{', '[']) {
-        Some("between `{…}` or `[…]`, `${…}` is quoted: `\"${NAME}\"`".to_owned())
-    } else if value.starts_with(['@', '`', '%', '*', '&', '!', '{', '|', '>']) || value.contains(": ") {
-        Some("if this is text, quote it: put it between double quotes".to_owned())
+        Some("between `{…}` or `[…]`, `${…}` is quoted: `\"${NAME}\"`")
+    } else if needs_quotes(line, span.start.saturating_sub(line_start)) {
+        Some("if this is text, quote it: put it between double quotes")
+    } else if what.contains("did not find expected") || what.contains("mapping values are not allowed") {
+        Some(
+            "the keys of one map begin in the same column, a colon or a dash has a space after it; see the line before, too",
+        )
     } else {
         None
     };
-    Finding::error(span, "", format!("this is not valid YAML: {what}")).hint_if(hint)
+    Finding::error(span, "", format!("this is not valid YAML: {what}")).hint_if(hint.map(str::to_owned))
+}
+
+/// Whether what is wrong at this place of a line may be a text that YAML takes for something else.
+fn needs_quotes(line: &str, at: usize) -> bool {
+    let value = line.split_once(": ").map_or(line, |(_, value)| value).trim_start_matches([' ', '-', '[']);
+    // `[/a/{id}]`: a brace inside of a text of a list.
+    let brace = line.get(at..).is_some_and(|rest| rest.starts_with('{'))
+        && line.get(..at).is_some_and(|before| !before.ends_with([' ', ',', '[', '{']));
+    brace || value.starts_with(['@', '`', '%', '*', '&', '!', '{', '|', '>']) || value.contains(": ")
 }
 
 fn byte_span(text: &str, start: &Marker, end: &Marker) -> Span {

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::{PathTemplate, RouteSettings, Segment};
 use crate::method::MethodSet;
 
+/// Conflicts that are told of one route at one path.
+const MOST_TOLD: usize = 8;
+
 /// Where some segments of templates lead. Children are owned, so each node is come to in one way only: a look-up visits
 /// each node once at most, however it goes back.
 #[derive(Debug, Default)]
@@ -89,7 +92,11 @@ impl Leaf {
 
     fn insert(&mut self, template: usize, index: usize, route: &RouteSettings) -> Vec<usize> {
         let common = |there: &&LeafRoute| !there.declared.intersection(&route.declared_methods).is_empty();
-        let conflicts = self.routes.iter().filter(common).map(|there| there.index).collect();
+        let conflicts = self.routes.iter().filter(common).map(|there| there.index).take(MOST_TOLD).collect::<Vec<_>>();
+        if conflicts.len() == MOST_TOLD {
+            // The table is refused anyway: no need to get slower with each route of a file that repeats itself.
+            return conflicts;
+        }
         let (methods, declared) = (route.methods.clone(), route.declared_methods.clone());
         self.routes.push(LeafRoute { index, template, methods, declared });
         let taken = self.routes.iter().fold(MethodSet::NONE, |taken, route| taken.union(&route.methods));

@@ -115,7 +115,8 @@ fn exchange<H: Handler>(
     async move {
         let refused = arrival.fault.is_some();
         let mut response = handler.handle(request, arrival).await;
-        if refused || body_fault.get().is_some() || exchanges.is_closing() {
+        let unwanted_body = response.body().is_own() && exchanges.is_in_body();
+        if refused || unwanted_body || body_fault.get().is_some() || exchanges.is_closing() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response.map(|body| Answer { body, _in_flight: in_flight }))

@@ -266,6 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                 pass += here;
                 if *left == 0 {
                     self.state = State::next_head();
+                    self.exchanges.set_in_body(false);
                 }
             }
             State::Chunked { scan, fault, wrong } => {
@@ -276,6 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                 }
                 if scan.is_done() {
                     self.state = State::next_head();
+                    self.exchanges.set_in_body(false);
                 } else if let (Some(refusal), 0) = (wrong, pass) {
                     fault.set(refusal.clone());
                     return Verdict::Broken;
@@ -295,6 +297,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                 State::Chunked { scan: ChunkScan::default(), fault: body_fault.clone(), wrong: None }
             }
         };
+        if !matches!(self.state, State::Head { .. }) {
+            self.exchanges.set_in_body(true);
+        }
         self.exchanges.note(Noted { fault: None, body_fault });
     }
 

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -22,6 +22,8 @@ use crate::{body::BodyFault, gateway::Arrival, observe::ListenerMetrics};
 
 /// After a failed accept (no file descriptors left, say).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// How often a failing accept is logged, at most.
+const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// What a worker serves by.
 pub(super) struct Worker<H> {
@@ -92,12 +94,19 @@ struct Acceptor<H> {
 impl<H: Handler> Acceptor<H> {
     async fn run(self, socket: AsyncFd<TcpListener>) {
         let mut phases = self.phases.clone();
+        let mut said = None;
         loop {
             tokio::select! {
                 accepted = accept(&socket, self.places.as_ref()) => match accepted {
                     Ok((stream, peer, place)) => self.spawn(stream, peer, place),
                     Err(error) if is_of_the_connection(&error) => {}
-                    Err(_) => tokio::time::sleep(ACCEPT_BACKOFF).await,
+                    Err(error) => {
+                        if said.is_none_or(|said: Instant| said.elapsed() >= SAID_EVERY) {
+                            tracing::warn!(%error, "new connections can't be accepted");
+                            said = Some(Instant::now());
+                        }
+                        tokio::time::sleep(ACCEPT_BACKOFF).await;
+                    }
                 },
                 () = phases.reached(Phase::Draining) => break,
             }

@@ -33,6 +33,19 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_DELAY: Duration = Duration::ZERO;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Whether one of two addresses takes the connections of the other, so that the system doesn't give both.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |wide: SocketAddr, of: SocketAddr| wide.ip().is_unspecified() && (wide.is_ipv6() || of.is_ipv4());
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
+}
+
+fn overlap_hint(one: SocketAddr, other: SocketAddr) -> Option<String> {
+    let both = one.ip().is_unspecified() && other.ip().is_unspecified() && one.is_ipv4() != other.is_ipv4();
+    both.then(|| format!("`\"[::]:{}\"` alone takes IPv4, too", one.port()))
+}
+
 impl Compiler<'_> {
     pub(super) fn listeners(&mut self, file: &ConfigFile) -> Vec<Option<ListenSettings>> {
         let Some(written) = &file.listen else {
@@ -43,11 +56,15 @@ impl Compiler<'_> {
         let mut listeners = Vec::new();
         for listener in written {
             let address = self.address(&listener.address);
-            if let Some(address) = address.filter(|address| address.port() != 0)
-                && let Some(first) = places.insert(address, listener.address.span)
-            {
-                let message = format!("this address is there twice, first at {}", self.source.place(first));
-                self.findings.push(listener.address.error(message));
+            if let Some(address) = address.filter(|address| address.port() != 0) {
+                let same_port = places.entry(address.port()).or_insert_with(Vec::new);
+                if let Some((other, first)) = same_port.iter().find(|(other, _)| overlap(address, *other)) {
+                    let how = if address == *other { "is there twice" } else { "overlaps with another" };
+                    let message = format!("this address {how}, first at {}", self.source.place(*first));
+                    self.findings.push(listener.address.error(message).hint_if(overlap_hint(address, *other)));
+                } else {
+                    same_port.push((address, listener.address.span));
+                }
             }
             let name = self.name(listener.name.as_ref().unwrap_or(&listener.address));
             listeners.push(address.zip(name).map(|(address, name)| ListenSettings { name, address }));
@@ -57,14 +74,15 @@ impl Compiler<'_> {
 
     /// Inner None: off.
     pub(super) fn admin(&mut self, file: &ConfigFile, listen: &[Option<ListenSettings>]) -> Option<Option<SocketAddr>> {
-        let taken = |admin: &SocketAddr| {
-            admin.port() != 0 && listen.iter().flatten().any(|listener| listener.address == *admin)
-        };
+        let taken = |admin: &SocketAddr| listen.iter().flatten().any(|listener| overlap(listener.address, *admin));
         match &file.admin {
             Admin::Off => Some(None),
             Admin::Default if taken(&ADMIN) => {
-                let listener =
-                    file.listen.iter().flatten().find(|listener| listener.address.value == ADMIN.to_string());
+                let listener = file
+                    .listen
+                    .iter()
+                    .flatten()
+                    .find(|listener| listener.address.value.parse().is_ok_and(|address| overlap(address, ADMIN)));
                 let message = format!("{ADMIN} is the admin address, too");
                 let finding = match listener {
                     Some(listener) => listener.address.error(message),
@@ -76,7 +94,7 @@ impl Compiler<'_> {
             Admin::Address(written) => {
                 let address = self.address(written)?;
                 if taken(&address) {
-                    return self.fail(written.error("this address is one of `listen`, too"));
+                    return self.fail(written.error("`listen` takes this address, too"));
                 }
                 Some(Some(address))
             }

@@ -101,7 +101,7 @@ impl Compiler<'_> {
             let hint = match keys::nearest_of(&name.value, ours.iter().copied()) {
                 _ if name.foreign => None,
                 Some(near) => Some(format!("did you mean `{near}`?")),
-                None if known.is_empty() => Some(format!("the file defines no {what}")),
+                None if known.is_empty() => Some(format!("define it in `{what}s`; the file has none")),
                 None => Some(format!("there are: {}", ours.iter().take(10).copied().collect::<Vec<_>>().join(", "))),
             };
             self.findings.push(name.error(format!("no {what} is called {}", name.shown())).hint_if(hint));

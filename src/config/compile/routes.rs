@@ -1,6 +1,6 @@
 //! `routes`.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use hyper::Method;
 
@@ -158,6 +158,11 @@ impl Compiler<'_> {
             return Some(upstreams.len() - 1);
         }
         let names = file.upstreams.iter().map(|upstream| &upstream.name).collect::<Vec<_>>();
+        if written.value.contains([':', '/']) && !names.iter().any(|name| name.value == written.value) {
+            let hint = if written.foreign { String::new() } else { format!(": `http://{}`", written.value) };
+            let finding = written.error(format!("{} is no upstream's name, nor a URL", written.shown()));
+            return self.fail(finding.hint(format!("a URL begins with `http://` or `https://`{hint}")));
+        }
         self.resolve("upstream", written, &names)
     }
 
@@ -175,6 +180,9 @@ impl Compiler<'_> {
         if matches!(written.allow, Some(Allow::Public)) {
             return Some(issuers);
         }
+        if names.is_empty() && file.broken_issuers {
+            return None;
+        }
         if names.is_empty() && written.allow.is_some() {
             let finding = written.at.error("a route that needs a token, where the file defines no issuer");
             return self.fail(finding.hint("define one in `issuers`; `allow: public` is open to everybody"));
@@ -184,22 +192,20 @@ impl Compiler<'_> {
     }
 
     fn find_equal_issuers(&mut self, route: &Route, file: &ConfigFile, issuers: &[usize]) {
-        let of_route = issuers.iter().filter_map(|index| file.issuers.get(*index)).collect::<Vec<_>>();
-        for (place, one) in of_route.iter().enumerate() {
-            for other in of_route.iter().skip(place + 1) {
-                let (Some(url), Some(other_url)) = (&one.issuer, &other.issuer) else { continue };
-                if url.value == other_url.value {
-                    let at = route.issuers.as_ref().map_or_else(|| route.at.clone(), |list| list.with(()));
-                    let message = format!(
-                        "issuers {} and {} have the same `issuer` (at {} and {}), so a token could be of either",
-                        one.name.shown(),
-                        other.name.shown(),
-                        self.source.place(url.span),
-                        self.source.place(other_url.span)
-                    );
-                    self.findings.push(at.error(message).hint("give the route `issuers` with one of them"));
-                }
-            }
+        let mut seen = HashMap::new();
+        for one in issuers.iter().filter_map(|index| file.issuers.get(*index)) {
+            let Some(url) = &one.issuer else { continue };
+            let Some((other, other_url)) = seen.insert(url.value.as_str(), (one, url)) else { continue };
+            let at = route.issuers.as_ref().map_or_else(|| route.at.clone(), |list| list.with(()));
+            let message = format!(
+                "issuers {} and {} have the same `issuer` (at {} and {}), so a token could be of either",
+                other.name.shown(),
+                one.name.shown(),
+                self.source.place(other_url.span),
+                self.source.place(url.span)
+            );
+            // The first two are enough: each further one would be the same mistake.
+            return self.findings.push(at.error(message).hint("give the route `issuers` with one of them"));
         }
     }
 

@@ -63,11 +63,12 @@ pub(super) fn access(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Allow> {
 
 fn rule(item: &Field<'_>, r: &mut Reader<'_>) -> Option<Rule> {
     if item.is_text() {
-        r.findings.push(
-            item.at(())
-                .error("a rule is a map")
-                .hint("`- scopes: [orders:read]`; `allow: public` stands without a list"),
-        );
+        r.findings.push(item.at(()).error("a rule is a map").hint(
+            match ["public", "optional", "authenticated"].into_iter().find(|word| item.is(word)) {
+                Some(word) => format!("`allow: {word}` stands without a list"),
+                None => "`- scopes: [orders:read]`".to_owned(),
+            },
+        ));
         return None;
     }
     let fields = r.fields(item)?;

@@ -19,6 +19,7 @@ struct Inner {
     noted: VecDeque<Noted>,
     in_flight: usize,
     closing: bool,
+    in_body: bool,
     last_end: Instant,
 }
 
@@ -41,6 +42,7 @@ impl Exchanges {
             noted: VecDeque::new(),
             in_flight: 0,
             closing: false,
+            in_body: false,
             last_end: Instant::now(),
         })))
     }
@@ -49,6 +51,16 @@ impl Exchanges {
     pub(super) fn note(&self, noted: Noted) {
         let mut inner = self.lock();
         inner.noted.push_back(noted);
+    }
+
+    /// The guard is in the middle of a body, or at its end.
+    pub(super) fn set_in_body(&self, in_body: bool) {
+        self.lock().in_body = in_body;
+    }
+
+    /// Whether something of a body is yet to come: where nobody wants it any more, the connection ends with the answer.
+    pub(in crate::server) fn is_in_body(&self) -> bool {
+        self.lock().in_body
     }
 
     /// The service is called. A call for a head that the guard hasn't seen can't be, and would be refused.
