@@ -30,7 +30,7 @@ fn main() -> Result<(), String> {
         let hosts = RouteTable::new(&routes(count, true)?).map_err(|conflicts| format!("{conflicts:?}"))?;
         let (literal, param) = (format!("/rest/c{}/all", count / 2), format!("/rest/c{}/42/x", count / 2));
         let find = |table: &RouteTable, path: &str| {
-            black_box(table.find(black_box(Some("api.example.com")), black_box(path), &Method::GET));
+            black_box(table.find(0, black_box(Some("api.example.com")), black_box(path), &Method::GET));
             true
         };
         report(&format!("find among {count}"), CALLS, || find(&any, &literal));
@@ -58,6 +58,7 @@ fn routes(count: usize, of_host: bool) -> Result<Vec<RouteSettings>, String> {
         .map(|index| {
             Ok(RouteSettings {
                 name: format!("r{index}").into(),
+                listeners: None,
                 hosts: hosts.clone(),
                 paths: vec![
                     PathTemplate::parse(&format!("/rest/c{index}/all"))?,
@@ -67,6 +68,7 @@ fn routes(count: usize, of_host: bool) -> Result<Vec<RouteSettings>, String> {
                 methods: MethodSet::ANY,
                 allow: Access::Authenticated,
                 issuers: Vec::new(),
+                enforce: true,
                 destination: Destination::Upstream(0),
                 rewrite: None,
                 identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },

@@ -1,12 +1,13 @@
 //! The one place that says yes.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use hyper::Method;
+use hyper::{HeaderMap, Method};
 
 use crate::{
-    policy::Access,
-    refusal::Refusal,
+    headers,
+    policy::{Access, Facts},
+    refusal::{Refusal, RuleFault},
     request::RequestView,
     route::{Found, Params},
     snapshot::{Route, Snapshot},
@@ -21,8 +22,15 @@ use crate::{
 #[derive(Debug)]
 pub struct Permit {
     route: usize,
-    principal: Option<Arc<Principal>>,
-    credential: Option<Credential>,
+    caller: Option<Caller>,
+    overruled: Option<Box<Denial>>,
+}
+
+/// A token that was verified, and who it speaks for.
+#[derive(Debug)]
+struct Caller {
+    credential: Credential,
+    principal: Arc<Principal>,
 }
 
 /// A no, with what had been found out by then: for the log, not for the client.
@@ -46,19 +54,25 @@ impl Permit {
         self.route
     }
 
-    /// Who was let in; None on public routes.
+    /// Whose token was verified. None on public routes, and where the route goes on without one.
     pub fn principal(&self) -> Option<&Arc<Principal>> {
-        self.principal.as_ref()
+        self.caller.as_ref().map(|caller| &caller.principal)
     }
 
-    /// The token, to be sent on; None on public routes.
+    /// The token, to be sent on; None where none was verified: what the client sent as `Authorization` is then nobody's
+    /// affair here.
     pub fn credential(&self) -> Option<&Credential> {
-        self.credential.as_ref()
+        self.caller.as_ref().map(|caller| &caller.credential)
+    }
+
+    /// The no that this would have been on a route that is enforced (`enforce: false`).
+    pub fn overruled(&self) -> Option<&Denial> {
+        self.overruled.as_deref()
     }
 
     #[cfg(test)]
     pub(crate) fn for_test() -> Permit {
-        Permit { route: 0, principal: None, credential: None }
+        Permit { route: 0, caller: None, overruled: None }
     }
 }
 
@@ -69,46 +83,75 @@ impl From<Refusal> for Denial {
 }
 
 /// Decides a request: route and method, credential, token, rules, and all of that again for every other way to read
-/// its path.
+/// its path. Where the route isn't enforced, a no to the credential, the token or by the rules lets the request go on,
+/// and the permit tells.
 ///
 /// # Errors
 /// The first thing that speaks against it. Whatever can't be decided is refused.
 pub async fn decide(snapshot: &Snapshot, view: &RequestView<'_>) -> Result<Permit, Denial> {
-    let (index, _) = as_written(snapshot, view)?;
-    let Some(route) = snapshot.routes.get(index) else { return Err(Refusal::NoRoute.into()) };
-    let at_route = |refusal| Denial { route: Some(index), ..Denial::from(refusal) };
-
-    let permit = match &route.settings.allow {
-        Access::Public => Permit { route: index, principal: None, credential: None },
-        Access::Authenticated | Access::Rules(_) => {
-            let (credential, principal) = authenticate(snapshot, route, view).await.map_err(|mut denial| {
-                denial.route = Some(index);
-                denial
-            })?;
-            if let Err(fault) = admit(route, view, &principal) {
-                return Err(Denial {
-                    issuer: Some(principal.issuer().clone()),
-                    token: Some(principal.fingerprint()),
-                    principal: Some(principal),
-                    ..at_route(fault)
-                });
-            }
-            Permit { route: index, principal: Some(principal), credential: Some(credential) }
+    let place = as_written(snapshot, view)?;
+    let Some(route) = snapshot.routes.get(place.route) else { return Err(Refusal::NoRoute.into()) };
+    let mut overruled = None;
+    let mut refuse = |denial: Denial| match route.settings.enforce {
+        true => Err(denial),
+        false => {
+            overruled = Some(Box::new(denial));
+            Ok(())
         }
     };
-    same_in_every_reading(snapshot, view, &permit).map_err(at_route)?;
-    Ok(permit)
+
+    let caller = match authenticate(snapshot, route, view).await {
+        Ok(caller) => caller,
+        Err(denial) => {
+            refuse(Denial { route: Some(place.route), ..denial })?;
+            None
+        }
+    };
+    let rules = Rules { route, view, headers: headers_for_rules(snapshot, route, view), now: token::now() };
+    if let Some(caller) = &caller
+        && let Err(fault) = rules.admit(&place, &caller.principal)
+    {
+        refuse(Denial::of(Refusal::Rule(fault), place.route, Some(caller)))?;
+    }
+    // A caller that the rules refused is refused by them in other readings, too.
+    let judged = caller.as_ref().filter(|_| overruled.is_none());
+    same_in_every_reading(snapshot, &rules, place.route, judged)
+        .map_err(|refusal| Denial::of(refusal, place.route, caller.as_ref()))?;
+    Ok(Permit { route: place.route, caller, overruled })
+}
+
+impl Denial {
+    fn of(refusal: Refusal, route: usize, caller: Option<&Caller>) -> Denial {
+        let principal = caller.map(|caller| caller.principal.clone());
+        Denial {
+            refusal,
+            route: Some(route),
+            issuer: principal.as_ref().map(|principal| principal.issuer().clone()),
+            token: principal.as_ref().map(|principal| principal.fingerprint()),
+            principal,
+        }
+    }
+}
+
+/// Where one reading of a path leads.
+struct Place<'p> {
+    path: &'p str,
+    route: usize,
+    /// Which of the route's paths it was.
+    template: usize,
+    params: Params,
 }
 
 /// The route for the path as it was written.
-fn as_written(snapshot: &Snapshot, view: &RequestView<'_>) -> Result<(usize, Params), Denial> {
+fn as_written<'v>(snapshot: &Snapshot, view: &RequestView<'v>) -> Result<Place<'v>, Denial> {
     let refused = |route, allow| Denial { route, ..Denial::from(Refusal::Method { allow }) };
-    match snapshot.table.find(view.host, view.path.as_str(), view.method) {
+    let path = view.path.as_str();
+    match snapshot.table.find(view.listener, view.host, path, view.method) {
         Found::Route { index, .. } if never_taken(view.method) => {
             let allow = snapshot.routes.get(index).map_or("", |route| &route.allow_header);
             Err(refused(Some(index), allow.into()))
         }
-        Found::Route { index, params } => Ok((index, params)),
+        Found::Route { index, template, params } => Ok(Place { path, route: index, template, params }),
         Found::Nothing if never_taken(view.method) => Err(refused(None, "".into())),
         Found::OtherMethods { index, allow } => Err(refused(Some(index), allow)),
         Found::Nothing if leads_somewhere_else(snapshot, view) => {
@@ -127,17 +170,21 @@ fn leads_somewhere_else(snapshot: &Snapshot, view: &RequestView<'_>) -> bool {
         .readings()
         .iter()
         .flatten()
-        .any(|reading| snapshot.table.find(view.host, reading, view.method) != Found::Nothing)
+        .any(|reading| snapshot.table.find(view.listener, view.host, reading, view.method) != Found::Nothing)
 }
 
-async fn authenticate(
-    snapshot: &Snapshot,
-    route: &Route,
-    view: &RequestView<'_>,
-) -> Result<(Credential, Arc<Principal>), Denial> {
-    let credential = Credential::from_headers(view.headers, snapshot.max_token_bytes)?;
+/// Who asks, by a verified token. None where none is asked for, or none was sent and the route goes on without.
+async fn authenticate(snapshot: &Snapshot, route: &Route, view: &RequestView<'_>) -> Result<Option<Caller>, Denial> {
+    let allow = &route.settings.allow;
+    if matches!(allow, Access::Public) {
+        return Ok(None);
+    }
+    let credential = match Credential::from_headers(view.headers, snapshot.max_token_bytes) {
+        Err(Refusal::NoCredential) if matches!(allow, Access::Optional) => return Ok(None),
+        other => other?,
+    };
     match token::verify(&credential, &route.issuers).await {
-        Ok(principal) => Ok((credential, principal)),
+        Ok(principal) => Ok(Some(Caller { credential, principal })),
         Err((refusal, issuer)) => {
             let token = Some(credential.fingerprint());
             Err(Denial { issuer, token, ..Denial::from(refusal) })
@@ -145,19 +192,60 @@ async fn authenticate(
     }
 }
 
-fn admit(route: &Route, view: &RequestView<'_>, principal: &Principal) -> Result<(), Refusal> {
-    route.settings.allow.judge(view.method, principal).map_err(Refusal::Rule)
+/// A route's rules, and what they may know of the request.
+struct Rules<'d> {
+    route: &'d Route,
+    view: &'d RequestView<'d>,
+    headers: Cow<'d, HeaderMap>,
+    /// Unix seconds.
+    now: i64,
+}
+
+impl Rules<'_> {
+    fn admit(&self, place: &Place<'_>, principal: &Principal) -> Result<(), RuleFault> {
+        self.route.settings.allow.judge(&Facts {
+            principal,
+            method: self.view.method,
+            host: self.view.host,
+            path: place.path,
+            template: place.template,
+            params: &place.params,
+            query: self.view.query,
+            headers: &self.headers,
+            now: self.now,
+        })
+    }
+}
+
+/// Rules see what the upstream will see: not what clients may not send, and not what `Connection` takes away.
+fn headers_for_rules<'v>(snapshot: &Snapshot, route: &Route, view: &RequestView<'v>) -> Cow<'v, HeaderMap> {
+    if !route.reads_headers {
+        return Cow::Borrowed(view.headers);
+    }
+    let mut fields = view.headers.clone();
+    headers::remove_hop_by_hop(&mut fields);
+    snapshot.reserved.strip(&mut fields, view.trusted_peer);
+    Cow::Owned(fields)
 }
 
 /// Other servers may read the path otherwise: each reading must lead to the same route and be let in there.
-fn same_in_every_reading(snapshot: &Snapshot, view: &RequestView<'_>, permit: &Permit) -> Result<(), Refusal> {
+fn same_in_every_reading(
+    snapshot: &Snapshot,
+    rules: &Rules<'_>,
+    route: usize,
+    caller: Option<&Caller>,
+) -> Result<(), Refusal> {
+    let view = rules.view;
     for reading in view.path.readings() {
         let Ok(path) = reading else {
             return Err(Refusal::Path("the path can be read in a way that is not allowed"));
         };
-        match snapshot.table.find(view.host, path, view.method) {
-            Found::Route { index, .. } if index == permit.route => {}
+        let place = match snapshot.table.find(view.listener, view.host, path, view.method) {
+            Found::Route { index, template, params } if index == route => Place { path, route, template, params },
             _ => return Err(Refusal::Path("the path can be read in more than one way")),
+        };
+        if caller.is_some_and(|caller| rules.admit(&place, &caller.principal).is_err()) {
+            return Err(Refusal::Path("the path can be read in a way that is not allowed"));
         }
     }
     Ok(())

@@ -40,6 +40,7 @@ pub struct Exchange {
     path: Option<Arc<CanonicalPath>>,
     route: Option<usize>,
     allowed: bool,
+    enforced: bool,
     reason: &'static str,
     issuer: Option<Arc<str>>,
     principal: Option<Arc<Principal>>,
@@ -73,6 +74,7 @@ impl Exchange {
             path: None,
             route: None,
             allowed: false,
+            enforced: true,
             // What stays if the client goes away before anything is decided.
             reason: "timeout",
             issuer: None,
@@ -146,20 +148,29 @@ impl Exchange {
                 self.issuer = self.principal.as_ref().map(|principal| principal.issuer().clone());
                 self.token = self.principal.as_ref().map(|principal| principal.fingerprint());
                 self.reason = if self.principal.is_some() { "ok" } else { "public" };
+                if let Some(denial) = permit.overruled() {
+                    self.denied(denial);
+                    self.reason = denial.refusal.reason();
+                    self.enforced = false;
+                }
             }
-            Err(denial) => {
-                self.route = denial.route;
-                self.principal = denial.principal.clone();
-                self.issuer = denial.issuer.clone();
-                self.token = denial.token;
-            }
+            Err(denial) => self.denied(denial),
         }
+    }
+
+    fn denied(&mut self, denial: &Denial) {
+        self.allowed = false;
+        self.route = denial.route;
+        self.principal = denial.principal.clone();
+        self.issuer = denial.issuer.clone();
+        self.token = denial.token;
     }
 
     /// Notes a refusal; one that comes after a yes leaves the decision as it was, unless it has a reason of its own.
     pub fn refused(&mut self, refusal: &Refusal) {
         if !matches!(refusal, Refusal::Upstream(_)) {
             self.allowed = false;
+            self.enforced = true;
             self.reason = refusal.reason();
         }
     }
@@ -212,6 +223,7 @@ impl Drop for Exchange {
             endpoint: upstream.map(|upstream| upstream.authority()),
             attempts: self.attempts,
             allowed: self.allowed,
+            enforced: self.enforced,
             reason: self.reason,
             issuer: self.issuer.as_deref(),
             subject: self.principal.as_ref().and_then(|principal| principal.subject()),

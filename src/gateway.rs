@@ -100,7 +100,7 @@ async fn answer(
     if let Some(fault) = &arrival.fault {
         return Err(fault.clone());
     }
-    let permit = decide(snapshot, exchange, &head).await?;
+    let permit = decide(snapshot, exchange, &head, arrival).await?;
     let Some(route) = snapshot.routes.get(permit.route()) else { return Err(Refusal::NoRoute) };
 
     let body = upload(snapshot, exchange, route, body, arrival)?;
@@ -112,7 +112,12 @@ async fn answer(
 }
 
 /// The path made canonical, and the decision.
-async fn decide(snapshot: &Snapshot, exchange: &mut Exchange, head: &request::Parts) -> Result<Permit, Refusal> {
+async fn decide(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    head: &request::Parts,
+    arrival: &Arrival,
+) -> Result<Permit, Refusal> {
     if head.uri.path() == "*" && head.method == Method::OPTIONS {
         return Err(Refusal::NoRoute);
     }
@@ -121,12 +126,14 @@ async fn decide(snapshot: &Snapshot, exchange: &mut Exchange, head: &request::Pa
     }
     let path = exchange.set_path(CanonicalPath::parse(head.uri.path())?);
     let view = RequestView {
+        listener: arrival.listener,
         method: &head.method,
         host: exchange.host(),
         path: &path,
         query: head.uri.query(),
         headers: &head.headers,
         client_ip: exchange.client_ip(),
+        trusted_peer: exchange.trusted_peer(),
     };
     let decided = decision::decide(snapshot, &view).await;
     exchange.decided(&decided);

@@ -87,6 +87,34 @@ pub enum RuleFault {
     Scope(Arc<str>),
     /// Roles.
     Role,
+    /// The token is of an issuer that the rule doesn't take.
+    Issuer,
+    /// The token isn't for an audience that the rule asks for besides.
+    Audience,
+    /// A claim.
+    Claim,
+    /// Nothing but how, or how long ago, the user authenticated (RFC 9470): the client can have that done anew.
+    StepUp(StepUp),
+}
+
+/// The authentication that a rule asks for, all of it, whichever part of it is missed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepUp {
+    /// What is missed.
+    pub missed: Missed,
+    /// The challenge's `acr_values` (RFC 9470, section 3), separated by spaces.
+    pub acr_values: Option<Arc<str>>,
+    /// The challenge's `max_age`, in whole seconds.
+    pub max_age: Option<Duration>,
+}
+
+/// Which part of an authentication is missed; both: the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// The class of the authentication: the token's `acr`.
+    Acr,
+    /// That it isn't long ago: the token's `auth_time`.
+    MaxAge,
 }
 
 /// What went wrong behind the gateway.
@@ -112,6 +140,7 @@ impl Refusal {
             Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::NoCredential | Refusal::Token(_) => StatusCode::UNAUTHORIZED,
             Refusal::KeysUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Rule(RuleFault::StepUp(_)) => StatusCode::UNAUTHORIZED,
             Refusal::Rule(_) => StatusCode::FORBIDDEN,
             Refusal::Upstream(UpstreamFault::Broken) => StatusCode::BAD_GATEWAY,
             Refusal::Upstream(UpstreamFault::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
@@ -132,8 +161,7 @@ impl Refusal {
             Refusal::Credential(_) => "invalid_request",
             Refusal::Token(fault) => fault.reason(),
             Refusal::KeysUnavailable { .. } => "keys_unavailable",
-            Refusal::Rule(RuleFault::Scope(_)) => "scope",
-            Refusal::Rule(RuleFault::Role) => "role",
+            Refusal::Rule(fault) => fault.reason(),
             Refusal::Upstream(_) => "ok",
         }
     }
@@ -167,11 +195,38 @@ impl Refusal {
             Refusal::NoCredential => "a bearer token is needed",
             Refusal::Token(fault) => fault.detail(),
             Refusal::KeysUnavailable { .. } => "the keys to verify this token are not available at the moment",
-            Refusal::Rule(RuleFault::Scope(_)) => "the token lacks a scope that is needed here",
-            Refusal::Rule(RuleFault::Role) => "the token lacks a role that is needed here",
+            Refusal::Rule(fault) => fault.detail(),
             Refusal::Upstream(UpstreamFault::Broken) => "the service behind the gateway failed to answer",
             Refusal::Upstream(UpstreamFault::TimedOut) => "the service behind the gateway took too long to answer",
             Refusal::Upstream(UpstreamFault::Unavailable) => "the service behind the gateway is not available",
+        }
+    }
+}
+
+impl RuleFault {
+    /// The `reason` label of metrics and log.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            RuleFault::Scope(_) => "scope",
+            RuleFault::Role => "role",
+            RuleFault::Issuer => "issuer",
+            RuleFault::Audience => "audience",
+            RuleFault::Claim => "claim",
+            RuleFault::StepUp(StepUp { missed: Missed::Acr, .. }) => "acr",
+            RuleFault::StepUp(StepUp { missed: Missed::MaxAge, .. }) => "max_age",
+        }
+    }
+
+    /// One plain clause for the client.
+    pub fn detail(&self) -> &'static str {
+        match self {
+            RuleFault::Scope(_) => "the token lacks a scope that is needed here",
+            RuleFault::Role => "the token lacks a role that is needed here",
+            RuleFault::Issuer => "tokens of this issuer are not enough here",
+            RuleFault::Audience => "the token lacks an audience that is needed here",
+            RuleFault::Claim => "a claim of the token is not what is needed here",
+            RuleFault::StepUp(StepUp { missed: Missed::Acr, .. }) => "a stronger authentication is needed here",
+            RuleFault::StepUp(StepUp { missed: Missed::MaxAge, .. }) => "a more recent authentication is needed here",
         }
     }
 }

@@ -9,6 +9,8 @@ use crate::path::CanonicalPath;
 /// A request as the decision sees it: made from HTTP, or from a command line.
 #[derive(Debug)]
 pub struct RequestView<'r> {
+    /// Where it came in: an index into `Policy::listen`.
+    pub listener: usize,
     /// The method, as sent.
     pub method: &'r Method,
     /// Lower-case, without port and final dot; None where an HTTP/1.0 request has none.
@@ -21,6 +23,8 @@ pub struct RequestView<'r> {
     pub headers: &'r HeaderMap,
     /// Who asks, as far as trusted proxies tell.
     pub client_ip: IpAddr,
+    /// Whether the peer's forwarding headers are believed.
+    pub trusted_peer: bool,
 }
 
 /// The authority that a request is for: of its target where that is absolute (RFC 9112, section 3.2.2), else of `Host`.

@@ -1,4 +1,4 @@
-//! Refusals as answers: the problem document (RFC 9457) and the challenge (RFC 6750, section 3).
+//! Refusals as answers: the problem document (RFC 9457) and the challenge (RFC 6750, section 3; RFC 9470, section 3).
 //!
 //! The `type` of every problem is `about:blank`: no kind of problem here means more than its status does (RFC 9457,
 //! section 4.2.1), and what went wrong is in `detail` and in the challenge's `error`.
@@ -106,7 +106,8 @@ fn challenge(refusal: &Refusal, realm: &Realm) -> Option<HeaderValue> {
         Refusal::Credential(_) => ("invalid_request", None),
         Refusal::Token(_) => ("invalid_token", None),
         Refusal::Rule(RuleFault::Scope(scope)) => ("insufficient_scope", Some(scope)),
-        Refusal::Rule(RuleFault::Role) => ("insufficient_scope", None),
+        Refusal::Rule(RuleFault::StepUp(_)) => ("insufficient_user_authentication", None),
+        Refusal::Rule(_) => ("insufficient_scope", None),
         Refusal::Path(_)
         | Refusal::Framing(_)
         | Refusal::HeadTooLarge
@@ -125,6 +126,14 @@ fn challenge(refusal: &Refusal, realm: &Realm) -> Option<HeaderValue> {
     push_parameter(&mut text, "error_description", refusal.detail());
     if let Some(scope) = scope {
         push_parameter(&mut text, "scope", scope);
+    }
+    if let Refusal::Rule(RuleFault::StepUp(wanted)) = refusal {
+        if let Some(values) = &wanted.acr_values {
+            push_parameter(&mut text, "acr_values", values);
+        }
+        if let Some(age) = wanted.max_age {
+            push_parameter(&mut text, "max_age", &age.as_secs().to_string());
+        }
     }
     // Printable ASCII alone is in it, so it is a header value.
     Some(HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| realm.bare.clone()))

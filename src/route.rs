@@ -32,6 +32,8 @@ pub use self::{
 pub struct RouteSettings {
     /// Unique; names the route in logs and metrics.
     pub name: Arc<str>,
+    /// Indices into `Policy::listen`; None: all of them. To a request on another listener the route isn't there.
+    pub listeners: Option<Vec<usize>>,
     /// Empty: any host.
     pub hosts: Vec<HostPattern>,
     /// At least one.
@@ -44,6 +46,8 @@ pub struct RouteSettings {
     pub allow: Access,
     /// Index into `Policy::issuers`: whose tokens the route takes, in the file's order.
     pub issuers: Vec<usize>,
+    /// Whether a no to the credential, the token or by the rules keeps a request out. If not, it is told and counted.
+    pub enforce: bool,
     /// Where its requests go.
     pub destination: Destination,
     /// What becomes of the path on its way there; None: it is sent as it was decided.
@@ -80,6 +84,15 @@ impl RouteSettings {
 /// The compiled matcher over all routes.
 #[derive(Debug, Default)]
 pub struct RouteTable {
+    /// By listener, as far as routes are bound to any.
+    bound: Vec<Hosts>,
+    /// On every other listener: the routes that are bound to none.
+    elsewhere: Hosts,
+}
+
+/// The routes of one listener.
+#[derive(Debug, Default)]
+struct Hosts {
     exact: HashMap<String, Node>,
     /// The longest first.
     suffixes: Vec<(HostPattern, Node)>,
@@ -100,10 +113,12 @@ pub struct Conflict {
 /// What a host, path and method lead to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Index of the route, and where its parameters are in the path.
+    /// The route, which of its paths it was, and where that path's parameters are.
     Route {
         /// Index into the routes that the table was made from.
         index: usize,
+        /// Which of the route's paths it was: an index into `RouteSettings::paths`.
+        template: usize,
         /// In the order of the template.
         params: Params,
     },
@@ -125,18 +140,51 @@ impl RouteTable {
     /// Compiles the routes.
     ///
     /// # Errors
-    /// All pairs of routes with the same host, path shape and a common declared method. A route that has one path twice
-    /// is such a pair with itself.
+    /// All pairs of routes with the same host, path shape and a common listener and declared method. A route that has one
+    /// path twice is such a pair with itself.
     pub fn new(routes: &[RouteSettings]) -> Result<RouteTable, Vec<Conflict>> {
-        let mut table = RouteTable::default();
-        let mut conflicts = Vec::new();
-        let mut told = HashSet::new();
-        for (index, route) in routes.iter().enumerate() {
-            for template in &route.paths {
+        let mut conflicts = Conflicts::default();
+        let named = routes.iter().filter_map(|route| route.listeners.as_ref()).flatten();
+        let listeners = named.max().map_or(0, |last| last + 1);
+        let elsewhere = Hosts::new(routes, None, &mut conflicts);
+        let bound = (0..listeners).map(|listener| Hosts::new(routes, Some(listener), &mut conflicts)).collect();
+        if conflicts.found.is_empty() { Ok(RouteTable { bound, elsewhere }) } else { Err(conflicts.found) }
+    }
+
+    /// The most specific route for this listener, host, canonical path and method. The host's rank comes first (this
+    /// host, the longest wildcard, shorter ones, any host), then the path, then the method: what a more specific path
+    /// refuses, no other takes.
+    pub fn find(&self, listener: usize, host: Option<&str>, path: &str, method: &Method) -> Found {
+        match self.bound.get(listener).unwrap_or(&self.elsewhere).leaf(host, path) {
+            Some(leaf) => leaf.take(path, method),
+            None => Found::Nothing,
+        }
+    }
+}
+
+/// Each conflict once, on however many listeners it is.
+#[derive(Default)]
+struct Conflicts<'r> {
+    found: Vec<Conflict>,
+    told: HashSet<(usize, usize, &'r PathTemplate)>,
+}
+
+impl RouteSettings {
+    /// Whether it is there on this listener; None: on one that no route is bound to.
+    fn is_on(&self, listener: Option<usize>) -> bool {
+        self.listeners.as_ref().is_none_or(|own| listener.is_some_and(|listener| own.contains(&listener)))
+    }
+}
+
+impl Hosts {
+    fn new<'r>(routes: &'r [RouteSettings], listener: Option<usize>, conflicts: &mut Conflicts<'r>) -> Hosts {
+        let mut table = Hosts::default();
+        for (index, route) in routes.iter().enumerate().filter(|(_, route)| route.is_on(listener)) {
+            for (place, template) in route.paths.iter().enumerate() {
                 let mut add = |node: &mut Node| {
-                    for first in node.insert(template, index, route) {
-                        if told.insert((first, index, template)) {
-                            conflicts.push(Conflict { first, second: index, path: template.to_string() });
+                    for first in node.insert(place, index, route) {
+                        if conflicts.told.insert((first, index, template)) {
+                            conflicts.found.push(Conflict { first, second: index, path: template.to_string() });
                         }
                     }
                 };
@@ -150,7 +198,7 @@ impl RouteTable {
                 }
             }
         }
-        if conflicts.is_empty() { Ok(table) } else { Err(conflicts) }
+        table
     }
 
     fn for_host(&mut self, host: &HostPattern) -> &mut Node {
@@ -167,16 +215,6 @@ impl RouteTable {
         });
         #[expect(clippy::indexing_slicing, reason = "found or inserted at this place")]
         &mut self.suffixes[place].1
-    }
-
-    /// The most specific route for this host, canonical path and method. The host's rank comes first (this host, the
-    /// longest wildcard, shorter ones, any host), then the path, then the method: what a more specific path refuses,
-    /// no other takes.
-    pub fn find(&self, host: Option<&str>, path: &str, method: &Method) -> Found {
-        match self.leaf(host, path) {
-            Some(leaf) => leaf.take(path, method),
-            None => Found::Nothing,
-        }
     }
 
     fn leaf(&self, host: Option<&str>, path: &str) -> Option<&Leaf> {
@@ -196,7 +234,7 @@ impl RouteTable {
 impl Leaf {
     fn take(&self, path: &str, method: &Method) -> Found {
         match self.routes.iter().find(|route| route.methods.contains(method)) {
-            Some(route) => Found::Route { index: route.index, params: self.params_of(path) },
+            Some(route) => Found::Route { index: route.index, template: route.template, params: self.params_of(path) },
             None => match self.routes.first() {
                 Some(route) => Found::OtherMethods { index: route.index, allow: self.allow.clone() },
                 None => Found::Nothing,

@@ -53,6 +53,8 @@ pub struct Route {
     pub allow_header: String,
     /// Whose tokens it takes, in the file's order.
     pub issuers: Vec<Arc<Issuer>>,
+    /// Whether its rules ask for a header of the request.
+    pub reads_headers: bool,
     /// Where it leads; None where the gateway answers itself.
     pub upstream: Option<Arc<Upstream>>,
     /// Its counters.
@@ -135,6 +137,7 @@ impl Snapshot {
                 upstreams.get(index).cloned().ok_or_else(|| format!("route {} leads nowhere", settings.name))
             });
             routes.push(Route {
+                reads_headers: settings.allow.reads_headers(),
                 allow_header: settings.methods.allow_header(),
                 issuers: settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect(),
                 upstream: upstream.transpose()?,

@@ -5,7 +5,7 @@ use hyper::Method;
 use crate::{
     config::Policy,
     method::MethodSet,
-    policy::{Access, Condition, Rule},
+    policy::{Access, ClaimTest, Condition, Rule},
     route::{HostPattern, RouteSettings},
 };
 
@@ -19,10 +19,12 @@ pub(super) fn route(route: &RouteSettings, policy: &Policy) -> String {
     let issuers = issuers.map(|issuer| issuer.name.to_string()).collect::<Vec<_>>();
     let access = match &route.allow {
         Access::Public => return format!("{place}: {} open to everybody.", subject(&route.methods, "is", "are")),
+        Access::Optional => format!("{} no token, and takes any good one", subject(&route.methods, "needs", "need")),
         Access::Authenticated => format!("{} any good token", subject(&route.methods, "needs", "need")),
         Access::Rules(rules) => by_method(&route.methods, rules),
     };
-    format!("{place}: {access} (tokens of {}).", listed(&issuers, "or"))
+    let dry_run = if route.enforce { "" } else { " Not enforced: a dry run." };
+    format!("{place}: {access} (tokens of {}).{dry_run}", listed(&issuers, "or"))
 }
 
 fn host(host: &HostPattern) -> String {
@@ -102,6 +104,15 @@ pub(super) fn condition(condition: &Condition) -> String {
         Condition::AnyScope(any) => listed(any, "or"),
         Condition::Roles(all) => format!("{} {}", role(all.len()), listed(all, "and")),
         Condition::AnyRole(any) => format!("role {}", listed(any, "or")),
+        Condition::Issuers(any) => format!("issuer {}", listed(any, "or")),
+        Condition::Audiences(any) => format!("audience {}", listed(any, "or")),
+        // Values may have come from a file and stay unsaid.
+        Condition::Claim(path, ClaimTest::OneOf(_)) => format!("claim {path} of a value that it names"),
+        Condition::Claim(path, ClaimTest::Matches(_)) => format!("claim {path} that matches"),
+        Condition::Claim(path, ClaimTest::Present(true)) => format!("claim {path}"),
+        Condition::Claim(path, ClaimTest::Present(false)) => format!("no claim {path}"),
+        Condition::Acr(any) => format!("acr {}", listed(any, "or")),
+        Condition::MaxAge(limit) => format!("an authentication of the last {} s", limit.as_secs()),
     }
 }
 
@@ -123,6 +134,19 @@ fn listed<T: AsRef<str>>(words: &[T], last: &str) -> String {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_condition_is_said() {
+        let text = "- {name: r, path: /r, upstream: \"http://127.0.0.1:1\", enforce: false, allow: [{issuers: [a], audiences: [x], \
+                    claims: {t: v, u: {present: false}}, acr: [s], max_age: 5m}]}\n\
+                    - {name: o, path: /o, upstream: \"http://127.0.0.1:1\", allow: optional}";
+        let said = described(text);
+        for part in
+            ["issuer a", "audience x", "claim t of", "no claim u", "acr s", "last 300 s", "a dry run", "no token, and"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
 
     fn described(routes: &str) -> String {
         let text = format!(

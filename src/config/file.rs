@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+mod allow;
+
+pub(super) use self::allow::{Allow, ClaimTest, Rule};
 use super::{
     reader::{At, Field, Fields, Reader},
     yaml::{Node, Value},
@@ -132,6 +135,7 @@ pub(super) struct Route {
     /// Where the route as a whole is.
     pub(super) at: At<()>,
     pub(super) name: Option<At<String>>,
+    pub(super) listeners: Option<Vec<At<String>>>,
     pub(super) hosts: Option<Vec<At<String>>>,
     pub(super) paths: Option<Vec<At<String>>>,
     pub(super) methods: Option<Vec<At<String>>>,
@@ -141,6 +145,7 @@ pub(super) struct Route {
     pub(super) strip_prefix: Option<At<String>>,
     pub(super) rewrite: Option<At<String>>,
     pub(super) allow: Option<Allow>,
+    pub(super) enforce: Option<At<bool>>,
     pub(super) issuers: Option<At<Vec<At<String>>>>,
     pub(super) timeout: Option<Option<Duration>>,
     pub(super) max_body_bytes: Option<Option<At<u64>>>,
@@ -176,22 +181,6 @@ pub(super) struct Headers {
 pub(super) struct Changes {
     pub(super) set: HeaderList,
     pub(super) remove: Vec<At<String>>,
-}
-
-#[derive(Debug)]
-pub(super) enum Allow {
-    Public,
-    Authenticated,
-    Rules(Vec<Rule>),
-}
-
-#[derive(Debug)]
-pub(super) struct Rule {
-    pub(super) methods: Option<Vec<At<String>>>,
-    pub(super) scopes: Option<At<Vec<At<String>>>>,
-    pub(super) any_scope: Option<At<Vec<At<String>>>>,
-    pub(super) roles: Option<At<Vec<At<String>>>>,
-    pub(super) any_role: Option<At<Vec<At<String>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -418,11 +407,15 @@ fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Route {
         true => r.field(fields, "upstream"),
         false => r.required(fields, "upstream", "the name of one of `upstreams`, or a URL"),
     };
-    let allow =
-        r.required(fields, "allow", "nothing is open by omission: `public`, `authenticated`, or a list of rules");
+    let allow = r.required(
+        fields,
+        "allow",
+        "nothing is open by omission: `public`, `optional`, `authenticated`, or a list of rules",
+    );
     Route {
         at: item.at_key(()),
         name: name.and_then(|field| r.text(&field)),
+        listeners: some_texts(fields, "listeners", "leave it out for every listener", r).map(|list| list.value),
         hosts: some_texts(fields, "hosts", "leave it out for any host", r).map(|list| list.value),
         paths: paths(fields, r),
         methods: some_texts(fields, "methods", "leave it out for any method", r).map(|list| list.value),
@@ -431,7 +424,8 @@ fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Route {
         redirect: r.field(fields, "redirect").and_then(|field| redirect(&field, r)),
         strip_prefix: r.field(fields, "strip_prefix").and_then(|field| r.text(&field)),
         rewrite: r.field(fields, "rewrite").and_then(|field| r.text(&field)),
-        allow: allow.and_then(|field| access(&field, r)),
+        allow: allow.and_then(|field| allow::access(&field, r)),
+        enforce: r.field(fields, "enforce").and_then(|field| r.flag(&field).map(|flag| field.at_key(flag))),
         issuers: some_texts(fields, "issuers", "leave it out for every issuer", r),
         timeout: time_or_none(fields, "timeout", r),
         max_body_bytes: size_or_none(fields, "max_body_bytes", r),
@@ -497,61 +491,6 @@ fn paths(fields: &Fields<'_>, r: &mut Reader<'_>) -> Option<Vec<At<String>>> {
             r.text(&field).map(|path| vec![path])
         }
     }
-}
-
-fn access(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Allow> {
-    const HINT: &str = "`public`, `authenticated`, or a list of rules";
-    if field.is("public") {
-        return Some(Allow::Public);
-    }
-    if field.is("authenticated") {
-        return Some(Allow::Authenticated);
-    }
-    if field.is("optional") {
-        r.findings.push(field.at(()).error("`allow: optional` is not supported yet").hint(HINT));
-        return None;
-    }
-    if !field.is_list() {
-        r.findings.push(field.at(()).error("this is nothing that `allow` can be").hint(HINT));
-        return None;
-    }
-    let items = r.items(field)?;
-    if items.is_empty() {
-        r.findings.push(field.at(()).error("an empty list").hint(HINT));
-        return None;
-    }
-    let wanted = items.len();
-    let rules = items.iter().filter_map(|item| rule(item, r)).collect::<Vec<_>>();
-    (rules.len() == wanted).then_some(Allow::Rules(rules))
-}
-
-fn rule(item: &Field<'_>, r: &mut Reader<'_>) -> Option<Rule> {
-    if item.is_text() {
-        r.findings.push(item.at(()).error("a rule is a map").hint(
-            match ["public", "authenticated"].into_iter().find(|word| item.is(word)) {
-                Some(word) => format!("`allow: {word}` stands without a list"),
-                None => "`- scopes: [orders:read]`".to_owned(),
-            },
-        ));
-        return None;
-    }
-    let fields = r.fields(item)?;
-    if fields.is_empty() {
-        r.findings.push(
-            item.at(())
-                .error("a rule that asks for nothing")
-                .hint("to let in whoever has a good token: `allow: authenticated`"),
-        );
-        return None;
-    }
-    const HINT: &str = "name one at least, or leave the key out";
-    Some(Rule {
-        methods: some_texts(&fields, "methods", HINT, r).map(|list| list.value),
-        scopes: some_texts(&fields, "scopes", HINT, r),
-        any_scope: some_texts(&fields, "any_scope", HINT, r),
-        roles: some_texts(&fields, "roles", HINT, r),
-        any_role: some_texts(&fields, "any_role", HINT, r),
-    })
 }
 
 fn logging(fields: &Fields<'_>, r: &mut Reader<'_>) -> Logging {

@@ -114,6 +114,10 @@ impl Field<'_> {
         self.text().is_some()
     }
 
+    pub(super) fn is_empty_map(&self) -> bool {
+        matches!(&self.node.value, Value::Map(entries) if entries.is_empty())
+    }
+
     pub(super) fn is_list(&self) -> bool {
         matches!(self.node.value, Value::List(_))
     }
@@ -372,6 +376,11 @@ impl<'r> Reader<'r> {
                 None
             }
         }
+    }
+
+    /// What to say where a text in braces, `{path.tenant}`, was written without quotes.
+    pub(super) fn quote_hint(&self, field: &Field<'_>) -> Option<String> {
+        yaml::quote_hint(self.text, field.node.span)
     }
 
     /// `gateway.yaml:3:5`.

@@ -58,7 +58,7 @@ fn push_json_fields(line: &mut String, request: &RequestFinished<'_>) {
         }
         None => line.push_str("null"),
     }
-    line.push_str(",\"enforced\":true}");
+    line.push_str(if request.enforced { ",\"enforced\":true}" } else { ",\"enforced\":false}" });
 }
 
 fn text(line: &mut String, member: &str, value: Option<&str>) {
@@ -97,6 +97,9 @@ fn push_text_fields(line: &mut String, request: &RequestFinished<'_>, style: Sty
     line.push_str("ms (");
     push_millis(line, request.overhead);
     push_fmt(line, format_args!("ms here) {} {}", request.outcome(), request.reason));
+    if !request.enforced {
+        line.push_str(" (not enforced)");
+    }
     word(line, "route", Some(request.route));
     word(line, "upstream", request.upstream);
     word(line, "endpoint", request.endpoint);
@@ -203,6 +206,9 @@ mod tests {
         assert_snapshot!(line(&a_request(), LogFormat::Text, false), @"2025-11-24T21:55:00.123Z info  GET api.example.com/rest/campaigns/7?full=1&access_token=… 200 12.345ms (0.090ms here) allow ok route=campaigns upstream=campaigns endpoint=127.0.0.1:9000 issuer=keycloak subject=alice client=web token=0123456789ab in=0 out=512 ip=192.0.2.7 id=req-1 trace=4bf92f3577b34da6a3ce929d0e0e4736");
         let refused = RequestFinished { status: 503, ..a_request() };
         assert!(line(&refused, LogFormat::Text, true).contains(" \u{1b}[31m503\u{1b}[0m "));
+        let tried = RequestFinished { allowed: false, enforced: false, reason: "scope", ..a_request() };
+        assert!(line(&tried, LogFormat::Text, false).contains(" deny scope (not enforced) route=campaigns "));
+        assert!(line(&tried, LogFormat::Json, false).ends_with(",\"enforced\":false}\n"));
     }
 
     #[test]

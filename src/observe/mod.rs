@@ -322,6 +322,8 @@ pub struct RequestFinished<'e> {
     pub attempts: u32,
     /// Whether the decision was a yes.
     pub allowed: bool,
+    /// False where it was a no and the request went on all the same (`enforce: false`).
+    pub enforced: bool,
     /// One of the contract's reasons.
     pub reason: &'static str,
     /// Whose token it was.

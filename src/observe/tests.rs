@@ -27,6 +27,7 @@ pub(super) fn a_request() -> RequestFinished<'static> {
         endpoint: Some("127.0.0.1:9000"),
         attempts: 1,
         allowed: true,
+        enforced: true,
         reason: "ok",
         issuer: Some("keycloak"),
         subject: Some("alice"),

@@ -1,16 +1,28 @@
 //! Rules: compiled to flat lists of conditions, evaluated afresh for each request.
 
+mod condition;
+mod facts;
+mod text;
+
 use std::sync::Arc;
 
-use hyper::Method;
-
-use crate::{method::MethodSet, refusal::RuleFault, token::principal::Principal};
+pub use self::{
+    condition::{ClaimTest, Condition, Pattern},
+    facts::Facts,
+    text::RequestText,
+};
+use crate::{
+    method::MethodSet,
+    refusal::{RuleFault, StepUp},
+};
 
 /// Who is let in by a route.
 #[derive(Clone, Debug)]
 pub enum Access {
     /// Everybody; the credential isn't looked at.
     Public,
+    /// Everybody; a token that is sent must be good.
+    Optional,
     /// Whoever has a good token.
     Authenticated,
     /// Whoever has a good token that at least one rule lets in. Never empty.
@@ -26,82 +38,47 @@ pub struct Rule {
     pub conditions: Vec<Condition>,
 }
 
-/// One thing that a rule asks of a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// All of these scopes.
-    Scopes(Vec<Arc<str>>),
-    /// One of these scopes at least.
-    AnyScope(Vec<Arc<str>>),
-    /// All of these roles.
-    Roles(Vec<Arc<str>>),
-    /// One of these roles at least.
-    AnyRole(Vec<Arc<str>>),
-}
-
-impl Condition {
-    /// Whether the token meets it. One that asks for nothing is met by none.
-    pub fn holds(&self, principal: &Principal) -> bool {
-        match self {
-            Condition::Scopes(wanted) => has_all(principal.scopes(), wanted),
-            Condition::AnyScope(wanted) => has_any(principal.scopes(), wanted),
-            Condition::Roles(wanted) => has_all(principal.roles(), wanted),
-            Condition::AnyRole(wanted) => has_any(principal.roles(), wanted),
-        }
-    }
-
-    /// The scopes that it asks for; None if it is about something else.
-    fn scopes(&self) -> Option<&[Arc<str>]> {
-        match self {
-            Condition::Scopes(wanted) | Condition::AnyScope(wanted) => Some(wanted),
-            Condition::Roles(_) | Condition::AnyRole(_) => None,
-        }
-    }
-}
-
-fn has(held: &[String], wanted: &str) -> bool {
-    held.iter().any(|held| held == wanted)
-}
-
-fn has_all(held: &[String], wanted: &[Arc<str>]) -> bool {
-    !wanted.is_empty() && wanted.iter().all(|wanted| has(held, wanted))
-}
-
-fn has_any(held: &[String], wanted: &[Arc<str>]) -> bool {
-    wanted.iter().any(|wanted| has(held, wanted))
-}
-
 impl Access {
-    /// Whether this principal may use this method here.
+    /// Whether the rules let this request in.
     ///
     /// # Errors
     /// What the closest rule misses: the one with the fewest conditions unmet, then the first in the file. A scope is
-    /// named before anything else. Where no rule takes the method (the route's methods say so before), it is `Role`.
-    pub fn judge(&self, method: &Method, principal: &Principal) -> Result<(), RuleFault> {
+    /// named before anything else, another authentication only if nothing else is missing. Where no rule takes the method (the route's methods say so before), it is `Role`.
+    pub fn judge(&self, facts: &Facts<'_>) -> Result<(), RuleFault> {
         let Access::Rules(rules) = self else { return Ok(()) };
-        let candidates = || rules.iter().filter(|rule| rule.methods.contains(method));
-        if candidates().any(|rule| rule.holds(principal)) {
+        let candidates = || rules.iter().filter(|rule| rule.methods.contains(facts.method));
+        if candidates().any(|rule| rule.holds(facts)) {
             return Ok(());
         }
-        let closest = candidates().min_by_key(|rule| rule.unmet(principal).count());
-        Err(closest.map_or(RuleFault::Role, |rule| rule.fault(principal)))
+        let closest = candidates().min_by_key(|rule| rule.unmet(facts).count());
+        Err(closest.map_or(RuleFault::Role, |rule| rule.fault(facts)))
+    }
+
+    /// Whether a rule asks for a header of the request.
+    pub fn reads_headers(&self) -> bool {
+        let Access::Rules(rules) = self else { return false };
+        rules.iter().flat_map(|rule| &rule.conditions).any(Condition::reads_headers)
     }
 }
 
 impl Rule {
-    fn holds(&self, principal: &Principal) -> bool {
-        self.unmet(principal).next().is_none()
+    fn holds(&self, facts: &Facts<'_>) -> bool {
+        self.unmet(facts).next().is_none()
     }
 
-    fn unmet(&self, principal: &Principal) -> impl Iterator<Item = &Condition> {
-        self.conditions.iter().filter(|condition| !condition.holds(principal))
+    fn unmet(&self, facts: &Facts<'_>) -> impl Iterator<Item = &Condition> {
+        self.conditions.iter().filter(|condition| !condition.holds(facts))
     }
 
-    fn fault(&self, principal: &Principal) -> RuleFault {
-        if self.unmet(principal).any(|condition| condition.scopes().is_some()) {
-            RuleFault::Scope(self.challenge())
-        } else {
-            RuleFault::Role
+    fn fault(&self, facts: &Facts<'_>) -> RuleFault {
+        if self.unmet(facts).any(|condition| condition.scopes().is_some()) {
+            return RuleFault::Scope(self.challenge());
+        }
+        // Another authentication is asked for only if it is all that is missing.
+        match (self.unmet(facts).find(|condition| !condition.is_step_up()), self.unmet(facts).next()) {
+            (Some(other), _) => other.fault(),
+            (None, Some(missed)) => RuleFault::StepUp(StepUp::of(&self.conditions, missed)),
+            (None, None) => RuleFault::Role,
         }
     }
 
@@ -121,9 +98,35 @@ impl Rule {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+    use hyper::{HeaderMap, Method};
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
+    use crate::{refusal::Missed, token::principal::Principal};
+
+    /// What there is to know of `GET /`, asked of `api.example` by this principal.
+    pub(in crate::policy) fn with_facts<T>(principal: &Principal, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
+        ask(&Facts {
+            principal,
+            method: &Method::GET,
+            host: Some("api.example"),
+            path: "/",
+            template: 0,
+            params: &[],
+            query: None,
+            headers: &HeaderMap::new(),
+            now: 1_700_000_000,
+        })
+    }
+
+    fn judge(access: &Access, method: &Method, principal: &Principal) -> Result<(), RuleFault> {
+        with_facts(principal, |facts| access.judge(&Facts { method, ..*facts }))
+    }
+
+    fn holds(condition: &Condition, principal: &Principal) -> bool {
+        with_facts(principal, |facts| condition.holds(facts))
+    }
 
     fn list(words: &str) -> Vec<Arc<str>> {
         words.split_whitespace().map(Arc::from).collect()
@@ -175,14 +178,14 @@ mod tests {
             (any_role(""), "a", "a", false),
         ];
         for (condition, scopes, roles, expected) in cases {
-            assert_eq!(condition.holds(&principal(scopes, roles)), expected, "{condition:?} {scopes} / {roles}");
+            assert_eq!(holds(&condition, &principal(scopes, roles)), expected, "{condition:?} {scopes} / {roles}");
         }
     }
 
     #[test]
     fn public_and_authenticated_ask_nothing() {
-        for access in [Access::Public, Access::Authenticated] {
-            assert_eq!(access.judge(&Method::DELETE, &principal("", "")), Ok(()));
+        for access in [Access::Public, Access::Optional, Access::Authenticated] {
+            assert_eq!(judge(&access, &Method::DELETE, &principal("", "")), Ok(()));
         }
     }
 
@@ -193,7 +196,7 @@ mod tests {
             rule(&[Method::POST], &[any_scope("write admin"), any_role("editor owner")]),
             rule(&[], &[roles("root")]),
         ]);
-        let judge = |method: Method, scopes: &str, roles: &str| access.judge(&method, &principal(scopes, roles));
+        let judge = |method: Method, scopes: &str, roles: &str| judge(&access, &method, &principal(scopes, roles));
         assert_eq!(judge(Method::GET, "read", ""), Ok(()));
         assert_eq!(judge(Method::HEAD, "read", ""), Ok(()));
         assert_eq!(judge(Method::POST, "read", ""), Err(RuleFault::Role));
@@ -206,7 +209,7 @@ mod tests {
     #[test]
     fn the_closest_rule_is_named() {
         let judge = |rules: &[Rule], scopes: &str, roles: &str| {
-            Access::Rules(rules.to_vec()).judge(&Method::GET, &principal(scopes, roles))
+            judge(&Access::Rules(rules.to_vec()), &Method::GET, &principal(scopes, roles))
         };
         let both = rule(&[], &[scopes("a b"), any_scope("b c"), roles("r")]);
         let one = rule(&[], &[scopes("x y")]);
@@ -221,6 +224,33 @@ mod tests {
         assert_eq!(judge(&[post.clone(), both], "", ""), scope_fault("a b c"));
         assert_eq!(judge(&[post], "post", ""), Err(RuleFault::Role));
         assert_eq!(judge(&[], "a", "a"), Err(RuleFault::Role));
+    }
+
+    #[test]
+    fn a_step_up_is_asked_for_only_if_it_is_all_that_is_missing() {
+        let silver = Condition::Acr(list("silver gold"));
+        let recent = Condition::MaxAge(std::time::Duration::from_secs(300));
+        let rules = [rule(&[], &[scopes("a"), roles("r"), silver.clone(), recent.clone()])];
+        let judged = |scopes: &str, roles: &str, claims: serde_json::Value| {
+            let serde_json::Value::Object(claims) = claims else { panic!("claims") };
+            judge(&Access::Rules(rules.to_vec()), &Method::GET, &principal(scopes, roles).with_claims(claims))
+        };
+        let wanted = |missed| {
+            let max_age = Some(std::time::Duration::from_secs(300));
+            Err(RuleFault::StepUp(StepUp { missed, acr_values: Some("silver gold".into()), max_age }))
+        };
+        let fresh = 1_700_000_000;
+        assert_eq!(judged("a", "r", json!({"acr": "gold", "auth_time": fresh})), Ok(()));
+        assert_eq!(judged("a", "r", json!({"acr": "bronze", "auth_time": fresh})), wanted(Missed::Acr));
+        assert_eq!(judged("a", "r", json!({"acr": "gold", "auth_time": 0})), wanted(Missed::MaxAge));
+        assert_eq!(judged("a", "r", json!({})), wanted(Missed::Acr));
+        assert_eq!(judged("", "r", json!({})), scope_fault("a"));
+        assert_eq!(judged("a", "", json!({"acr": "gold"})), Err(RuleFault::Role));
+        // One condition unmet is closer than two, whatever it is about.
+        let rules = [rule(&[], &[silver, recent.clone()]), rule(&[], &[recent])];
+        let judged = judge(&Access::Rules(rules.to_vec()), &Method::GET, &principal("", ""));
+        let max_age = Some(std::time::Duration::from_secs(300));
+        assert_eq!(judged, Err(RuleFault::StepUp(StepUp { missed: Missed::MaxAge, acr_values: None, max_age })));
     }
 
     fn any_condition() -> impl Strategy<Value = Condition> {
@@ -250,9 +280,9 @@ mod tests {
                 .collect();
             let principal = principal(&held, &played);
             let expected = rules.iter().any(|rule| {
-                rule.methods.contains(&Method::GET) && rule.conditions.iter().all(|condition| condition.holds(&principal))
+                rule.methods.contains(&Method::GET) && rule.conditions.iter().all(|condition| holds(condition, &principal))
             });
-            prop_assert_eq!(Access::Rules(rules).judge(&Method::GET, &principal).is_ok(), expected);
+            prop_assert_eq!(judge(&Access::Rules(rules), &Method::GET, &principal).is_ok(), expected);
         }
     }
 }

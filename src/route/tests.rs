@@ -16,12 +16,14 @@ fn methods(names: &str) -> MethodSet {
 fn route(hosts: &str, paths: &str, names: &str) -> RouteSettings {
     RouteSettings {
         name: paths.into(),
+        listeners: None,
         hosts: hosts.split_whitespace().map(|host| HostPattern::parse(host).unwrap()).collect(),
         paths: paths.split(' ').map(|path| PathTemplate::parse(path).unwrap()).collect(),
         declared_methods: methods(names),
         methods: methods(names),
         allow: Access::Public,
         issuers: Vec::new(),
+        enforce: true,
         destination: Destination::Upstream(0),
         rewrite: None,
         identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
@@ -75,7 +77,7 @@ fn the_most_specific_path_wins_in_any_order() {
     for _ in 0..2 {
         let table = table(&paths.map(|path| ("", path, "")));
         for (path, expected) in cases {
-            let found = index(table.find(None, path, &Method::GET)).map(|index| paths[index]);
+            let found = index(table.find(0, None, path, &Method::GET)).map(|index| paths[index]);
             assert_eq!(found, Some(expected), "{path}");
         }
         paths.reverse();
@@ -112,9 +114,10 @@ fn hosts_rank_before_paths() {
         (Some(""), "/any", Some(0)),
     ];
     for (host, path, expected) in cases {
-        assert_eq!(index(table.find(host, path, &Method::GET)), expected, "{host:?} {path}");
+        assert_eq!(index(table.find(0, host, path, &Method::GET)), expected, "{host:?} {path}");
     }
-    let Found::OtherMethods { index: 3, allow } = table.find(Some("api.eu.example.org"), "/any", &Method::POST) else {
+    let Found::OtherMethods { index: 3, allow } = table.find(0, Some("api.eu.example.org"), "/any", &Method::POST)
+    else {
         panic!("a host's own route isn't passed over for its methods");
     };
     assert_eq!(&*allow, "GET, HEAD");
@@ -129,7 +132,7 @@ fn methods_choose_within_a_path_and_nothing_falls_through() {
         ("", "/{x}", "DELETE"),
         ("", "/b/**", "PUT"),
     ]);
-    let found = |path, method: &str| table.find(None, path, &Method::from_bytes(method.as_bytes()).unwrap());
+    let found = |path, method: &str| table.find(0, None, path, &Method::from_bytes(method.as_bytes()).unwrap());
     assert_eq!(index(found("/a", "GET")), Some(0));
     assert_eq!(index(found("/a", "HEAD")), Some(0));
     assert_eq!(index(found("/a", "POST")), Some(1));
@@ -150,7 +153,7 @@ fn a_route_whose_rules_take_less_than_it_declares() {
     let routes = [narrow, route("", "/a", "PUT")];
     let table = RouteTable::new(&routes).unwrap();
     let expected = Found::OtherMethods { index: 0, allow: "GET, HEAD, PUT".into() };
-    assert_eq!(table.find(None, "/a", &Method::POST), expected);
+    assert_eq!(table.find(0, None, "/a", &Method::POST), expected);
     // Declared is what tells routes apart, even where no rule takes it.
     assert!(RouteTable::new(&[routes[0].clone(), route("", "/a", "POST")]).is_err());
 }
@@ -158,7 +161,7 @@ fn a_route_whose_rules_take_less_than_it_declares() {
 #[test]
 fn params_are_where_they_are_in_the_path() {
     let table = table(&[("", "/a/{x}/b/{y}/**", ""), ("", "/{only}", ""), ("", "/p/{x}/{y}", "")]);
-    let params = |path: &str| match table.find(None, path, &Method::GET) {
+    let params = |path: &str| match table.find(0, None, path, &Method::GET) {
         Found::Route { params, .. } => params.into_iter().map(|range| path[range].to_owned()).collect::<Vec<_>>(),
         other => panic!("{path}: {other:?}"),
     };
@@ -168,6 +171,39 @@ fn params_are_where_they_are_in_the_path() {
     assert_eq!(params("/a/b/b/b"), ["b", "b"]);
     assert_eq!(params("/only/"), ["only"]);
     assert_eq!(params("/p/a/a"), ["a", "a"]);
+}
+
+#[test]
+fn a_route_is_there_on_its_own_listeners_alone() {
+    let on = |listeners: &[usize], paths: &str| RouteSettings {
+        listeners: Some(listeners.to_vec()),
+        ..route("", paths, "")
+    };
+    let routes = [
+        on(&[0], "/a"),
+        on(&[2, 1], "/a /z"),
+        route("", "/{x}", ""),
+        on(&[2], "/a/** /b"),
+        on(&[0], "/b"),
+        route("", "/c", ""),
+    ];
+    let table = RouteTable::new(&routes).unwrap();
+    for (path, by_listener) in [
+        ("/a", [Some(0), Some(1), Some(1), Some(2)]),
+        ("/b", [Some(4), Some(2), Some(3), Some(2)]),
+        ("/c", [Some(5); 4]),
+        ("/z", [Some(2), Some(1), Some(1), Some(2)]),
+        ("/a/b", [None, None, Some(3), None]),
+    ] {
+        let found = [0, 1, 2, 3].map(|listener| index(table.find(listener, None, path, &Method::GET)));
+        assert_eq!(found, by_listener, "{path}");
+        assert_eq!(index(table.find(usize::MAX, None, path, &Method::GET)), by_listener[3], "{path}");
+    }
+    let conflicts = |routes: &[RouteSettings]| RouteTable::new(routes).map_or_else(|found| found.len(), |_| 0);
+    assert_eq!(conflicts(&[on(&[0], "/a"), on(&[1], "/a")]), 0);
+    assert_eq!(conflicts(&[on(&[0, 1, 2], "/a"), on(&[2, 1], "/a")]), 1);
+    assert_eq!(conflicts(&[on(&[1], "/a"), route("", "/a", "")]), 1);
+    assert_eq!(conflicts(&[on(&[1], "/a /a/")]), 1);
 }
 
 #[test]
@@ -200,8 +236,8 @@ fn conflicts_are_all_told() {
 #[test]
 fn an_empty_table_has_nothing() {
     let table = RouteTable::new(&[]).unwrap();
-    assert_eq!(table.find(Some("a"), "/", &Method::GET), Found::Nothing);
-    assert_eq!(super::tests::table(&[("", "/**", "")]).find(None, "*", &Method::OPTIONS), Found::Nothing);
+    assert_eq!(table.find(0, Some("a"), "/", &Method::GET), Found::Nothing);
+    assert_eq!(super::tests::table(&[("", "/**", "")]).find(0, None, "*", &Method::OPTIONS), Found::Nothing);
 }
 
 #[test]
@@ -209,10 +245,10 @@ fn hostile_lengths() {
     let deep = "/{a}".repeat(64).replace("{a}", "a");
     let table = table(&[("", &deep, ""), ("", "/a/{x}/**", ""), ("*.a", "/z", ""), ("", "/{x}", "")]);
     let path = "/a".repeat(64 << 10);
-    assert_eq!(index(table.find(Some(&"a.".repeat(32 << 10)), &path, &Method::GET)), Some(1));
-    assert_eq!(index(table.find(None, &"/".repeat(128 << 10), &Method::GET)), None);
-    assert_eq!(index(table.find(None, &format!("/{}", "x".repeat(128 << 10)), &Method::GET)), Some(3));
-    assert_eq!(index(table.find(None, &deep, &Method::GET)), Some(0));
+    assert_eq!(index(table.find(0, Some(&"a.".repeat(32 << 10)), &path, &Method::GET)), Some(1));
+    assert_eq!(index(table.find(0, None, &"/".repeat(128 << 10), &Method::GET)), None);
+    assert_eq!(index(table.find(0, None, &format!("/{}", "x".repeat(128 << 10)), &Method::GET)), Some(3));
+    assert_eq!(index(table.find(0, None, &deep, &Method::GET)), Some(0));
 }
 
 /// The matcher as one would tell it: every template is held against the path, and the best of those that fit is taken.
@@ -226,7 +262,7 @@ mod model {
     }
 
     /// How specific the template is, from the left, if it fits.
-    fn fit(template: &PathTemplate, path: &str) -> Option<Vec<u8>> {
+    pub(super) fn fit(template: &PathTemplate, path: &str) -> Option<Vec<u8>> {
         let (written, asked) = (template.segments(), segments(path));
         if asked.len() < written.len() || (asked.len() > written.len() && !template.takes_rest()) {
             return None;
@@ -324,11 +360,12 @@ proptest! {
             let best = model::best(&routes, host, &path);
             for method in [Method::GET, Method::POST, Method::DELETE, Method::PATCH] {
                 let takes = best.iter().copied().find(|index| routes[*index].methods.contains(&method));
-                match table.find(host, &path, &method) {
-                    Found::Route { index, params } => {
+                match table.find(0, host, &path, &method) {
+                    Found::Route { index, template, params } => {
                         prop_assert_eq!(Some(index), takes, "{:?} {}", host, path);
-                        let names = routes[index].paths.iter().any(|template| template.param_names().count() == params.len());
-                        prop_assert!(names);
+                        let template = &routes[index].paths[template];
+                        prop_assert!(model::fit(template, &path).is_some(), "{} {}", template, path);
+                        prop_assert_eq!(template.param_names().count(), params.len());
                         prop_assert!(params.into_iter().all(|range| !path[range.clone()].contains('/') && !range.is_empty()));
                     }
                     Found::OtherMethods { index, .. } => {

@@ -32,13 +32,16 @@ pub(super) struct Leaf {
 #[derive(Debug)]
 pub(super) struct LeafRoute {
     pub(super) index: usize,
+    /// Which of the route's paths has this shape.
+    pub(super) template: usize,
     pub(super) methods: MethodSet,
     declared: MethodSet,
 }
 
 impl Node {
-    /// Adds a route; says which of those that are there it has a declared method in common with.
-    pub(super) fn insert(&mut self, template: &PathTemplate, index: usize, route: &RouteSettings) -> Vec<usize> {
+    /// Adds one of a route's paths; says which routes that are there it has a declared method in common with.
+    pub(super) fn insert(&mut self, place: usize, index: usize, route: &RouteSettings) -> Vec<usize> {
+        let Some(template) = route.paths.get(place) else { return Vec::new() };
         let mut node = self;
         for segment in template.segments() {
             node = match segment {
@@ -47,7 +50,7 @@ impl Node {
             };
         }
         let leaf = if template.takes_rest() { &mut node.rest } else { &mut node.end };
-        leaf.get_or_insert_with(|| Leaf::new(template)).insert(index, route)
+        leaf.get_or_insert_with(|| Leaf::new(template)).insert(place, index, route)
     }
 
     fn literal_or_new(&mut self, literal: &str) -> &mut Node {
@@ -87,7 +90,7 @@ impl Leaf {
         Leaf { routes: Vec::new(), allow: "".into(), params: params.map(|(place, _)| place).collect() }
     }
 
-    fn insert(&mut self, index: usize, route: &RouteSettings) -> Vec<usize> {
+    fn insert(&mut self, template: usize, index: usize, route: &RouteSettings) -> Vec<usize> {
         let common = |there: &&LeafRoute| !there.declared.intersection(&route.declared_methods).is_empty();
         let conflicts = self.routes.iter().filter(common).map(|there| there.index).take(MOST_TOLD).collect::<Vec<_>>();
         if conflicts.len() == MOST_TOLD {
@@ -95,7 +98,7 @@ impl Leaf {
             return conflicts;
         }
         let (methods, declared) = (route.methods.clone(), route.declared_methods.clone());
-        self.routes.push(LeafRoute { index, methods, declared });
+        self.routes.push(LeafRoute { index, template, methods, declared });
         let taken = self.routes.iter().fold(MethodSet::NONE, |taken, route| taken.union(&route.methods));
         self.allow = taken.allow_header().into();
         conflicts

@@ -1,6 +1,6 @@
 //! Where an issuer keeps things: claim paths.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt};
 
 use serde_json::{Map, Value};
 
@@ -60,6 +60,13 @@ impl ClaimPath {
 
     fn top_level(name: &str) -> ClaimPath {
         ClaimPath { whole: name.to_owned(), parts: vec![] }
+    }
+}
+
+impl fmt::Display for ClaimPath {
+    /// As it was written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.whole)
     }
 }
 

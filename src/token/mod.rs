@@ -105,7 +105,7 @@ fn refused(fault: Option<TokenFault>) -> Result<(), Refusal> {
 }
 
 /// Unix seconds. A clock before 1970 is broken: every token has then expired.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()

@@ -53,6 +53,10 @@ impl Principal {
         self.fingerprint
     }
     #[cfg(test)]
+    pub(crate) fn with_claims(self, claims: Map<String, Value>) -> Principal {
+        Principal { claims, ..self }
+    }
+    #[cfg(test)]
     pub(crate) fn for_test(scopes: &[&str], roles: &[&str]) -> Principal {
         let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
         Principal {

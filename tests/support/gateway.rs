@@ -42,6 +42,11 @@ impl Gateway {
         Client::connect(self.address)
     }
 
+    /// Where the listener at this place of `listen` is.
+    pub(crate) fn address_of(&self, listener: usize) -> SocketAddr {
+        self.app.lock().unwrap().addresses()[listener]
+    }
+
     /// GET without a token.
     #[track_caller]
     pub(crate) fn get(&self, target: &str) -> Response {

@@ -7,6 +7,7 @@ mod identity;
 mod issuers;
 mod listen;
 mod routes;
+mod rules;
 mod upstreams;
 mod url;
 

@@ -1,18 +1,18 @@
 //! `routes`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use hyper::Method;
 
-use super::Compiler;
+use super::{Compiler, rules::RulesOf};
 use crate::{
     config::{
-        file::{Allow, ConfigFile, Route, Rule as WrittenRule},
+        file::{Allow, ConfigFile, Route},
         reader::At,
     },
     identity::IdentityPlan,
     method::MethodSet,
-    policy::{Access, Condition, Rule},
+    policy::Access,
     route::{HostPattern, PathTemplate, RouteSettings, RouteTable},
     upstream::UpstreamSettings,
 };
@@ -45,18 +45,21 @@ impl Compiler<'_> {
         identity: &IdentityPlan,
     ) -> Option<RouteSettings> {
         let name = written.name.as_ref().and_then(|name| self.name(name));
+        let listeners = self.route_listeners(written, file);
         let hosts = self.hosts(written.hosts.as_deref().unwrap_or_default());
         let paths = written.paths.as_ref().and_then(|paths| self.paths(paths));
         let rewrite = self.rewrite(written, paths.as_deref());
         let declared_methods = self.methods(written.methods.as_deref());
+        let issuers = self.route_issuers(written, file);
+        let of_route = RulesOf { written, file, paths: paths.as_deref(), issuers: issuers.as_deref() };
         let access = match &written.allow {
             None => None,
             Some(Allow::Public) => Some((Access::Public, MethodSet::ANY)),
+            Some(Allow::Optional) => Some((Access::Optional, MethodSet::ANY)),
             Some(Allow::Authenticated) => Some((Access::Authenticated, MethodSet::ANY)),
-            Some(Allow::Rules(rules)) => self.rules(rules, declared_methods.as_ref(), written.methods.as_deref()),
+            Some(Allow::Rules(rules)) => self.rules(rules, declared_methods.as_ref(), &of_route),
         };
         let destination = self.destination(written, name.as_ref(), paths.as_deref(), file, upstreams);
-        let issuers = self.route_issuers(written, file);
         let identity = self.identity(&written.identity, identity);
         let headers = self.headers(&written.headers);
         let max_body_bytes = written.max_body_bytes.as_ref().or(file.server.max_body_bytes.as_ref());
@@ -64,12 +67,14 @@ impl Compiler<'_> {
         let declared_methods = declared_methods?;
         Some(RouteSettings {
             name: name?,
+            listeners: listeners?,
             hosts: hosts?,
             paths: paths?,
             methods: declared_methods.intersection(&rule_methods),
             declared_methods,
             allow,
             issuers: issuers?,
+            enforce: self.is_enforced(written),
             destination: destination?,
             rewrite: rewrite?,
             identity: identity?,
@@ -77,6 +82,29 @@ impl Compiler<'_> {
             timeout: written.timeout.flatten(),
             max_body_bytes: max_body_bytes.and_then(|size| size.as_ref().map(|size| size.value)),
         })
+    }
+
+    /// Inner None: all.
+    fn route_listeners(&mut self, written: &Route, file: &ConfigFile) -> Option<Option<Vec<usize>>> {
+        let Some(names) = &written.listeners else { return Some(None) };
+        let known = file.listen.iter().flatten().map(|listener| listener.name.as_ref().unwrap_or(&listener.address));
+        let known = known.collect::<Vec<_>>();
+        let found = names.iter().map(|name| self.resolve("listener", name, &known)).collect::<Vec<_>>();
+        found.into_iter().collect::<Option<Vec<_>>>().map(Some)
+    }
+
+    fn is_enforced(&mut self, written: &Route) -> bool {
+        match &written.enforce {
+            Some(enforce) if !enforce.value => {
+                let finding = match &written.allow {
+                    Some(Allow::Public) => enforce.warning("`allow: public` refuses nobody anyway"),
+                    _ => enforce.warning("this route is open to everybody: what it would refuse goes on"),
+                };
+                self.findings.push(finding);
+                false
+            }
+            _ => true,
+        }
     }
 
     fn hosts(&mut self, written: &[At<String>]) -> Option<Vec<HostPattern>> {
@@ -95,7 +123,7 @@ impl Compiler<'_> {
         paths.into_iter().collect()
     }
 
-    fn methods(&mut self, written: Option<&[At<String>]>) -> Option<MethodSet> {
+    pub(super) fn methods(&mut self, written: Option<&[At<String>]>) -> Option<MethodSet> {
         let Some(written) = written else { return Some(MethodSet::ANY) };
         let methods = written.iter().map(|method| self.method(method)).collect::<Vec<_>>();
         methods.into_iter().collect::<Option<Vec<_>>>().map(MethodSet::of)
@@ -120,62 +148,6 @@ impl Compiler<'_> {
             Ok(method) => Some(method),
             Err(_) => self.fail(written.error(format!("{shown} is not a method"))),
         }
-    }
-
-    /// The rules, and the methods that they take together.
-    fn rules(
-        &mut self,
-        written: &[WrittenRule],
-        declared: Option<&MethodSet>,
-        declared_as: Option<&[At<String>]>,
-    ) -> Option<(Access, MethodSet)> {
-        let mut rules = Vec::new();
-        for rule in written {
-            let methods = self.methods(rule.methods.as_deref());
-            for method in rule.methods.iter().flatten() {
-                let Ok(known) = Method::from_bytes(method.value.as_bytes()) else { continue };
-                if declared.is_some_and(|declared| !declared.contains(&known)) {
-                    let place = declared_as.and_then(<[_]>::first).map(|at| self.source.place(at.span));
-                    self.findings.push(
-                        method
-                            .error(format!(
-                                "the route doesn't take {}, so this rule never holds for it",
-                                method.shown()
-                            ))
-                            .hint_if(place.map(|place| format!("the route's `methods` are at {place}"))),
-                    );
-                }
-            }
-            let conditions = self.conditions(rule);
-            rules.push(methods.zip(conditions).map(|(methods, conditions)| Rule { methods, conditions }));
-        }
-        let rules = rules.into_iter().collect::<Option<Vec<_>>>()?;
-        let methods = rules.iter().fold(MethodSet::NONE, |all, rule| all.union(&rule.methods));
-        (!rules.is_empty()).then_some((Access::Rules(rules), methods))
-    }
-
-    fn conditions(&mut self, rule: &WrittenRule) -> Option<Vec<Condition>> {
-        let scopes = rule.scopes.as_ref().map(|list| self.scopes(list).map(Condition::Scopes));
-        let any_scope = rule.any_scope.as_ref().map(|list| self.scopes(list).map(Condition::AnyScope));
-        let roles = rule.roles.as_ref().map(|list| Some(Condition::Roles(texts(list))));
-        let any_role = rule.any_role.as_ref().map(|list| Some(Condition::AnyRole(texts(list))));
-        [scopes, any_scope, roles, any_role].into_iter().flatten().collect()
-    }
-
-    fn scopes(&mut self, written: &At<Vec<At<String>>>) -> Option<Vec<Arc<str>>> {
-        let mut good = true;
-        for scope in &written.value {
-            // RFC 6749, section 3.3: scope-token.
-            let is_token = |byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~');
-            if !scope.value.bytes().all(is_token) {
-                good = false;
-                let finding = scope.error(format!("{} is not a scope", scope.shown()));
-                let hint =
-                    scope.value.contains([' ', ',']).then(|| "write each scope as an item of its own".to_owned());
-                self.findings.push(finding.hint_if(hint));
-            }
-        }
-        good.then(|| texts(written))
     }
 
     fn route_issuers(&mut self, written: &Route, file: &ConfigFile) -> Option<Vec<usize>> {
@@ -238,7 +210,8 @@ impl Compiler<'_> {
                 self.source.place(first.at.span),
                 name(second),
             );
-            self.findings.push(second.at.error(message).hint("tell them apart by `hosts`, `path` or `methods`"));
+            self.findings
+                .push(second.at.error(message).hint("tell them apart by `listeners`, `hosts`, `path` or `methods`"));
         }
     }
 
@@ -259,8 +232,4 @@ impl Compiler<'_> {
             }
         }
     }
-}
-
-fn texts(list: &At<Vec<At<String>>>) -> Vec<Arc<str>> {
-    list.value.iter().map(|text| Arc::from(text.value.as_str())).collect()
 }

@@ -127,7 +127,30 @@ upstreams:
   c: {url: \"${a b}\"}
 routes: []
 ";
+    rules: "\
+issuers:
+  main: {issuer: \"https://a.example\", audiences: [api]}
+  other: {issuer: \"https://b.example\", audiences: [api]}
+routes:
+  - name: r
+    path: /{tenant}
+    issuers: [main]
+    upstream: http://127.0.0.1
+    allow:
+      - issuers: [other, mian]
+      - audiences: []
+      - claims: {tenant: {path.tenant}}
+      - claims: {tenant: \"{path.tenat}\"}
+      - claims: {tenant: \"{tenant\"}
+      - claims: {tenant: [], team: \"\", unit: {}, email: {present: true, matches: x}, plan: {equals: x}}
+      - claims: {email: {matches: \"(\"}, x: {present: yes}, a..b: 1}
+      - claims: {}
+      - claims: {tenant: \"{claims.x}\"}
+      - {acr: [], max_age: 1500ms}
+      - {acr: [\"a b\"], max_age: none}
+";
     names: "\
+listen: [{address: \"127.0.0.1:8080\", name: public}, \"127.0.0.1:8081\"]
 issuers:
   main: {issuer: \"https://a.example\", audiences: [api]}
 upstreams:
@@ -135,6 +158,11 @@ upstreams:
 routes:
   - {name: a, path: /a, upstream: ordres, allow: public}
   - {name: a, path: /b, upstream: orders, issuers: [mian, x], allow: authenticated}
+  - {name: c, path: /c, upstream: orders, listeners: [publik, \"127.0.0.1:8081\"], allow: public}
+  - {name: d, path: /c, upstream: orders, listeners: [public], allow: public}
+  - {name: e, path: /c, upstream: orders, listeners: [\"127.0.0.1:8081\"], allow: public}
+  - {name: f, path: /d, upstream: orders, listeners: [\"127.0.0.1:8081\", public], allow: public}
+  - {name: g, path: /d, upstream: orders, allow: public}
 ";
     contradictions: "\
 listen: [\"127.0.0.1:8080\", {address: 127.0.0.1:8080, name: a}, {address: \"127.0.0.1:0\", name: a}, \"127.0.0.1:0\", \"localhost:80\"]

@@ -24,7 +24,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "server.max_connections" | "upstreams.*.max_connections" => json!(100),
         "issuers.*.issuer" => json!("https://auth.example.org"),
         "issuers.*.audiences" => json!(["api"]),
-        "issuers.*.jwt.discovery" | "issuers.*.jwt.string_dates" => json!(true),
+        "routes.*.enforce" | "issuers.*.jwt.discovery" | "issuers.*.jwt.string_dates" => json!(true),
         "issuers.*.jwt.jwks_uri" => json!("https://auth.example.org/keys"),
         "issuers.*.jwt.jwks_file" => json!(key_file),
         "issuers.*.jwt.jwks" => serde_json::from_str(KEY_SET).unwrap(),
@@ -36,13 +36,19 @@ fn example(path: &str, key_file: &str) -> Value {
         "upstreams.*.url" | "routes.*.upstream" => json!("https://orders.example.org"),
         "identity.authorization" | "routes.*.identity.authorization" => json!("remove"),
         "errors.realm" | "routes.*.name" | "listen.*.name" => json!("a name"),
+        "routes.*.listeners" => json!(["public"]),
         "routes.*.hosts" => json!(["*.example.org"]),
         "routes.*.path" => json!("/a/{id}"),
         "routes.*.strip_prefix" | "routes.*.rewrite" => json!("/a"),
         "routes.*.paths" => json!(["/a", "/b/**"]),
         "routes.*.methods" | "routes.*.allow.*.methods" => json!(["GET"]),
         "routes.*.allow" => json!("authenticated"),
-        "routes.*.issuers" => json!(["main"]),
+        "routes.*.issuers" | "routes.*.allow.*.issuers" => json!(["main"]),
+        "routes.*.allow.*.claims" => {
+            json!({"tenant": ["acme", "{path.tenant}-x"], "admin": true, "email": {"present": true}})
+        }
+        "routes.*.allow.*.claims.*.present" => json!(false),
+        "routes.*.allow.*.claims.*.matches" => json!("@example\\.org$"),
         "routes" => json!([]),
         "logging.level" => json!("info,bearward=debug"),
         "logging.format" => json!("text"),
@@ -57,10 +63,15 @@ fn example(path: &str, key_file: &str) -> Value {
         "routes.*.headers.request.remove" | "routes.*.headers.response.remove" => json!(["X-B"]),
         path if path.ends_with(".headers") => json!({"X-A": "subject"}),
         path if path.ends_with(".headers.*.value") => json!("a literal"),
-        path if path.starts_with("issuers.*.claims.") || path.starts_with("routes.*.allow.*.") => json!(["a"]),
+        path if path.starts_with("issuers.*.claims.")
+            || path.starts_with("routes.*.allow.*.") && path != "routes.*.allow.*.max_age" =>
+        {
+            json!(["a"])
+        }
         path if path.ends_with("_timeout") || path.ends_with(".timeout") => json!("5s"),
         "server.drain_delay"
         | "issuers.*.jwt.clock_skew"
+        | "routes.*.allow.*.max_age"
         | "issuers.*.jwt.max_token_age"
         | "issuers.*.jwt.refresh"
         | "issuers.*.jwt.stale_keys" => json!("5m"),
@@ -81,8 +92,14 @@ fn document(path: &str, value: Value) -> String {
     if path.starts_with("listen.*") {
         file["listen"] = json!([{"address": "127.0.0.1:0"}]);
     }
+    if path == "routes.*.listeners" {
+        file["listen"] = json!([{"address": "127.0.0.1:0", "name": "public"}]);
+    }
     if path.starts_with("routes.*.allow.*") {
         file["routes"][0]["allow"] = json!([{"any_scope": ["a"]}]);
+    }
+    if path.starts_with("routes.*.allow.*.claims") {
+        file["routes"][0]["path"] = json!("/{tenant}");
     }
     if path == "routes.*.paths" {
         file["routes"][0].as_object_mut().unwrap().remove("path");
