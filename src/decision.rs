@@ -135,7 +135,7 @@ async fn authenticate(
     view: &RequestView<'_>,
 ) -> Result<(Credential, Arc<Principal>), Denial> {
     let credential = Credential::from_headers(view.headers, snapshot.max_token_bytes)?;
-    match token::verify(&credential, &route.issuers).await {
+    match token::verify(&credential, &route.issuers, &snapshot.tokens).await {
         Ok(principal) => Ok((credential, principal)),
         Err((refusal, issuer)) => {
             let token = Some(credential.fingerprint());

@@ -20,6 +20,7 @@ pub(super) struct ConfigFile {
     pub(super) admin: Admin,
     pub(super) server: Server,
     pub(super) issuers: Vec<Issuer>,
+    pub(super) token_cache_bytes: Option<At<u64>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) identity: Identity,
     pub(super) realm: Option<At<String>>,
@@ -184,6 +185,9 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     }
     for (name, field) in names(&top, "issuers", r) {
         file.issuers.extend(r.fields(&field).map(|fields| issuer(name, &fields, r)));
+    }
+    if let Some(fields) = section(&top, "token_cache", r) {
+        file.token_cache_bytes = r.field(&fields, "max_bytes").and_then(|field| r.size(&field));
     }
     for (name, field) in names(&top, "upstreams", r) {
         file.upstreams.extend(r.fields(&field).map(|fields| upstream(name, &fields, r)));

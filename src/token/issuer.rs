@@ -1,6 +1,13 @@
 //! One issuer: what its tokens must be, and its keys.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{claims::ClaimPlaces, jwks::KeyStore};
 use crate::observe::{IssuerMetrics, Observer};
@@ -97,13 +104,16 @@ pub struct Issuer {
     /// Shared by all snapshots whose key source is the same.
     pub keys: Arc<KeyStore>,
     pub(in crate::token) metrics: IssuerMetrics,
+    /// Different for each issuer that was ever put to work, so that what was verified under other settings is told apart.
+    pub(in crate::token) epoch: u64,
 }
 
 impl Issuer {
     /// An issuer with its keys, its metrics bound.
     pub fn new(settings: IssuerSettings, keys: Arc<KeyStore>, observer: &Observer) -> Issuer {
+        static NEXT_EPOCH: AtomicU64 = AtomicU64::new(0);
         let metrics = observer.issuer(&settings.name);
-        Issuer { settings, keys, metrics }
+        Issuer { settings, keys, metrics, epoch: NEXT_EPOCH.fetch_add(1, Ordering::Relaxed) }
     }
 }
 

@@ -1,8 +1,11 @@
 //! A JSON Web Key Set (RFC 7517), its keys prepared: parsed once, and sorted by what they can verify.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm};
+use aws_lc_rs::{
+    digest,
+    signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
@@ -17,6 +20,7 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 pub(in crate::token) struct KeySet {
     by_kid: HashMap<String, Vec<Key>>,
     without_kid: Vec<Key>,
+    ids: HashSet<KeyId>,
     skipped: Vec<Skipped>,
 }
 
@@ -32,7 +36,14 @@ pub(in crate::token) struct Skipped {
 
 /// A public key, ready for each algorithm that it may be used with.
 #[derive(Debug)]
-pub(in crate::token) struct Key(Vec<(Algorithm, ParsedPublicKey)>);
+pub(in crate::token) struct Key {
+    id: KeyId,
+    by_algorithm: Vec<(Algorithm, ParsedPublicKey)>,
+}
+
+/// Tells a key from all others of its issuer: the SHA-256 of all that its set says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::token) struct KeyId([u8; 32]);
 
 impl KeySet {
     /// Reads a JWKS. Entries that are of no use here are skipped.
@@ -47,11 +58,10 @@ impl KeySet {
         if entries.len() > MAX_KEYS {
             return Err(format!("a JWKS of {} keys; no more than {MAX_KEYS} are taken", entries.len()));
         }
-        let mut set = KeySet { by_kid: HashMap::new(), without_kid: vec![], skipped: vec![] };
+        let mut set = KeySet { by_kid: HashMap::new(), without_kid: vec![], ids: HashSet::new(), skipped: vec![] };
         for (index, entry) in entries.iter().enumerate() {
             match prepare(entry) {
-                Ok((Some(kid), key)) => set.by_kid.entry(kid).or_default().push(key),
-                Ok((None, key)) => set.without_kid.push(key),
+                Ok((kid, key)) => set.add(kid, key),
                 Err(reason) => {
                     set.skipped.push(Skipped {
                         index,
@@ -73,6 +83,19 @@ impl KeySet {
         Err(format!("the JWKS has no usable key{}", reasons.concat()))
     }
 
+    fn add(&mut self, kid: Option<String>, key: Key) {
+        self.ids.insert(key.id);
+        match kid {
+            Some(kid) => self.by_kid.entry(kid).or_default().push(key),
+            None => self.without_kid.push(key),
+        }
+    }
+
+    /// Whether this key is still one of the set.
+    pub(in crate::token) fn has(&self, key: KeyId) -> bool {
+        self.ids.contains(&key)
+    }
+
     /// How many usable keys there are.
     pub(in crate::token) fn len(&self) -> usize {
         self.by_kid.values().map(Vec::len).sum::<usize>() + self.without_kid.len()
@@ -89,16 +112,25 @@ impl KeySet {
     }
 
     /// The keys that may have signed a token: of its `kid` or of none, and for its algorithm.
-    pub(in crate::token) fn fitting<'k>(&'k self, jwt: &'k Jwt) -> impl Iterator<Item = &'k ParsedPublicKey> {
+    pub(in crate::token) fn fitting<'k>(&'k self, jwt: &'k Jwt) -> impl Iterator<Item = (KeyId, &'k ParsedPublicKey)> {
         let named = jwt.kid().and_then(|kid| self.by_kid.get(kid)).into_iter().flatten();
         let any = jwt.kid().is_none().then(|| self.by_kid.values().flatten()).into_iter().flatten();
-        named.chain(any).chain(&self.without_kid).filter_map(|key| key.for_algorithm(jwt.algorithm()?))
+        named.chain(any).chain(&self.without_kid).filter_map(|key| Some((key.id, key.for_algorithm(jwt.algorithm()?)?)))
     }
 }
 
 impl Key {
     fn for_algorithm(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
-        self.0.iter().find(|(of, _)| *of == algorithm).map(|(_, key)| key)
+        self.by_algorithm.iter().find(|(of, _)| *of == algorithm).map(|(_, key)| key)
+    }
+}
+
+impl KeyId {
+    fn of(jwk: &Value) -> KeyId {
+        let mut id = [0; 32];
+        let hash = digest::digest(&digest::SHA256, jwk.to_string().as_bytes());
+        id.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        KeyId(id)
     }
 }
 
@@ -123,7 +155,7 @@ fn prepare(entry: &Value) -> Result<(Option<String>, Key), &'static str> {
     if keys.is_empty() {
         return Err("an `alg` that isn't used here or doesn't fit the key");
     }
-    Ok((kid, Key(keys)))
+    Ok((kid, Key { id: KeyId::of(entry), by_algorithm: keys }))
 }
 
 /// `use` and `key_ops` (RFC 7517, sections 4.2 and 4.3); a private key that someone published is nobody's any more.
@@ -309,7 +341,7 @@ mod tests {
             (with(ec.clone(), "x5c", json!(["ignored"])), 1),
             (with(ec, "kid", json!(null)), 1),
         ] {
-            assert_eq!(prepare(&entry).unwrap().1.0.len(), algorithms, "{entry}");
+            assert_eq!(prepare(&entry).unwrap().1.by_algorithm.len(), algorithms, "{entry}");
         }
     }
 
