@@ -49,6 +49,8 @@ pub(in crate::token) struct Verdict {
     /// `Issuer::epoch`
     issuer: u64,
     key: KeyId,
+    /// Where the token names no issuer: whose it might have been, too, and wasn't (`Issuer::epoch`).
+    passed_over: Option<Box<[u64]>>,
     /// The first Unix second at which it doesn't hold any more.
     ends_at: Option<i64>,
     /// How long it may stay.
@@ -92,7 +94,11 @@ impl TokenCache {
     pub(in crate::token) fn find(&self, name: &TokenName, issuers: &[Arc<Issuer>], now: i64) -> Option<Arc<Principal>> {
         let verdict = self.verdicts.get(name)?;
         // Another route's or, after a reload, an older issuer: the token is judged anew for this one.
-        let issuer = issuers.iter().find(|issuer| issuer.epoch == verdict.issuer)?;
+        let index = issuers.iter().position(|issuer| issuer.epoch == verdict.issuer)?;
+        let (before, issuer) = (issuers.get(..index)?, issuers.get(index)?);
+        if !verdict.was_put_to_all(before) {
+            return None;
+        }
         if !verdict.holds(issuer, now) {
             self.verdicts.invalidate(name);
             return None;
@@ -135,15 +141,22 @@ impl Drop for TokenCache {
 }
 
 impl Verdict {
-    /// What this issuer's key `key` has signed. `ends_at`: the first Unix second at which the token isn't good any more.
+    /// What this issuer's key `key` has signed, after others were asked (`passed_over`) if the token names no issuer. `ends_at`: the first Unix second at which the token isn't good any more.
     pub(in crate::token) fn new(
         principal: Arc<Principal>,
         issuer: &Issuer,
         key: KeyId,
         ends_at: Option<i64>,
+        passed_over: Option<Box<[u64]>>,
     ) -> Verdict {
         let bytes = u32::try_from(bytes(&principal)).unwrap_or(u32::MAX);
-        Verdict { principal, issuer: issuer.epoch, key, ends_at, stay: Duration::ZERO, bytes }
+        Verdict { principal, issuer: issuer.epoch, key, passed_over, ends_at, stay: Duration::ZERO, bytes }
+    }
+
+    /// Whether none of these issuers, which come first here, would have to be asked first.
+    fn was_put_to_all(&self, before: &[Arc<Issuer>]) -> bool {
+        let Some(passed_over) = &self.passed_over else { return true };
+        before.iter().all(|issuer| issuer.settings.jwt.require_issuer || passed_over.contains(&issuer.epoch))
     }
 
     fn holds(&self, issuer: &Issuer, now: i64) -> bool {

@@ -3,12 +3,10 @@
 
 use std::{cell::OnceCell, slice, sync::Arc, time::Duration};
 
-use aws_lc_rs::signature::ParsedPublicKey;
-
 use super::{
     issuer::{Audiences, Issuer},
     jwt::{Jwt, Round},
-    key_set::{KeyId, KeySet},
+    key_set::{KeyId, KeySet, Verifier},
 };
 use crate::refusal::TokenFault;
 
@@ -105,7 +103,7 @@ impl<'c> Check<'c> {
     pub(in crate::token) fn signer(&self) -> Option<KeyId> {
         *self.signer.get_or_init(|| {
             let (message, signature) = (self.jwt.signed(), self.jwt.signature());
-            self.fitting().find(|(_, key)| key.verify_sig(message, signature).is_ok()).map(|(id, _)| id)
+            self.fitting().find(|(_, key)| key.is_signed(message, signature)).map(|(id, _)| id)
         })
     }
 
@@ -124,7 +122,7 @@ impl<'c> Check<'c> {
         self.date("exp", Round::Down).ok().flatten()
     }
 
-    fn fitting(&self) -> impl Iterator<Item = (KeyId, &ParsedPublicKey)> {
+    fn fitting(&self) -> impl Iterator<Item = (KeyId, &Verifier)> {
         self.keys.iter().flat_map(|keys| keys.fitting(self.jwt))
     }
 

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use aws_lc_rs::{
-    digest,
+    digest, hmac,
     signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::{issuer::Algorithm, json, jwt::Jwt};
+use super::{issuer::Algorithm, json, jwt::Jwt, pem, secret::Secret};
 
 /// A set with more keys is refused.
 const MAX_KEYS: usize = 1_000;
@@ -34,11 +34,18 @@ pub(in crate::token) struct Skipped {
     pub(in crate::token) is_weak: bool,
 }
 
-/// A public key, ready for each algorithm that it may be used with.
+/// A key, ready for each algorithm that it may be used with.
 #[derive(Debug)]
 pub(in crate::token) struct Key {
     id: KeyId,
-    by_algorithm: Vec<(Algorithm, ParsedPublicKey)>,
+    by_algorithm: Vec<(Algorithm, Verifier)>,
+}
+
+/// What a signature is held against. Its kind is the key's own: no token can have a public key taken for a secret.
+#[derive(Debug)]
+pub(in crate::token) enum Verifier {
+    Public(ParsedPublicKey),
+    Secret(hmac::Key),
 }
 
 /// Tells a key from all others of its issuer: the SHA-256 of all that its set says of it.
@@ -58,7 +65,7 @@ impl KeySet {
         if entries.len() > MAX_KEYS {
             return Err(format!("a JWKS of {} keys; no more than {MAX_KEYS} are taken", entries.len()));
         }
-        let mut set = KeySet { by_kid: HashMap::new(), without_kid: vec![], ids: HashSet::new(), skipped: vec![] };
+        let mut set = KeySet::empty();
         for (index, entry) in entries.iter().enumerate() {
             match prepare(entry) {
                 Ok((kid, key)) => set.add(kid, key),
@@ -81,6 +88,51 @@ impl KeySet {
             .map(|skipped| format!("; key {}: {}", skipped.index + 1, skipped.reason))
             .collect();
         Err(format!("the JWKS has no usable key{}", reasons.concat()))
+    }
+
+    /// The keys of PEM files. They have no kid.
+    ///
+    /// # Errors
+    /// A file without a public key, a key that isn't used here; in words for the operator, with nothing of the text.
+    pub(in crate::token) fn of_pem<'t>(texts: impl Iterator<Item = &'t str>) -> Result<KeySet, String> {
+        let mut set = KeySet::empty();
+        for (index, text) in texts.enumerate() {
+            let in_file = |reason| format!("file {}: {reason}", index + 1);
+            for entry in pem::read(text).map_err(in_file)? {
+                let (_, key) = prepare(&entry).map_err(in_file)?;
+                set.add(None, key);
+            }
+        }
+        Ok(set)
+    }
+
+    /// A shared secret, for each algorithm that it is long enough for (RFC 7518, section 3.2).
+    ///
+    /// # Errors
+    /// It is too short for all.
+    pub(in crate::token) fn of_secret(secret: &Secret) -> Result<KeySet, String> {
+        const HASHES: [(Algorithm, hmac::Algorithm); 3] = [
+            (Algorithm::Hs256, hmac::HMAC_SHA256),
+            (Algorithm::Hs384, hmac::HMAC_SHA384),
+            (Algorithm::Hs512, hmac::HMAC_SHA512),
+        ];
+        let fitting = HASHES.into_iter().filter(|(algorithm, _)| {
+            algorithm.least_secret_bytes().is_some_and(|least| secret.expose().len() >= least)
+        });
+        let keys =
+            fitting.map(|(algorithm, hash)| (algorithm, Verifier::Secret(hmac::Key::new(hash, secret.expose()))));
+        let by_algorithm = keys.collect::<Vec<_>>();
+        if by_algorithm.is_empty() {
+            return Err("a secret of less than 32 bytes".to_owned());
+        }
+        let mut set = KeySet::empty();
+        // The only one of its set, and a change of it is a change of the issuer: no need to make a hash of a secret.
+        set.add(None, Key { id: KeyId([0; 32]), by_algorithm });
+        Ok(set)
+    }
+
+    fn empty() -> KeySet {
+        KeySet { by_kid: HashMap::new(), without_kid: vec![], ids: HashSet::new(), skipped: vec![] }
     }
 
     fn add(&mut self, kid: Option<String>, key: Key) {
@@ -112,7 +164,7 @@ impl KeySet {
     }
 
     /// The keys that may have signed a token: of its `kid` or of none, and for its algorithm.
-    pub(in crate::token) fn fitting<'k>(&'k self, jwt: &'k Jwt) -> impl Iterator<Item = (KeyId, &'k ParsedPublicKey)> {
+    pub(in crate::token) fn fitting<'k>(&'k self, jwt: &'k Jwt) -> impl Iterator<Item = (KeyId, &'k Verifier)> {
         let named = jwt.kid().and_then(|kid| self.by_kid.get(kid)).into_iter().flatten();
         let any = jwt.kid().is_none().then(|| self.by_kid.values().flatten()).into_iter().flatten();
         named.chain(any).chain(&self.without_kid).filter_map(|key| Some((key.id, key.for_algorithm(jwt.algorithm()?)?)))
@@ -120,8 +172,18 @@ impl KeySet {
 }
 
 impl Key {
-    fn for_algorithm(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+    fn for_algorithm(&self, algorithm: Algorithm) -> Option<&Verifier> {
         self.by_algorithm.iter().find(|(of, _)| *of == algorithm).map(|(_, key)| key)
+    }
+}
+
+impl Verifier {
+    /// Whether this signature is this key's. Secrets are compared in constant time.
+    pub(in crate::token) fn is_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Verifier::Public(key) => key.verify_sig(message, signature).is_ok(),
+            Verifier::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+        }
     }
 }
 
@@ -183,7 +245,7 @@ fn is_for(jwk: &Map<String, Value>, algorithm: Algorithm) -> bool {
     }
 }
 
-fn rsa(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, ParsedPublicKey)>, &'static str> {
+fn rsa(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, Verifier)>, &'static str> {
     let components = RsaPublicKeyComponents { n: integer(jwk, "n")?, e: integer(jwk, "e")? };
     let unused_bits = components.n.first().map_or(0, |byte| byte.leading_zeros() as usize);
     let bits = components.n.len() * 8 - unused_bits;
@@ -207,13 +269,16 @@ fn rsa(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, ParsedPublicKey)>, &'
     let prepared = ALGORITHMS.into_iter().filter(|(algorithm, _)| is_for(jwk, *algorithm));
     prepared
         .map(|(algorithm, parameters)| {
-            components.to_parsed_public_key(parameters).map(|key| (algorithm, key)).map_err(|_| "not an RSA key")
+            components
+                .to_parsed_public_key(parameters)
+                .map(|key| (algorithm, Verifier::Public(key)))
+                .map_err(|_| "not an RSA key")
         })
         .collect()
 }
 
 /// RFC 7518, section 6.2: a curve has one algorithm (section 3.4).
-fn elliptic(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, ParsedPublicKey)>, &'static str> {
+fn elliptic(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, Verifier)>, &'static str> {
     let (algorithm, verification, length): (_, &'static dyn VerificationAlgorithm, _) = match text(jwk, "crv")? {
         "P-256" => (Algorithm::Es256, &signature::ECDSA_P256_SHA256_FIXED, 32),
         "P-384" => (Algorithm::Es384, &signature::ECDSA_P384_SHA384_FIXED, 48),
@@ -228,7 +293,7 @@ fn elliptic(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, ParsedPublicKey)
 }
 
 /// RFC 8037, section 2.
-fn edwards(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, ParsedPublicKey)>, &'static str> {
+fn edwards(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, Verifier)>, &'static str> {
     if text(jwk, "crv")? != "Ed25519" {
         return Err("a `crv` that isn't used here");
     }
@@ -244,12 +309,12 @@ fn one_key(
     algorithm: Algorithm,
     verification: &'static dyn VerificationAlgorithm,
     key: &[u8],
-) -> Result<Vec<(Algorithm, ParsedPublicKey)>, &'static str> {
+) -> Result<Vec<(Algorithm, Verifier)>, &'static str> {
     if !is_for(jwk, algorithm) {
         return Ok(vec![]);
     }
     let key = ParsedPublicKey::new(verification, key).map_err(|_| "not a point of its curve")?;
-    Ok(vec![(algorithm, key)])
+    Ok(vec![(algorithm, Verifier::Public(key))])
 }
 
 fn text<'j>(jwk: &'j Map<String, Value>, name: &str) -> Result<&'j str, &'static str> {

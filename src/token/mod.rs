@@ -10,7 +10,9 @@ pub mod json;
 pub mod jwks;
 mod jwt;
 mod key_set;
+mod pem;
 pub mod principal;
+pub mod secret;
 mod trial;
 
 use std::{

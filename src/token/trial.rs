@@ -51,56 +51,96 @@ enum Opinion {
     Unknown,
 }
 
+/// Of several issuers' refusals the one to be named.
+type Closest<'t> = Option<(&'t Arc<Issuer>, Refusal)>;
+
+/// Who can't say is named first, since that may change; then who has the key.
+fn closer<'t>(closest: &mut Closest<'t>, issuer: &'t Arc<Issuer>, refusal: Refusal) {
+    let rank = |refusal: &Refusal| match refusal {
+        Refusal::KeysUnavailable { .. } => 3,
+        Refusal::Token(TokenFault::Signature) => 2,
+        Refusal::Token(TokenFault::Key) => 1,
+        _ => 0,
+    };
+    if closest.as_ref().is_none_or(|(_, known)| rank(&refusal) > rank(known)) {
+        *closest = Some((issuer, refusal));
+    }
+}
+
 impl<'t> Trial<'t> {
-    /// Puts the token to its issuer: first with the keys at hand, then, where that can help, with those after a fetch.
-    /// `waited`: the time that the fetch took.
+    /// Puts the token to who may have made it: first with the keys at hand, then, where that can help, with those after
+    /// a fetch. A good signature is final. `waited`: the time that fetches took.
     pub(in crate::token) async fn judge(&self, waited: &mut Duration) -> End<'t> {
-        let issuer = match self.with_keys_at_hand() {
+        let (mut refused, undecided) = match self.with_keys_at_hand() {
             Ok(end) => return end,
-            Err(issuer) => issuer,
+            Err(undecided) => undecided,
         };
-        let began = Instant::now();
-        let fetched = issuer.keys.after_fetch().await;
-        *waited = began.elapsed();
-        match fetched {
-            Ok(keys) => self.after_fetch(issuer, keys),
-            Err(Unavailable { retry_after }) => End::Judged(issuer, Err(Refusal::KeysUnavailable { retry_after })),
+        for issuer in undecided {
+            let began = Instant::now();
+            let fetched = issuer.keys.after_fetch().await;
+            *waited += began.elapsed();
+            match fetched.map(|keys| self.after_fetch(issuer, keys)) {
+                Ok(Ok(end)) => return end,
+                Ok(Err(fault)) => closer(&mut refused, issuer, Refusal::Token(fault)),
+                Err(Unavailable { retry_after }) => {
+                    closer(&mut refused, issuer, Refusal::KeysUnavailable { retry_after });
+                }
+            }
         }
+        self.refused(refused)
     }
 
     /// # Errors
-    /// The issuer whose keys have to be fetched.
-    fn with_keys_at_hand(&self) -> Result<End<'t>, &'t Arc<Issuer>> {
+    /// The closest refusal so far, and the issuers whose keys have to be fetched.
+    fn with_keys_at_hand(&self) -> Result<End<'t>, (Closest<'t>, Vec<&'t Arc<Issuer>>)> {
         let _turn = self.cache.turn(&self.name);
         if let Some(principal) = self.cache.find(&self.name, self.issuers, self.now) {
             return Ok(End::Found(principal));
         }
-        let Some(issuer) = self.candidate() else {
-            let fault = Check::by_nobody(self.issuers, self.jwt, self.now).first_fault(&Step::BEFORE_KEYS);
-            return Ok(End::Nobodys(fault.unwrap_or(TokenFault::Issuer)));
-        };
-        match self.opinion(issuer, issuer.keys.at_hand(), issuer.keys.is_remote()) {
-            Opinion::Good(principal) => Ok(End::Judged(issuer, Ok(principal))),
-            Opinion::Bad(fault) | Opinion::NotIts(fault) => Ok(End::Judged(issuer, Err(Refusal::Token(fault)))),
-            Opinion::Unknown => Err(issuer),
+        let (mut refused, mut undecided) = (None, Vec::new());
+        for issuer in self.candidates() {
+            match self.opinion(issuer, issuer.keys.at_hand(), issuer.keys.is_remote()) {
+                Opinion::Good(principal) => return Ok(End::Judged(issuer, Ok(principal))),
+                Opinion::Bad(fault) => return Ok(End::Judged(issuer, Err(Refusal::Token(fault)))),
+                Opinion::NotIts(fault) => closer(&mut refused, issuer, Refusal::Token(fault)),
+                Opinion::Unknown => undecided.push(issuer),
+            }
         }
+        if undecided.is_empty() { Ok(self.refused(refused)) } else { Err((refused, undecided)) }
     }
 
-    fn after_fetch(&self, issuer: &'t Arc<Issuer>, keys: Arc<KeySet>) -> End<'t> {
+    /// # Errors
+    /// It isn't signed by this issuer.
+    fn after_fetch(&self, issuer: &'t Arc<Issuer>, keys: Arc<KeySet>) -> Result<End<'t>, TokenFault> {
         let _turn = self.cache.turn(&self.name);
         if let Some(principal) = self.cache.find(&self.name, self.issuers, self.now) {
-            return End::Found(principal);
+            return Ok(End::Found(principal));
         }
         match self.opinion(issuer, Some(keys), false) {
-            Opinion::Good(principal) => End::Judged(issuer, Ok(principal)),
-            Opinion::Bad(fault) | Opinion::NotIts(fault) => End::Judged(issuer, Err(Refusal::Token(fault))),
-            Opinion::Unknown => End::Judged(issuer, Err(Refusal::Token(TokenFault::Key))),
+            Opinion::Good(principal) => Ok(End::Judged(issuer, Ok(principal))),
+            Opinion::Bad(fault) => Ok(End::Judged(issuer, Err(Refusal::Token(fault)))),
+            Opinion::NotIts(fault) => Err(fault),
+            Opinion::Unknown => Err(TokenFault::Key),
         }
     }
 
-    /// Who may have made the token: the issuer that it names, if the route takes it.
-    fn candidate(&self) -> Option<&'t Arc<Issuer>> {
-        self.issuers.iter().find(|issuer| self.jwt.issuer() == Some(issuer.settings.issuer.as_str()))
+    /// Who may have made the token: the issuer that it names, or, where it names none, those that allow that.
+    fn candidates(&self) -> impl Iterator<Item = &'t Arc<Issuer>> {
+        let named = self.jwt.issuer();
+        self.issuers.iter().filter(move |issuer| match named {
+            Some(named) => named == issuer.settings.issuer,
+            None => !issuer.settings.jwt.require_issuer,
+        })
+    }
+
+    fn refused(&self, closest: Closest<'t>) -> End<'t> {
+        match closest {
+            Some((issuer, refusal)) => End::Judged(issuer, Err(refusal)),
+            None => {
+                let fault = Check::by_nobody(self.issuers, self.jwt, self.now).first_fault(&Step::BEFORE_KEYS);
+                End::Nobodys(fault.unwrap_or(TokenFault::Issuer))
+            }
+        }
     }
 
     /// Key, signature and claims. Where a key might be found by a fetch, the claims come first: they may spare it.
@@ -123,6 +163,15 @@ impl<'t> Trial<'t> {
         }
     }
 
+    /// Of the candidates for a token without `iss`, those that were asked before this one.
+    fn passed_over(&self, issuer: &Issuer) -> Option<Box<[u64]>> {
+        if self.jwt.issuer().is_some() {
+            return None;
+        }
+        let before = self.candidates().map(|candidate| candidate.epoch).take_while(|epoch| *epoch != issuer.epoch);
+        Some(before.collect())
+    }
+
     fn remember(&self, issuer: &Issuer, check: &Check<'_>, key: KeyId) -> Arc<Principal> {
         let (claims, places) = (self.jwt.claims(), &issuer.settings.claims);
         let principal = Arc::new(Principal {
@@ -135,7 +184,8 @@ impl<'t> Trial<'t> {
             fingerprint: self.credential.fingerprint(),
             claims: claims.clone(),
         });
-        self.cache.keep(self.name, Verdict::new(principal.clone(), issuer, key, check.ends_at()), self.now);
+        let verdict = Verdict::new(principal.clone(), issuer, key, check.ends_at(), self.passed_over(issuer));
+        self.cache.keep(self.name, verdict, self.now);
         principal
     }
 }
