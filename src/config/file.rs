@@ -105,6 +105,7 @@ pub(super) struct Claims {
     pub(super) roles: Option<At<Vec<At<String>>>>,
     pub(super) subject: Option<At<String>>,
     pub(super) client: Option<At<Vec<At<String>>>>,
+    pub(super) client_subjects: Option<At<String>>,
 }
 
 #[derive(Debug)]
@@ -354,11 +355,15 @@ fn jwt(fields: &Fields<'_>, r: &mut Reader<'_>) -> Jwt {
 }
 
 fn claims(fields: &Fields<'_>, r: &mut Reader<'_>) -> Claims {
+    let token_kind = section(fields, "token_kind", r);
+    let client_if = token_kind.and_then(|fields| section(&fields, "client_if", r));
+    let client_subjects = client_if.and_then(|fields| r.field(&fields, "subject_matches"));
     Claims {
         scopes: texts(fields, "scopes", r),
         roles: texts(fields, "roles", r),
         subject: r.field(fields, "subject").and_then(|field| r.text(&field)),
         client: texts(fields, "client", r),
+        client_subjects: client_subjects.and_then(|field| r.text(&field)),
     }
 }
 

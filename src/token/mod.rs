@@ -10,6 +10,7 @@ pub mod json;
 pub mod jwks;
 mod jwt;
 mod key_set;
+pub mod kind;
 mod pem;
 pub mod principal;
 pub mod secret;

@@ -627,6 +627,22 @@ fn a_route_without_issuers_takes_nothing() {
     assert!(ask(&token, &[], NOW).is_err());
 }
 
+#[test]
+fn a_token_is_a_users_or_a_clients_own() {
+    let mut a = settings("a", KeySource::Inline(jwks(&[P256.jwk()])));
+    a.claims.client_subjects = Some(kind::SubjectPattern::parse("^service-").unwrap());
+    let issuers = [issuer_with(a)];
+    let kind = |claims: Value| {
+        let token = P256.token(json!({"alg": "ES256"}), claims);
+        ask(&token, &issuers, NOW).unwrap().kind().name()
+    };
+    assert_eq!(kind(good_claims()), "user");
+    assert_eq!(kind(with(good_claims(), "azp", json!("app"))), "user");
+    assert_eq!(kind(with(good_claims(), "sub", json!("service-app"))), "client");
+    assert_eq!(kind(with(good_claims(), "sub", json!(null))), "client");
+    assert_eq!(kind(with(good_claims(), "azp", json!("joe"))), "client");
+}
+
 fn hmac_token(hash: hmac::Algorithm, secret: &[u8], header: Value, claims: Value) -> String {
     let signed = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
     let signature = hmac::sign(&hmac::Key::new(hash, secret), signed.as_bytes());

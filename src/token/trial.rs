@@ -13,6 +13,7 @@ use super::{
     jwks::Unavailable,
     jwt::Jwt,
     key_set::{KeyId, KeySet},
+    kind::TokenKind,
     principal::Principal,
 };
 use crate::refusal::{Refusal, TokenFault};
@@ -174,10 +175,12 @@ impl<'t> Trial<'t> {
 
     fn remember(&self, issuer: &Issuer, check: &Check<'_>, key: KeyId) -> Arc<Principal> {
         let (claims, places) = (self.jwt.claims(), &issuer.settings.claims);
+        let (subject, client) = (places.subject(claims), places.client(claims));
         let principal = Arc::new(Principal {
             issuer: issuer.settings.name.clone(),
-            subject: places.subject(claims),
-            client: places.client(claims),
+            kind: TokenKind::of(subject.as_deref(), client.as_deref(), places.client_subjects.as_ref()),
+            subject,
+            client,
             scopes: places.scopes(claims),
             roles: places.roles(claims),
             expires_at: check.expires_at(),

@@ -20,6 +20,7 @@ use crate::{
         claims::{ClaimPath, ClaimPlaces},
         issuer::{Algorithm, Audiences, IssuerSettings, JwtSettings, KeySource},
         jwks::KeyStore,
+        kind::SubjectPattern,
         secret::Secret,
     },
 };
@@ -267,7 +268,20 @@ impl Compiler<'_> {
             None => Some(defaults.subject),
             Some(path) => self.claim_path(path),
         };
-        Some(ClaimPlaces { scopes: scopes?, roles: roles?, subject: subject?, client: client? })
+        let client_subjects = match &written.client_subjects {
+            None => Some(None),
+            Some(pattern) => match SubjectPattern::parse(&pattern.value) {
+                Ok(pattern) => Some(Some(pattern)),
+                Err(words) => self.fail(pattern.error_about(&words)),
+            },
+        };
+        Some(ClaimPlaces {
+            scopes: scopes?,
+            roles: roles?,
+            subject: subject?,
+            client: client?,
+            client_subjects: client_subjects?,
+        })
     }
 
     fn claim_paths(

@@ -162,7 +162,7 @@ issuers:
       algorithms: [HS256, none, RS265, ES512]
       types: [\"\"]
       jwks: [1]
-    claims: {scopes: scope, roles: [\"a..b\"]}
+    claims: {scopes: scope, roles: [\"a..b\"], token_kind: {client_if: {subject_matches: \"(a\"}}}
   b:
     issuer: notaurl
     audiences: [api]

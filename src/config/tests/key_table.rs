@@ -18,7 +18,11 @@ fn example(path: &str, key_file: &str) -> Value {
         "admin" => json!("off"),
         "admin.address" => json!("127.0.0.1:0"),
         "server" | "issuers" | "upstreams" | "identity" | "errors" | "logging" | "token_cache" => json!({}),
-        "issuers.*.jwt" | "issuers.*.claims" | "routes.*.identity" => json!({}),
+        "issuers.*.jwt"
+        | "issuers.*.claims"
+        | "issuers.*.claims.token_kind"
+        | "issuers.*.claims.token_kind.client_if"
+        | "routes.*.identity" => json!({}),
         "server.workers" => json!("auto"),
         "server.trusted_proxies" => json!(["10.0.0.0/8"]),
         "server.max_header_bytes" | "server.max_token_bytes" => json!("64KiB"),
@@ -36,6 +40,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "issuers.*.jwt.algorithms" => json!(["RS256"]),
         "issuers.*.jwt.types" => json!(["application/AT+JWT"]),
         "issuers.*.jwt.require_claims" => json!(["exp", "sub"]),
+        "issuers.*.claims.token_kind.client_if.subject_matches" => json!("^service-account-"),
         "issuers.*.claims.subject" => json!("sub"),
         "issuers.*.allow_http" | "upstreams.*.preserve_host" | "logging.access" => json!(false),
         "upstreams.*.url" | "routes.*.upstream" => json!("https://orders.example.org"),
