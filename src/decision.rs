@@ -109,6 +109,7 @@ fn as_written(snapshot: &Snapshot, view: &RequestView<'_>) -> Result<(usize, Par
             Err(refused(Some(index), allow.into()))
         }
         Found::Route { index, params } => Ok((index, params)),
+        Found::Nothing if never_taken(view.method) => Err(refused(None, "".into())),
         Found::OtherMethods { index, allow } => Err(refused(Some(index), allow)),
         Found::Nothing if leads_somewhere_else(snapshot, view) => {
             Err(Refusal::Path("the path can be read in more than one way").into())

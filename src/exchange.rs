@@ -73,7 +73,8 @@ impl Exchange {
             path: None,
             route: None,
             allowed: false,
-            reason: "ok",
+            // What stays if the client goes away before anything is decided.
+            reason: "timeout",
             issuer: None,
             principal: None,
             token: None,

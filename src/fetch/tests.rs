@@ -131,6 +131,12 @@ async fn anything_but_a_small_200_is_refused() {
         "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}".to_owned(),
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n".to_owned(),
         "nonsense\r\n\r\n".to_owned(),
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n{}".to_owned(),
+        format!("HTTP/1.1 200 OK\r\n{}\r\n{{}}", "x: y\r\n".repeat(10_000)),
+        format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n{{}}", "y".repeat(1_000_000)),
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n{}".to_owned(),
+        "HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551615\r\n\r\n{}".to_owned(),
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}".to_owned(),
         String::new(),
     ] {
         let server = Server::start(move |_| answer.clone()).await;
@@ -146,6 +152,24 @@ async fn a_server_that_hangs_costs_the_timeout() {
     server.hold(true);
     let error = get_json(&server.url, &FetchRules { timeout: Duration::from_millis(50), ..rules() }).await.unwrap_err();
     assert!(error.0.contains("no answer within"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_drips_costs_the_timeout() {
+    for begin in ["", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(begin.as_bytes()).await.unwrap();
+            // Ends with the connection.
+            while stream.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let error = get_json(&url, &FetchRules { timeout: Duration::from_millis(200), ..rules() }).await.unwrap_err();
+        assert!(error.0.contains("no answer within") || error.0.contains("can't be read"), "{error}");
+    }
 }
 
 #[tokio::test]

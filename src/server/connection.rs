@@ -33,9 +33,9 @@ use crate::{
     gateway::Arrival,
 };
 
-/// How long a connection on which nothing was asked yet may still ask when draining begins: it may have been made just
-/// before.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+/// How long a connection may still ask when draining begins: a request may be on its way, and nobody repeats a POST. Each
+/// answer is its connection's last.
+const LAST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 /// A little more than the guard lets through, so that hyper never answers in its place.
 const MAX_FIELDS: usize = 110;
 const BUFFER_MARGIN: usize = 64 * 1024;
@@ -67,13 +67,11 @@ pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
         _ = connection.as_mut() => return,
         () = phases.reached(Phase::Draining) => {}
     }
-    if !exchanges.any() {
-        exchanges.close();
-        tokio::select! {
-            biased;
-            _ = connection.as_mut() => return,
-            () = tokio::time::sleep(FIRST_REQUEST_GRACE) => {}
-        }
+    exchanges.close();
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = tokio::time::sleep(LAST_REQUEST_GRACE) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;

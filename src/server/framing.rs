@@ -305,7 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         self.state = State::Refused;
         self.head_since = None;
         self.held = BytesMut::from(method);
-        self.held.extend_from_slice(b" / HTTP/1.1\r\nhost: fault\r\nconnection: close\r\n\r\n");
+        self.held.extend_from_slice(b" / HTTP/1.1\r\nconnection: close\r\n\r\n");
         self.checked = self.held.len();
         self.exchanges.note(Noted { fault: Some(refusal), body_fault: BodyFault::default() });
     }

@@ -408,6 +408,17 @@ fn every_byte_of_a_target_reaches_the_handler() {
 }
 
 #[test]
+fn what_may_be_in_a_query_reaches_the_handler() {
+    let (_running, address) = serve(&settings());
+    for byte in (b'!'..=b'~').filter(|byte| !b"\"<>#".contains(byte)) {
+        let target = format!("/?a={}", char::from(byte));
+        let bytes = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let answers = read_all(&mut send(address, bytes.as_bytes()));
+        assert!(answers.contains(&format!("GET {target}\n")), "{target}: {answers}");
+    }
+}
+
+#[test]
 fn a_bad_request_is_answered_in_its_turn() {
     let (_running, address) = serve(&settings());
     let good = "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -581,7 +592,13 @@ fn a_drain_finishes_requests_and_ends_idle_connections() {
     busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     std::thread::sleep(Duration::from_millis(150));
     let mut queued = send(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut kept = send(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    read_one(&mut kept);
     running.begin_drain();
+    std::thread::sleep(Duration::from_millis(50));
+    kept.write_all(b"GET /again HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let answers = read_all(&mut kept);
+    assert!(statuses(&answers) == ["200"] && answers.contains("connection: close"), "it crossed the drain: {answers}");
     assert_eq!(read_all(&mut idle), "");
     let answers = read_all(&mut busy);
     assert!(statuses(&answers) == ["200"] && answers.contains("connection: close"), "{answers}");

@@ -19,7 +19,7 @@ pub struct ClaimPath {
 pub struct ClaimPlaces {
     /// United. Default `scope`, `scp`. A string is split at spaces and commas, an array taken as it is.
     pub scopes: Vec<ClaimPath>,
-    /// United. Default `roles`.
+    /// United. Default `roles`. A string is one role, whatever is in it.
     pub roles: Vec<ClaimPath>,
     /// Default `sub`.
     pub subject: ClaimPath,
@@ -38,7 +38,7 @@ impl ClaimPath {
         if text.is_empty() {
             return Err("a claim's path is empty".to_owned());
         }
-        if text.contains("://") || text.starts_with("urn:") {
+        if text.contains("://") || text.contains("urn:") {
             return Ok(ClaimPath { whole: text.to_owned(), parts: vec![] });
         }
         if text.split('.').any(str::is_empty) {
@@ -70,12 +70,12 @@ impl ClaimPath {
 impl ClaimPlaces {
     /// The scopes of a token, each once, in the token's order.
     pub fn scopes(&self, claims: &Map<String, Value>) -> Vec<String> {
-        united(&self.scopes, claims)
+        united(&self.scopes, claims, |list| list.split([' ', ',']).collect())
     }
 
     /// The roles of a token, each once, in the token's order.
     pub fn roles(&self, claims: &Map<String, Value>) -> Vec<String> {
-        united(&self.roles, claims)
+        united(&self.roles, claims, |role| vec![role])
     }
 
     /// Whom a token is about.
@@ -111,7 +111,7 @@ fn members<'c>(object: &'c Map<String, Value>, part: &str) -> Vec<&'c Value> {
 }
 
 /// All strings at these places, each once. What isn't a string is no scope and no role.
-fn united(places: &[ClaimPath], claims: &Map<String, Value>) -> Vec<String> {
+fn united(places: &[ClaimPath], claims: &Map<String, Value>, names_in: impl Fn(&str) -> Vec<&str>) -> Vec<String> {
     let mut seen = HashSet::new();
     let mut names = Vec::new();
     let mut add = |name: &str| {
@@ -121,7 +121,7 @@ fn united(places: &[ClaimPath], claims: &Map<String, Value>) -> Vec<String> {
     };
     for value in places.iter().flat_map(|path| path.find(claims)) {
         match value {
-            Value::String(list) => list.split([' ', ',']).for_each(&mut add),
+            Value::String(text) => names_in(text).into_iter().for_each(&mut add),
             Value::Array(items) => items.iter().filter_map(Value::as_str).for_each(&mut add),
             _ => {}
         }
@@ -165,6 +165,7 @@ mod tests {
             "resource_access": {"x": {"roles": ["r1"]}, "y": {"roles": ["r2"]}, "z": {}, "w": "s"},
             "https://example.com/roles.all": "url",
             "urn:x:roles.y": "urn",
+            "x-urn:a.b": "inner urn",
             "nothing": null,
             "list": [{"k": 1}],
         }));
@@ -177,6 +178,7 @@ mod tests {
             ("resource_access.*.roles", vec![json!(["r1"]), json!(["r2"])]),
             ("https://example.com/roles.all", vec![json!("url")]),
             ("urn:x:roles.y", vec![json!("urn")]),
+            ("x-urn:a.b", vec![json!("inner urn")]),
             ("list.k", vec![]),
             ("list.*", vec![]),
             ("a.b.c.d", vec![]),
@@ -197,11 +199,11 @@ mod tests {
         let claims = object(json!({
             "scope": "b a,b  c",
             "scp": ["d e", "a", 5, null, ["x"], {"y": 1}, ""],
-            "roles": "r1,r2 r1",
+            "roles": "Read Only Admin",
         }));
         let places = ClaimPlaces::default();
         assert_eq!(places.scopes(&claims), ["b", "a", "c", "d e"]);
-        assert_eq!(places.roles(&claims), ["r1", "r2"]);
+        assert_eq!(places.roles(&claims), ["Read Only Admin"]);
         for value in [json!(5), json!(true), json!({"admin": true}), json!(null)] {
             let claims = object(json!({"scope": value, "roles": value}));
             assert!(places.scopes(&claims).is_empty() && places.roles(&claims).is_empty());

@@ -148,9 +148,9 @@ impl KeyStore {
         }
     }
 
-    /// Whether usable keys are at hand (`/readyz`).
+    /// Whether keys have arrived (`/readyz`). Once they have, trouble shows in `is_degraded` alone.
     pub fn is_ready(&self) -> bool {
-        self.at_hand().is_some()
+        self.keys.load().is_some()
     }
 
     /// Whether the last fetch failed (`degraded` in `/readyz`).
@@ -159,11 +159,11 @@ impl KeyStore {
         fetches.ended > 0 && !fetches.is_ok
     }
 
-    /// The keys that serve now; remote ones not for longer than `stale_keys` after their fetch.
+    /// The keys that serve now. While their server is down, not for longer than `stale_keys` after their fetch.
     pub(in crate::token) fn at_hand(&self) -> Option<Arc<KeySet>> {
         let held = self.keys.load();
         let held = held.as_ref()?;
-        let is_stale = self.remote.is_some() && held.fetched_at.elapsed() > self.stale_after;
+        let is_stale = self.remote.is_some() && held.fetched_at.elapsed() > self.stale_after && self.is_degraded();
         (!is_stale).then(|| held.keys.clone())
     }
 

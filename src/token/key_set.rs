@@ -9,7 +9,7 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::{issuer::Algorithm, json, jwt::Jwt, pem, secret::Secret};
+use super::{issuer::Algorithm, json, jwt::Jwt, pem, roca, secret::Secret};
 
 /// A set with more keys is refused.
 const MAX_KEYS: usize = 1_000;
@@ -45,7 +45,7 @@ pub(in crate::token) struct Key {
 #[derive(Debug)]
 pub(in crate::token) enum Verifier {
     Public(ParsedPublicKey),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 /// Tells a key from all others of its issuer: the SHA-256 of all that its set says of it.
@@ -73,7 +73,7 @@ impl KeySet {
                     set.skipped.push(Skipped {
                         index,
                         reason,
-                        is_weak: reason == RSA_TOO_SHORT || reason == RSA_EXPONENT,
+                        is_weak: [RSA_TOO_SHORT, RSA_EXPONENT, RSA_FACTORABLE].contains(&reason),
                     });
                 }
             }
@@ -119,8 +119,8 @@ impl KeySet {
         let fitting = HASHES.into_iter().filter(|(algorithm, _)| {
             algorithm.least_secret_bytes().is_some_and(|least| secret.expose().len() >= least)
         });
-        let keys =
-            fitting.map(|(algorithm, hash)| (algorithm, Verifier::Secret(hmac::Key::new(hash, secret.expose()))));
+        let keys = fitting
+            .map(|(algorithm, hash)| (algorithm, Verifier::Secret(Box::new(hmac::Key::new(hash, secret.expose())))));
         let by_algorithm = keys.collect::<Vec<_>>();
         if by_algorithm.is_empty() {
             return Err("a secret of less than 32 bytes".to_owned());
@@ -198,6 +198,7 @@ impl KeyId {
 
 const RSA_TOO_SHORT: &str = "an RSA key of less than 2048 bits";
 const RSA_EXPONENT: &str = "an RSA key with an exponent that isn't safe";
+const RSA_FACTORABLE: &str = "an RSA key that can be factored (CVE-2017-15361)";
 
 /// Makes a key of a JWK, or says why it is of no use.
 fn prepare(entry: &Value) -> Result<(Option<String>, Key), &'static str> {
@@ -257,6 +258,9 @@ fn rsa(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, Verifier)>, &'static 
     }
     if components.e == [1] || components.e.len() > 8 || components.e.last().is_none_or(|byte| byte % 2 == 0) {
         return Err(RSA_EXPONENT);
+    }
+    if roca::is_marked(&components.n) {
+        return Err(RSA_FACTORABLE);
     }
     const ALGORITHMS: [(Algorithm, &RsaParameters); 6] = [
         (Algorithm::Rs256, &signature::RSA_PKCS1_2048_8192_SHA256),

@@ -13,6 +13,7 @@ mod key_set;
 pub mod kind;
 mod pem;
 pub mod principal;
+mod roca;
 pub mod secret;
 mod trial;
 
@@ -95,3 +96,5 @@ fn now() -> i64 {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

@@ -228,7 +228,7 @@ const A4_KEY: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS
 const A4: &str = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
 
 /// Every text that differs from this token in one bit of one decoded part.
-fn bit_flips(token: &str) -> Vec<String> {
+pub(in crate::token) fn bit_flips(token: &str) -> Vec<String> {
     let parts: Vec<Vec<u8>> = token.split('.').map(|part| B64.decode(part).unwrap()).collect();
     let mut flipped = vec![];
     for index in 0..parts.len() {
@@ -452,6 +452,49 @@ fn one_token_has_one_text() {
             TokenFault::Malformed,
             "{header} {claims}"
         );
+    }
+}
+
+#[test]
+fn odd_json() {
+    let issuers = [all_keys()];
+    let header = r#"{"alg":"ES256","kid":"p256"}"#;
+    let judge = |claims: &[u8]| {
+        let signed = format!("{}.{}", B64.encode(header), B64.encode(claims));
+        let token = format!("{signed}.{}", B64.encode(P256.sign("ES256", signed.as_bytes())));
+        ask(&token, &issuers, NOW).err()
+    };
+    let with_member = |member: &str| good_claims().to_string().replacen('{', &format!("{{{member},"), 1).into_bytes();
+    let good = good_claims().to_string();
+    for (claims, expected) in [
+        (with_member(r#""x":1"#), None),
+        (with_member(r#""x":1e-400"#), None),
+        (with_member(r#""x":123456789012345678901234567890"#), None),
+        (with_member(r#""x":"\u0000""#), None),
+        (with_member(&format!(r#""x":{}{}"#, "[".repeat(31), "]".repeat(31))), None),
+        (with_member(&format!(r#""x":{}{}"#, "[".repeat(40), "]".repeat(40))), Some(TokenFault::Malformed)),
+        (with_member(r#""x":1e400"#), Some(TokenFault::Malformed)),
+        (with_member(r#""x":-1e400"#), Some(TokenFault::Malformed)),
+        (with_member(r#""x":01"#), Some(TokenFault::Malformed)),
+        (with_member(r#""x":+1"#), Some(TokenFault::Malformed)),
+        (with_member(r#""x":.5"#), Some(TokenFault::Malformed)),
+        (with_member(r#""x":Infinity"#), Some(TokenFault::Malformed)),
+        (with_member("\"x\":\"\0\""), Some(TokenFault::Malformed)),
+        (with_member(r#""x":[{"a":[{"b":1,"\u0062":1}]}]"#), Some(TokenFault::Malformed)),
+        (with_member(r#""x":1/**/"#), Some(TokenFault::Malformed)),
+        (format!("\u{feff}{good}").into_bytes(), Some(TokenFault::Malformed)),
+        (format!("{good}\0").into_bytes(), Some(TokenFault::Malformed)),
+        (format!("{good} x").into_bytes(), Some(TokenFault::Malformed)),
+        ([good.as_bytes(), b"\xff"].concat(), Some(TokenFault::Malformed)),
+        (good.replace("joe", "\u{1}").into_bytes(), Some(TokenFault::Malformed)),
+        (good.bytes().flat_map(|byte| [byte, 0]).collect(), Some(TokenFault::Malformed)),
+        (good.replace(&(NOW + 100).to_string(), "1e20").into_bytes(), None),
+        (good.replace(&(NOW + 100).to_string(), "1e400").into_bytes(), Some(TokenFault::Malformed)),
+        (good.replace(&(NOW + 100).to_string(), "-1e20").into_bytes(), Some(TokenFault::Expired)),
+        (good.replace(&(NOW + 100).to_string(), "-0").into_bytes(), Some(TokenFault::Expired)),
+    ] {
+        let shown = String::from_utf8_lossy(&claims).into_owned();
+        assert_eq!(judge(&claims), expected.map(Refusal::Token), "{shown}");
     }
 }
 

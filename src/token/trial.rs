@@ -1,9 +1,8 @@
 //! A token that isn't in the cache, put to those who may have signed it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use super::{
     cache::{TokenCache, TokenName, Verdict},
@@ -26,7 +25,7 @@ pub(in crate::token) struct Trial<'t> {
     pub(in crate::token) issuers: &'t [Arc<Issuer>],
     pub(in crate::token) cache: &'t TokenCache,
     pub(in crate::token) name: TokenName,
-    /// Unix seconds.
+    /// Unix seconds, when it began.
     pub(in crate::token) now: i64,
 }
 
@@ -68,6 +67,12 @@ fn closer<'t>(closest: &mut Closest<'t>, issuer: &'t Arc<Issuer>, refusal: Refus
     }
 }
 
+/// Unix seconds when so much time has gone by, rounded up: a token may have ended meanwhile.
+fn later(now: i64, time: Duration) -> i64 {
+    let whole = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    now.saturating_add(whole).saturating_add(i64::from(time.subsec_nanos() > 0))
+}
+
 impl<'t> Trial<'t> {
     /// Puts the token to who may have made it: first with the keys at hand, then, where that can help, with those after
     /// a fetch. A good signature is final. `waited`: the time that fetches took.
@@ -80,7 +85,7 @@ impl<'t> Trial<'t> {
             let began = Instant::now();
             let fetched = issuer.keys.after_fetch().await;
             *waited += began.elapsed();
-            match fetched.map(|keys| self.after_fetch(issuer, keys)) {
+            match fetched.map(|keys| self.after_fetch(issuer, keys, later(self.now, *waited))) {
                 Ok(Ok(end)) => return end,
                 Ok(Err(fault)) => closer(&mut refused, issuer, Refusal::Token(fault)),
                 Err(Unavailable { retry_after }) => {
@@ -100,7 +105,7 @@ impl<'t> Trial<'t> {
         }
         let (mut refused, mut undecided) = (None, Vec::new());
         for issuer in self.candidates() {
-            match self.opinion(issuer, issuer.keys.at_hand(), issuer.keys.is_remote()) {
+            match self.opinion(issuer, issuer.keys.at_hand(), issuer.keys.is_remote(), self.now) {
                 Opinion::Good(principal) => return Ok(End::Judged(issuer, Ok(principal))),
                 Opinion::Bad(fault) => return Ok(End::Judged(issuer, Err(Refusal::Token(fault)))),
                 Opinion::NotIts(fault) => closer(&mut refused, issuer, Refusal::Token(fault)),
@@ -112,12 +117,12 @@ impl<'t> Trial<'t> {
 
     /// # Errors
     /// It isn't signed by this issuer.
-    fn after_fetch(&self, issuer: &'t Arc<Issuer>, keys: Arc<KeySet>) -> Result<End<'t>, TokenFault> {
+    fn after_fetch(&self, issuer: &'t Arc<Issuer>, keys: Arc<KeySet>, now: i64) -> Result<End<'t>, TokenFault> {
         let _turn = self.cache.turn(&self.name);
-        if let Some(principal) = self.cache.find(&self.name, self.issuers, self.now) {
+        if let Some(principal) = self.cache.find(&self.name, self.issuers, now) {
             return Ok(End::Found(principal));
         }
-        match self.opinion(issuer, Some(keys), false) {
+        match self.opinion(issuer, Some(keys), false, now) {
             Opinion::Good(principal) => Ok(End::Judged(issuer, Ok(principal))),
             Opinion::Bad(fault) => Ok(End::Judged(issuer, Err(Refusal::Token(fault)))),
             Opinion::NotIts(fault) => Err(fault),
@@ -145,15 +150,15 @@ impl<'t> Trial<'t> {
     }
 
     /// Key, signature and claims. Where a key might be found by a fetch, the claims come first: they may spare it.
-    fn opinion(&self, issuer: &'t Arc<Issuer>, keys: Option<Arc<KeySet>>, may_fetch: bool) -> Opinion {
-        let check = Check::by(issuer, keys, self.jwt, self.now);
+    fn opinion(&self, issuer: &'t Arc<Issuer>, keys: Option<Arc<KeySet>>, may_fetch: bool, now: i64) -> Opinion {
+        let check = Check::by(issuer, keys, self.jwt, now);
         if let Some(fault) = check.first_fault(&Step::BEFORE_KEYS) {
             return Opinion::NotIts(fault);
         }
         let fault = check.first_fault(&Step::SIGNATURE);
         match (fault, check.signer()) {
             (None, Some(signer)) => match check.first_fault(&Step::CLAIMS) {
-                None => Opinion::Good(self.remember(issuer, &check, signer)),
+                None => Opinion::Good(self.remember(issuer, &check, signer, now)),
                 Some(fault) => Opinion::Bad(fault),
             },
             _ if may_fetch && !check.is_kid_known() => match check.first_fault(&Step::CLAIMS) {
@@ -173,7 +178,7 @@ impl<'t> Trial<'t> {
         Some(before.collect())
     }
 
-    fn remember(&self, issuer: &Issuer, check: &Check<'_>, key: KeyId) -> Arc<Principal> {
+    fn remember(&self, issuer: &Issuer, check: &Check<'_>, key: KeyId, now: i64) -> Arc<Principal> {
         let (claims, places) = (self.jwt.claims(), &issuer.settings.claims);
         let (subject, client) = (places.subject(claims), places.client(claims));
         let principal = Arc::new(Principal {
@@ -188,7 +193,7 @@ impl<'t> Trial<'t> {
             claims: claims.clone(),
         });
         let verdict = Verdict::new(principal.clone(), issuer, key, check.ends_at(), self.passed_over(issuer));
-        self.cache.keep(self.name, verdict, self.now);
+        self.cache.keep(self.name, verdict, now);
         principal
     }
 }

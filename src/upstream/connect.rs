@@ -107,7 +107,8 @@ pub fn tls_with_roots(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// A connection that counts what it brings.
+/// A connection that counts what it brings. Writing to one that the other end has reset doesn't fail, it waits: there
+/// may be an answer to read before the end, which reading always comes to.
 pub(super) struct Counted {
     pub(super) stream: Stream,
     pub(super) heard: Heard,
@@ -124,7 +125,7 @@ impl AsyncRead for Counted {
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        unless_reset(Pin::new(&mut self.stream).poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -132,7 +133,7 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        unless_reset(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -140,11 +141,22 @@ impl AsyncWrite for Counted {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        unless_reset(Pin::new(&mut self.stream).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+fn unless_reset<T>(written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    match written {
+        Poll::Ready(Err(error))
+            if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+        {
+            Poll::Pending
+        }
+        written => written,
     }
 }
 

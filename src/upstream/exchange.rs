@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Upstream, cleaned,
+    Upstream, announces_body, cleaned,
     connect::{Counted, connect},
     pool::{Connection, Heard, Lease},
 };
@@ -43,6 +43,7 @@ impl Upstream {
         attempts: &mut u32,
     ) -> Result<Response<Body>, Refusal> {
         let deadline = request.body().deadline();
+        let upload = request.body().upload();
         let slot = self.slot().await?;
         let Some(idle) = self.idle(worker) else {
             return self.exchange_anew(worker, request, slot, attempts, deadline).await;
@@ -50,7 +51,7 @@ impl Upstream {
         let mut lease = Lease::new(idle, self.pool.clone(), worker, slot);
         let spare = is_repeatable(&request).then(|| copy(&request));
         let failed = match self.attempt(&mut lease, request, attempts, deadline).await {
-            Ok(response) => return self.answer(lease, response, deadline),
+            Ok(response) => return self.answer(lease, response, &upload, deadline),
             Err(failed) => failed,
         };
         let again = match (failed, spare) {
@@ -70,10 +71,11 @@ impl Upstream {
         attempts: &mut u32,
         deadline: Option<Instant>,
     ) -> Result<Response<Body>, Refusal> {
-        let connection = self.connect_twice(attempts, &request.body().upload(), deadline).await?;
+        let upload = request.body().upload();
+        let connection = self.connect_twice(attempts, &upload, deadline).await?;
         let mut lease = Lease::new(connection, self.pool.clone(), worker, slot);
         match self.attempt(&mut lease, request, attempts, deadline).await {
-            Ok(response) => self.answer(lease, response, deadline),
+            Ok(response) => self.answer(lease, response, &upload, deadline),
             Err(Failed::Unsent(_) | Failed::Silent) => Err(Refusal::Upstream(UpstreamFault::Broken)),
             Err(Failed::Refused(refusal)) => Err(refusal),
         }
@@ -198,11 +200,16 @@ impl Upstream {
         &self,
         lease: Lease,
         mut response: Response<Incoming>,
+        upload: &Upload,
         deadline: Option<Instant>,
     ) -> Result<Response<Body>, Refusal> {
-        cleaned(&mut response).map_err(Refusal::Upstream)?;
         // On a connection that has seen an HTTP/1.0 answer hyper speaks HTTP/1.0, and drops bodies of unknown length.
-        let reusable = response.version() == Version::HTTP_11;
+        // Whoever answers before the body was there may not read it, and take it for the next request. And what follows
+        // a head that speaks of a body that can't be would be taken for the next answer.
+        let reusable = response.version() == Version::HTTP_11
+            && upload.ended()
+            && !(response.body().is_end_stream() && announces_body(response.headers()));
+        cleaned(&mut response).map_err(Refusal::Upstream)?;
         Ok(response.map(|incoming| {
             if incoming.is_end_stream() {
                 if reusable {

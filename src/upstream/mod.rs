@@ -11,7 +11,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http_body::Body as _;
 use hyper::{
-    Request, Response, Uri, Version,
+    HeaderMap, Request, Response, StatusCode, Uri, Version,
     header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
     http::uri::PathAndQuery,
 };
@@ -165,13 +165,17 @@ impl Upstream {
 
 /// The answer as it may leave: hop-by-hop fields removed, one length at most.
 fn cleaned<B>(response: &mut Response<B>) -> Result<(), UpstreamFault> {
-    // Nothing was asked to be upgraded.
-    if response.status().is_informational() {
+    // Nothing was asked to be upgraded, and no coding but chunked was (RFC 9112, section 7): what is left of another one
+    // would reach the client without its name.
+    if response.status().is_informational() || !is_plainly_coded(response.headers()) {
         return Err(UpstreamFault::Broken);
     }
+    // The version is each connection's own (RFC 9110, section 6.2).
+    *response.version_mut() = Version::HTTP_11;
+    let no_content = response.status() == StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    // Transfer-Encoding overrides a length, which then must go (RFC 9112, section 6.3).
-    if headers.contains_key(TRANSFER_ENCODING) {
+    // Transfer-Encoding overrides a length, which then must go (RFC 9112, section 6.3); 204 has none (RFC 9110, 8.6).
+    if no_content || headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }
     // Equal lengths, or hyper would have refused them.
@@ -182,6 +186,17 @@ fn cleaned<B>(response: &mut Response<B>) -> Result<(), UpstreamFault> {
     }
     remove_hop_by_hop(headers);
     Ok(())
+}
+
+/// No transfer coding, or chunked once.
+fn is_plainly_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
+}
+
+/// Whether the head speaks of a body: one that sends it all the same, where there can be none, is heard too late.
+fn announces_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 impl fmt::Debug for Upstream {

@@ -324,6 +324,13 @@ async fn what_is_no_answer_is_refused() {
         &[&[Read, Say("SSH-2.0-OpenSSH_9.6\r\n\r\n")][..]],
         &[&[Read, Say("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx")][..]],
         &[&[Read, Say("HTTP/1.1 200 OK\r\nbad header\r\n\r\n")][..]],
+        &[&[Read, Say("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")][..]],
+        &[&[Read, Say("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nx")][..]],
+        &[&[Read, Say("HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ncontent-length: 1\r\n\r\nx")][..]],
+        &[&[
+            Read,
+            Say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n"),
+        ][..]],
         &[&[Read, Say("HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n")][..]],
         &[&[Read, Say("")][..]],
         &[&[Read, Say("HTTP/1.1 100 Continue\r\n\r\n")][..]],
@@ -358,9 +365,73 @@ async fn an_answer_of_http_1_0_ends_its_connection() {
     ]])
     .await;
     let upstream = server.upstream();
-    assert_eq!(text(send(&upstream, GET).await).await, "ok");
+    let exchange = send(&upstream, GET).await;
+    let version = exchange.answer.as_ref().unwrap().version();
+    assert_eq!(version, Version::HTTP_11, "the version is each connection's own (RFC 9110, section 6.2)");
+    assert_eq!(text(exchange).await, "ok");
     until(|| server.record().contains("<closed>")).await;
     assert_eq!(upstream.pool.idle(0), 0);
+}
+
+/// Whoever answers before the body was there may never read it, and take it for the next request.
+#[tokio::test]
+async fn an_answer_before_the_requests_end_ends_its_connection() {
+    let server = Server::start(&[&[Until("hello"), Say(OK), AwaitClose], &[Read, Say(OK)]]).await;
+    let upstream = server.upstream();
+    let head = b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nhello";
+    let (request, fault, mut client) = bodies::request(head, bodies::GENEROUS).await;
+    assert_eq!(text(upstream.forward(Permit::for_test(), 0, request, &fault).await).await, "ok");
+    client.write_all(b"GET ").await.unwrap();
+    until(|| server.record().contains("GET ") || server.record().contains("<closed>")).await;
+    assert_eq!(text(send(&upstream, GET).await).await, "ok");
+    assert_eq!(server.accepted(), 2);
+}
+
+/// A body that comes all the same, a moment later, would be the answer to the next request.
+#[tokio::test]
+async fn an_answer_that_announces_a_body_and_has_none_ends_its_connection() {
+    const HEAD: &str = "HEAD / HTTP/1.1\r\nhost: h\r\n\r\n";
+    for (request, answer) in [
+        (HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 42\r\n\r\n"),
+        (HEAD, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
+        (GET, "HTTP/1.1 304 Not Modified\r\ncontent-length: 42\r\n\r\n"),
+        (GET, "HTTP/1.1 204 No Content\r\ncontent-length: 42\r\n\r\n"),
+    ] {
+        let server = Server::start(&[&[Read, Say(answer), AwaitClose], &[Read, Say(OK)]]).await;
+        let upstream = server.upstream();
+        let exchange = send(&upstream, request).await;
+        let fields = exchange.answer.as_ref().unwrap().headers();
+        assert_eq!(fields.contains_key(CONTENT_LENGTH), answer.contains("42") && !answer.contains("204"), "{answer}");
+        assert_eq!(text(exchange).await, "");
+        assert_eq!(text(send(&upstream, GET).await).await, "ok", "{answer}");
+        assert_eq!(server.accepted(), 2, "{answer}");
+    }
+}
+
+/// 413, closed with the rest unread: the reset fails our writes, and the answer is there to be read.
+#[tokio::test]
+async fn an_answer_is_read_though_writing_fails() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut theirs, _) = listener.accept().await.unwrap();
+    let mut ours = connect::Counted { stream: connect::Stream::Plain(ours), heard: pool::Heard::default() };
+    ours.write_all(b"unread").await.unwrap();
+    theirs.readable().await.unwrap();
+    theirs.write_all(b"answer").await.unwrap();
+    drop(theirs);
+    for _ in 0..1000 {
+        let written = std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(tokio::io::AsyncWrite::poll_write(std::pin::Pin::new(&mut ours), cx, b"more"))
+        });
+        match written.await {
+            std::task::Poll::Ready(written) => assert_eq!(written.unwrap(), 4),
+            std::task::Poll::Pending => break,
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    let mut answer = [0; 6];
+    ours.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"answer");
 }
 
 #[tokio::test]

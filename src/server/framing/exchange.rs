@@ -18,7 +18,6 @@ pub(in crate::server) struct Exchanges(Arc<Mutex<Inner>>);
 struct Inner {
     noted: VecDeque<Noted>,
     in_flight: usize,
-    any: bool,
     closing: bool,
     last_end: Instant,
 }
@@ -41,7 +40,6 @@ impl Exchanges {
         Exchanges(Arc::new(Mutex::new(Inner {
             noted: VecDeque::new(),
             in_flight: 0,
-            any: false,
             closing: false,
             last_end: Instant::now(),
         })))
@@ -50,7 +48,6 @@ impl Exchanges {
     /// The guard hands on a head.
     pub(super) fn note(&self, noted: Noted) {
         let mut inner = self.lock();
-        inner.any = true;
         inner.noted.push_back(noted);
     }
 
@@ -69,11 +66,6 @@ impl Exchanges {
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let inner = self.lock();
         (inner.in_flight == 0 && inner.noted.is_empty()).then_some(inner.last_end)
-    }
-
-    /// Whether there was a request at all.
-    pub(in crate::server) fn any(&self) -> bool {
-        self.lock().any
     }
 
     /// From now on every answer is the last one of the connection.

@@ -22,7 +22,10 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<Option<(Range<usize>
             b'?' => in_query = true,
             b'#' => return Err(Refusal::Path("the request target has a fragment")),
             b' ' => return Err(Refusal::Path("the request target has a space in it")),
-            b'<' | b'>' | b'`' => {
+            b'`' if !in_query => {
+                return Err(Refusal::Path("the request target has a character that must be encoded"));
+            }
+            b'<' | b'>' => {
                 return Err(Refusal::Path("the request target has a character that must be encoded"));
             }
             b'"' if in_query => {

@@ -212,13 +212,76 @@ async fn tokens_that_come_during_the_first_fetch_wait_for_it() {
 async fn stale_keys_serve_no_more() {
     let server = Server::start(|_| String::new()).await;
     let issuer = issuer_at(&server, |settings| settings.jwt.stale_keys = Duration::from_secs(100));
+    begin(&Arc::downgrade(&issuer.keys));
     issuer.keys.end(KeySet::parse(jwks(&[P256.jwk_of("known")]).as_bytes()));
+    issuer.keys.end(Err("down".to_owned()));
     tokio::time::advance(Duration::from_secs(100)).await;
-    assert!(issuer.keys.is_ready());
     assert_eq!(at_once(&issuer, token("known")).await, Ok(()));
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert!(!issuer.keys.is_ready());
     assert_eq!(ask(&issuer, token("known")).await, Err(UNAVAILABLE));
+    assert!(issuer.keys.is_ready() && issuer.keys.is_degraded(), "an issuer in trouble later is never a 503");
+}
+
+/// `stale_keys` may be shorter than `refresh`, and zero: it is about a key server that is down.
+#[tokio::test]
+async fn keys_are_not_stale_while_their_server_is_up() {
+    let server = Server::start(|_| good_set()).await;
+    let issuer = issuer_at(&server, |settings| settings.jwt.stale_keys = Duration::ZERO);
+    tokio::spawn(issuer.keys.clone().maintain());
+    issuer.keys.fetches.subscribe().wait_for(|fetches| fetches.ended >= 1).await.unwrap();
+    pass(Duration::from_secs(60)).await;
+    assert_eq!(at_once(&issuer, token("known")).await, Ok(()));
+    server.answer(|_| response("500 Oops", "", ""));
+    assert_eq!(ask(&issuer, token("unknown")).await, Err(UNAVAILABLE));
+    assert_eq!(at_once(&issuer, token("known")).await, Err(UNAVAILABLE));
+    server.answer(|_| good_set());
+    pass(Duration::from_secs(30)).await;
+    issuer.keys.fetches.subscribe().wait_for(|fetches| fetches.is_ok).await.unwrap();
+    assert_eq!(at_once(&issuer, token("known")).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_token_that_ends_while_it_waits_for_keys_is_refused() {
+    let server = Server::start(|_| good_set()).await;
+    server.hold(true);
+    let issuer = issuer_at(&server, |settings| settings.http_timeout = Duration::from_secs(60));
+    tokio::spawn(issuer.keys.clone().maintain());
+    server.has_requests(1).await;
+    // With the skew of 30 s it has 2 s to live.
+    let claims = with(good_claims(), "exp", json!(NOW - 28));
+    let mut asked = pin!(ask(&issuer, P256.token(json!({"alg": "ES256", "kid": "known"}), claims)));
+    assert!(std::future::poll_fn(|context| Poll::Ready(asked.as_mut().poll(context).is_pending())).await);
+    pass(Duration::from_secs(2)).await;
+    server.hold(false);
+    assert_eq!(asked.await, Err(Refusal::Token(TokenFault::Expired)));
+}
+
+#[tokio::test]
+async fn odd_keys_by_the_hundred_are_passed_over() {
+    let odd = [
+        json!({"kty": "EC", "crv": "P-256", "x": "", "y": ""}),
+        json!({"kty": "EC", "crv": ["P-256"], "x": 1, "y": {}}),
+        json!({"kty": "OKP", "crv": "Ed448", "x": "AA", "kid": "known"}),
+        json!({"kty": "OKP", "crv": "X25519", "x": "AA", "kid": "known"}),
+        json!({"kty": "RSA", "n": "", "e": "", "kid": "known"}),
+        json!({"kty": ["RSA"], "kid": "known"}),
+        json!({"kid": 5}),
+        json!([[[]]]),
+        Value::Null,
+        with(P256.jwk_of("known"), "alg", json!("ES384")),
+        with(P256.jwk_of("known"), "use", json!("enc")),
+        with(P256.jwk_of("known"), "key_ops", json!(["sign"])),
+        with(P256.jwk_of("known"), "d", json!("AA")),
+    ];
+    let mut keys: Vec<Value> = odd.iter().cycle().take(900).cloned().collect();
+    keys.insert(450, P256.jwk_of("known"));
+    let set = jwks(&keys);
+    let server = Server::start(move |_| response("200 OK", "content-type: text/html\r\n", &set)).await;
+    let issuer = running(&server).await;
+    assert_eq!(at_once(&issuer, token("known")).await, Ok(()));
+    let other = with(good_claims(), "sub", json!("x"));
+    let es384 = P256.token(json!({"alg": "ES384", "kid": "known"}), other);
+    assert_eq!(at_once(&issuer, es384).await, Err(Refusal::Token(TokenFault::Key)));
 }
 
 #[tokio::test]
