@@ -15,6 +15,7 @@ use crate::{
     respond::Realm,
     route::{RouteSettings, RouteTable},
     token::{
+        cache::TokenCache,
         issuer::{Issuer, IssuerSettings, KeySource},
         jwks::KeyStore,
     },
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub table: RouteTable,
     /// All issuers, in the file's order.
     pub issuers: Vec<Arc<Issuer>>,
+    /// Tokens verified before, maybe under another snapshot.
+    pub tokens: Arc<TokenCache>,
     /// What no client may send.
     pub reserved: Arc<ReservedNames>,
     /// Whose forwarding headers are believed.
@@ -67,6 +70,9 @@ pub struct LongLived {
     observer: Arc<Observer>,
     workers: usize,
     keys: Registry<KeyStoreIdentity, KeyStore>,
+    issuers: Registry<IssuerSettings, Issuer>,
+    /// By its size.
+    tokens: Registry<u64, TokenCache>,
     upstreams: Registry<UpstreamSettings, Upstream>,
 }
 
@@ -99,7 +105,14 @@ impl KeyStoreIdentity {
 impl LongLived {
     /// Empty. `workers` is how many threads serve: pools are per worker.
     pub fn new(observer: Arc<Observer>, workers: usize) -> LongLived {
-        LongLived { observer, workers, keys: Registry::default(), upstreams: Registry::default() }
+        LongLived {
+            observer,
+            workers,
+            keys: Registry::default(),
+            issuers: Registry::default(),
+            tokens: Registry::default(),
+            upstreams: Registry::default(),
+        }
     }
 }
 
@@ -120,8 +133,15 @@ impl Snapshot {
             if new {
                 new_stores.push(keys.clone());
             }
-            issuers.push(Arc::new(Issuer::new(settings.clone(), keys, observer)));
+            // The same issuer as before unless its settings changed: what it verified holds on.
+            let (issuer, _) = long_lived.issuers.get_or_make(settings.clone(), || {
+                Ok::<_, String>(Arc::new(Issuer::new(settings.clone(), keys, observer)))
+            })?;
+            issuers.push(issuer);
         }
+        let (tokens, _) = long_lived.tokens.get_or_make(policy.token_cache_bytes, || {
+            TokenCache::new(policy.token_cache_bytes, observer).map(Arc::new)
+        })?;
         let mut upstreams = Vec::new();
         for settings in &policy.upstreams {
             let (upstream, _) = long_lived.upstreams.get_or_make(settings.clone(), || {
@@ -151,6 +171,7 @@ impl Snapshot {
             routes,
             table,
             issuers,
+            tokens,
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),
             realm: Realm::new(&policy.realm),

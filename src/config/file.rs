@@ -12,7 +12,7 @@ use super::{
     reader::{At, Field, Fields, Reader},
     yaml::{Node, Value},
 };
-use crate::observe::LogFormat;
+use crate::{observe::LogFormat, token::secret::Secret};
 
 /// More threads than this help nobody.
 const MOST_WORKERS: usize = 1024;
@@ -25,6 +25,7 @@ pub(super) struct ConfigFile {
     pub(super) issuers: Vec<Issuer>,
     /// `issuers` is there and holds something that isn't an issuer.
     pub(super) broken_issuers: bool,
+    pub(super) token_cache_bytes: Option<At<u64>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) identity: Identity,
     pub(super) realm: Option<At<String>>,
@@ -86,6 +87,10 @@ pub(super) struct Jwt {
     pub(super) jwks_uri: Option<At<String>>,
     pub(super) jwks_file: Option<At<String>>,
     pub(super) jwks: Option<At<Json>>,
+    pub(super) public_keys: Option<At<Vec<At<String>>>>,
+    pub(super) secret: Option<At<Secret>>,
+    /// As written: base64.
+    pub(super) secret_base64: Option<At<Secret>>,
     /// A key source was written and is wrong.
     pub(super) broken: bool,
     pub(super) algorithms: Option<At<Vec<At<String>>>>,
@@ -93,6 +98,7 @@ pub(super) struct Jwt {
     pub(super) clock_skew: Option<At<Duration>>,
     pub(super) max_token_age: Option<Option<Duration>>,
     pub(super) require_claims: Option<At<Vec<At<String>>>>,
+    pub(super) require_issuer: Option<bool>,
     pub(super) string_dates: Option<bool>,
     pub(super) refresh: Option<Duration>,
     pub(super) stale_keys: Option<At<Duration>>,
@@ -104,6 +110,7 @@ pub(super) struct Claims {
     pub(super) roles: Option<At<Vec<At<String>>>>,
     pub(super) subject: Option<At<String>>,
     pub(super) client: Option<At<Vec<At<String>>>>,
+    pub(super) client_subjects: Option<At<String>>,
 }
 
 #[derive(Debug)]
@@ -212,6 +219,9 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
         file.issuers.extend(r.fields(&field).map(|fields| issuer(name, &fields, r)));
     }
     file.broken_issuers = file.issuers.is_empty() && top.has("issuers") && r.findings.failed();
+    if let Some(fields) = section(&top, "token_cache", r) {
+        file.token_cache_bytes = r.field(&fields, "max_bytes").and_then(|field| r.size(&field));
+    }
     for (name, field) in names(&top, "upstreams", r) {
         file.upstreams.extend(r.fields(&field).map(|fields| upstream(name, &fields, r)));
     }
@@ -332,20 +342,39 @@ fn jwt(fields: &Fields<'_>, r: &mut Reader<'_>) -> Jwt {
         }
         Some(field.at_key(json(field.node)))
     });
-    let found = [discovery.is_some(), jwks_uri.is_some(), jwks_file.is_some(), jwks.is_some()];
-    let written = ["discovery", "jwks_uri", "jwks_file", "jwks"].map(|key| fields.has(key));
-    let refused = ["public_keys", "secret", "secret_base64"].iter().any(|key| fields.has(key));
+    let public_keys = some_texts(fields, "public_keys", "name one file at least", r);
+    let secret_at_key = |key, r: &mut Reader<'_>| {
+        let text = r.field(fields, key).and_then(|field| r.text(&field))?;
+        Some(text.with(Secret::new(text.value.clone().into_bytes())))
+    };
+    let secret = secret_at_key("secret", r);
+    let secret_base64 = secret_at_key("secret_base64", r);
+    let found = [
+        discovery.is_some(),
+        jwks_uri.is_some(),
+        jwks_file.is_some(),
+        jwks.is_some(),
+        public_keys.is_some(),
+        secret.is_some(),
+        secret_base64.is_some(),
+    ];
+    let keys = ["discovery", "jwks_uri", "jwks_file", "jwks", "public_keys", "secret", "secret_base64"];
+    let written = keys.map(|key| fields.has(key));
     Jwt {
         discovery,
         jwks_uri,
         jwks_file,
         jwks,
-        broken: found != written || refused,
+        public_keys,
+        secret,
+        secret_base64,
+        broken: found != written,
         algorithms: some_texts(fields, "algorithms", "leave it out for all algorithms of good repute", r),
         types: some_texts(fields, "types", "leave it out for `[at+jwt, JWT]`", r),
         clock_skew: duration(fields, "clock_skew", r),
         max_token_age: time_or_none(fields, "max_token_age", r),
         require_claims: texts(fields, "require_claims", r),
+        require_issuer: flag(fields, "require_issuer", r),
         string_dates: flag(fields, "string_dates", r),
         refresh: some_time(fields, "refresh", r),
         stale_keys: duration(fields, "stale_keys", r),
@@ -353,11 +382,15 @@ fn jwt(fields: &Fields<'_>, r: &mut Reader<'_>) -> Jwt {
 }
 
 fn claims(fields: &Fields<'_>, r: &mut Reader<'_>) -> Claims {
+    let token_kind = section(fields, "token_kind", r);
+    let client_if = token_kind.and_then(|fields| section(&fields, "client_if", r));
+    let client_subjects = client_if.and_then(|fields| r.field(&fields, "subject_matches"));
     Claims {
         scopes: texts(fields, "scopes", r),
         roles: texts(fields, "roles", r),
         subject: r.field(fields, "subject").and_then(|field| r.text(&field)),
         client: texts(fields, "client", r),
+        client_subjects: client_subjects.and_then(|field| r.text(&field)),
     }
 }
 

@@ -142,6 +142,8 @@ pub struct Policy {
     pub server: ServerSettings,
     /// In the file's order.
     pub issuers: Vec<IssuerSettings>,
+    /// `token_cache.max_bytes`
+    pub token_cache_bytes: u64,
     /// Named ones in the file's order, then those that routes have in place.
     pub upstreams: Vec<UpstreamSettings>,
     /// In the file's order.

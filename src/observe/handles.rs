@@ -237,6 +237,42 @@ impl IssuerMetrics {
     }
 }
 
+/// The token cache's metrics, bound.
+#[derive(Clone, Debug)]
+pub struct TokenCacheMetrics {
+    hits: IntCounter,
+    misses: IntCounter,
+    entries: IntGauge,
+    bytes: IntGauge,
+}
+
+impl TokenCacheMetrics {
+    pub(super) fn new(metrics: &Metrics) -> TokenCacheMetrics {
+        TokenCacheMetrics {
+            hits: metrics.token_cache_requests.with_label_values(&["hit"]),
+            misses: metrics.token_cache_requests.with_label_values(&["miss"]),
+            entries: metrics.token_cache_entries.clone(),
+            bytes: metrics.token_cache_bytes.clone(),
+        }
+    }
+
+    /// A token was found.
+    pub fn hit(&self) {
+        self.hits.inc();
+    }
+
+    /// A token wasn't found.
+    pub fn miss(&self) {
+        self.misses.inc();
+    }
+
+    /// So many more entries, or fewer, and the bytes that they take.
+    pub fn held(&self, entries_change: i64, bytes_change: i64) {
+        self.entries.add(entries_change);
+        self.bytes.add(bytes_change);
+    }
+}
+
 /// An upstream's metrics with its one endpoint, bound.
 #[derive(Debug)]
 pub struct UpstreamMetrics {

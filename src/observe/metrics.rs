@@ -2,7 +2,8 @@
 //! and a test holds that it knows them all.
 
 use prometheus::{
-    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
     core::{Collector, Desc},
 };
 
@@ -27,6 +28,9 @@ pub(super) struct Metrics {
     pub(super) request_seconds: HistogramVec,
     pub(super) overhead_seconds: HistogramVec,
     pub(super) decisions: IntCounterVec,
+    pub(super) token_cache_requests: IntCounterVec,
+    pub(super) token_cache_entries: IntGauge,
+    pub(super) token_cache_bytes: IntGauge,
     pub(super) verifications: IntCounterVec,
     pub(super) verification_seconds: Histogram,
     pub(super) jwks_fetches: IntCounterVec,
@@ -70,6 +74,13 @@ impl Metrics {
                 "Requests by what was decided and why.",
                 &["route", "issuer", "outcome", "reason"],
             )?,
+            token_cache_requests: r.counters(
+                "token_cache_requests_total",
+                "Tokens that were looked for among those verified.",
+                &["result"],
+            )?,
+            token_cache_entries: r.int_gauge("token_cache_entries", "Verified tokens that are remembered.")?,
+            token_cache_bytes: r.int_gauge("token_cache_bytes", "Memory that they take.")?,
             verifications: r.counters(
                 "verifications_total",
                 "Tokens whose signature and claims were verified or refused.",
@@ -138,6 +149,10 @@ impl Registering {
 
     fn int_gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
         self.keep(IntGaugeVec::new(options(name, help), labels)?)
+    }
+
+    fn int_gauge(&mut self, name: &str, help: &str) -> Result<IntGauge, Error> {
+        self.keep(IntGauge::with_opts(options(name, help))?)
     }
 
     fn histograms(&mut self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Result<HistogramVec, Error> {

@@ -32,7 +32,7 @@ use self::{
     sink::{Background, Sink, lock},
 };
 pub use self::{
-    handles::{IssuerMetrics, ListenerMetrics, RouteMetrics, UpstreamMetrics},
+    handles::{IssuerMetrics, ListenerMetrics, RouteMetrics, TokenCacheMetrics, UpstreamMetrics},
     log::parse_level,
     sink::LogBuffer,
 };
@@ -151,6 +151,11 @@ impl Observer {
             keys
         });
         IssuerMetrics::new(&self.metrics, keys)
+    }
+
+    /// Binds the token cache's metrics.
+    pub fn token_cache(&self) -> TokenCacheMetrics {
+        TokenCacheMetrics::new(&self.metrics)
     }
 
     /// Binds an upstream's metrics. `endpoint` is its authority.

@@ -52,6 +52,9 @@ fn metric_names_are_these() {
     bearward_request_duration_seconds{route}
     bearward_overhead_seconds{route}
     bearward_decisions_total{route,issuer,outcome,reason}
+    bearward_token_cache_requests_total{result}
+    bearward_token_cache_entries
+    bearward_token_cache_bytes
     bearward_verifications_total{issuer,algorithm,result}
     bearward_verification_seconds
     bearward_jwks_fetches_total{issuer,result}

@@ -1,14 +1,12 @@
 //! Verification as an ordered list of steps: live traffic stops at the first fault, in the order in which faults are
 //! named.
 
-use std::{sync::Arc, time::Duration};
-
-use aws_lc_rs::signature::ParsedPublicKey;
+use std::{cell::OnceCell, slice, sync::Arc, time::Duration};
 
 use super::{
     issuer::{Audiences, Issuer},
     jwt::{Jwt, Round},
-    key_set::KeySet,
+    key_set::{KeyId, KeySet, Verifier},
 };
 use crate::refusal::TokenFault;
 
@@ -20,6 +18,8 @@ pub(in crate::token) struct Check<'c> {
     issuer: Option<&'c Arc<Issuer>>,
     /// The issuer's, once they have been looked for.
     keys: Option<Arc<KeySet>>,
+    /// Which of them has signed it, once that was asked.
+    signer: OnceCell<Option<KeyId>>,
     /// Unix seconds.
     now: i64,
 }
@@ -61,7 +61,7 @@ impl Step {
             Step::Critical => check.jwt.is_critical().then_some(TokenFault::Critical),
             Step::Issuer => check.issuer.is_none().then_some(TokenFault::Issuer),
             Step::Key => check.fitting().next().is_none().then_some(TokenFault::Key),
-            Step::Signature => (!check.is_signed()).then_some(TokenFault::Signature),
+            Step::Signature => check.signer().is_none().then_some(TokenFault::Signature),
             Step::Expiry => check.expiry().err(),
             Step::NotBefore => check.not_before().err(),
             Step::IssuedAt => check.issued_at().err(),
@@ -73,27 +73,20 @@ impl Step {
 }
 
 impl<'c> Check<'c> {
-    /// A token held against the issuers of a route. `now` in Unix seconds.
-    pub(in crate::token) fn new(jwt: &'c Jwt<'c>, issuers: &'c [Arc<Issuer>], now: i64) -> Check<'c> {
-        let position = issuers.iter().position(|issuer| jwt.issuer() == Some(issuer.settings.issuer.as_str()));
-        let own = position.and_then(|index| issuers.get(index..=index));
-        Check { jwt, considered: own.unwrap_or(issuers), issuer: own.and_then(<[_]>::first), keys: None, now }
+    /// A token held against what one issuer asks, and these keys of its. `now` in Unix seconds.
+    pub(in crate::token) fn by(
+        issuer: &'c Arc<Issuer>,
+        keys: Option<Arc<KeySet>>,
+        jwt: &'c Jwt<'c>,
+        now: i64,
+    ) -> Check<'c> {
+        let considered = slice::from_ref(issuer);
+        Check { jwt, considered, issuer: Some(issuer), keys, signer: OnceCell::new(), now }
     }
 
-    /// The issuer that the token names, if the route takes it.
-    pub(in crate::token) fn issuer(&self) -> Option<&'c Arc<Issuer>> {
-        self.issuer
-    }
-
-    /// From now on the signature is held against these keys.
-    pub(in crate::token) fn use_keys(&mut self, keys: Option<Arc<KeySet>>) {
-        self.keys = keys;
-    }
-
-    /// So much time has gone by since `now`, rounded up: a token may have ended meanwhile.
-    pub(in crate::token) fn pass(&mut self, time: Duration) {
-        let begun = i64::from(time.subsec_nanos() > 0);
-        self.now = self.now.saturating_add(seconds(time)).saturating_add(begun);
+    /// A token that is nobody's, held against what all issuers of a route ask.
+    pub(in crate::token) fn by_nobody(issuers: &'c [Arc<Issuer>], jwt: &'c Jwt<'c>, now: i64) -> Check<'c> {
+        Check { jwt, considered: issuers, issuer: None, keys: None, signer: OnceCell::new(), now }
     }
 
     /// Whether its `kid`, or that it has none, is nothing that a fetch of other keys would change.
@@ -106,17 +99,31 @@ impl<'c> Check<'c> {
         steps.iter().find_map(|step| step.fault(self))
     }
 
+    /// The key that has signed it.
+    pub(in crate::token) fn signer(&self) -> Option<KeyId> {
+        *self.signer.get_or_init(|| {
+            let (message, signature) = (self.jwt.signed(), self.jwt.signature());
+            self.fitting().find(|(_, key)| key.is_signed(message, signature)).map(|(id, _)| id)
+        })
+    }
+
+    /// The first second, in Unix time, at which a good token isn't good any more. None: it is good for ever.
+    pub(in crate::token) fn ends_at(&self) -> Option<i64> {
+        let expired = self.expires_at().map(|end| end.saturating_add(self.skew()));
+        let issued = self.date("iat", Round::Down).ok().flatten();
+        let too_old = self.max_age().zip(issued).map(|(max_age, issued)| {
+            issued.saturating_add(seconds(max_age)).saturating_add(self.skew()).saturating_add(1)
+        });
+        expired.into_iter().chain(too_old).min()
+    }
+
     /// `exp` in Unix seconds.
     pub(in crate::token) fn expires_at(&self) -> Option<i64> {
         self.date("exp", Round::Down).ok().flatten()
     }
 
-    fn fitting(&self) -> impl Iterator<Item = &ParsedPublicKey> {
+    fn fitting(&self) -> impl Iterator<Item = (KeyId, &Verifier)> {
         self.keys.iter().flat_map(|keys| keys.fitting(self.jwt))
-    }
-
-    fn is_signed(&self) -> bool {
-        self.fitting().any(|key| key.verify_sig(self.jwt.signed(), self.jwt.signature()).is_ok())
     }
 
     fn dates_fault(&self) -> Option<TokenFault> {

@@ -4,6 +4,8 @@ use std::{collections::HashSet, fmt};
 
 use serde_json::{Map, Value};
 
+use super::kind::SubjectPattern;
+
 /// A path to a claim: dotted, `*` is any key; a name with `://` or `urn:` is one key; a top-level claim of the whole
 /// name comes first; `null` counts as absent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +25,8 @@ pub struct ClaimPlaces {
     pub subject: ClaimPath,
     /// The first that is there. Default `client_id`, `azp`, `cid`.
     pub client: Vec<ClaimPath>,
+    /// What the subjects of clients look like, where sub isn't the client's id. Default: none is known by that.
+    pub client_subjects: Option<SubjectPattern>,
 }
 
 impl ClaimPath {
@@ -100,6 +104,7 @@ impl Default for ClaimPlaces {
             roles: paths(&["roles"]),
             subject: ClaimPath::top_level("sub"),
             client: paths(&["client_id", "azp", "cid"]),
+            client_subjects: None,
         }
     }
 }

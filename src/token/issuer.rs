@@ -1,8 +1,15 @@
 //! One issuer: what its tokens must be, and its keys.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use super::{claims::ClaimPlaces, jwks::KeyStore};
+use super::{claims::ClaimPlaces, jwks::KeyStore, secret::Secret};
 use crate::observe::{IssuerMetrics, Observer};
 
 /// An issuer as the configuration gives it, compiled.
@@ -48,6 +55,8 @@ pub struct JwtSettings {
     pub max_token_age: Option<Duration>,
     /// Claims that must be there.
     pub require_claims: Vec<String>,
+    /// Whether a token must name its issuer.
+    pub require_issuer: bool,
     /// Whether NumericDates may be JSON strings.
     pub string_dates: bool,
     /// Background refresh of remote keys.
@@ -72,6 +81,10 @@ pub enum KeySource {
     },
     /// A JWKS in place: its JSON text.
     Inline(String),
+    /// PEM files of public keys or certificates: where each is, and what was in it at load.
+    PublicKeys(Vec<(PathBuf, String)>),
+    /// A secret shared with the issuer. Who has it can make tokens.
+    Secret(Secret),
 }
 
 /// A signature algorithm (RFC 7518, section 3.1; RFC 8037, section 3.1).
@@ -87,6 +100,9 @@ pub enum Algorithm {
     Es256,
     Es384,
     EdDsa,
+    Hs256,
+    Hs384,
+    Hs512,
 }
 
 /// An issuer at work: its settings and its keys, which outlive a reload.
@@ -97,18 +113,24 @@ pub struct Issuer {
     /// Shared by all snapshots whose key source is the same.
     pub keys: Arc<KeyStore>,
     pub(in crate::token) metrics: IssuerMetrics,
+    /// Different for each issuer that was ever put to work, so that what was verified under other settings is told apart.
+    pub(in crate::token) epoch: u64,
 }
 
 impl Issuer {
     /// An issuer with its keys, its metrics bound.
     pub fn new(settings: IssuerSettings, keys: Arc<KeyStore>, observer: &Observer) -> Issuer {
+        static NEXT_EPOCH: AtomicU64 = AtomicU64::new(0);
         let metrics = observer.issuer(&settings.name);
-        Issuer { settings, keys, metrics }
+        Issuer { settings, keys, metrics, epoch: NEXT_EPOCH.fetch_add(1, Ordering::Relaxed) }
     }
 }
 
 impl Algorithm {
-    /// All of them, in the order of the default `algorithms`.
+    /// Those of shared secrets (RFC 7518, section 3.2), the one that takes the shortest first.
+    pub const OF_SECRETS: [Algorithm; 3] = [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512];
+
+    /// Those of public keys, in the order of the default `algorithms`.
     pub const ALL: [Algorithm; 9] = [
         Algorithm::Rs256,
         Algorithm::Rs384,
@@ -123,7 +145,7 @@ impl Algorithm {
 
     /// The algorithm of this `alg`, compared to the letter.
     pub fn from_name(name: &str) -> Option<Algorithm> {
-        Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+        Algorithm::ALL.into_iter().chain(Algorithm::OF_SECRETS).find(|algorithm| algorithm.name() == name)
     }
 
     /// Its `alg`.
@@ -138,6 +160,19 @@ impl Algorithm {
             Algorithm::Es256 => "ES256",
             Algorithm::Es384 => "ES384",
             Algorithm::EdDsa => "EdDSA",
+            Algorithm::Hs256 => "HS256",
+            Algorithm::Hs384 => "HS384",
+            Algorithm::Hs512 => "HS512",
+        }
+    }
+
+    /// How long a secret must be for it (RFC 7518, section 3.2); None for those of public keys.
+    pub fn least_secret_bytes(self) -> Option<usize> {
+        match self {
+            Algorithm::Hs256 => Some(32),
+            Algorithm::Hs384 => Some(48),
+            Algorithm::Hs512 => Some(64),
+            _ => None,
         }
     }
 }

@@ -97,6 +97,8 @@ impl KeyStore {
             KeySource::Discovery => (Some(Place::Discovered(settings.issuer.clone())), None),
             KeySource::Uri(uri) => (Some(Place::Uri(uri.clone())), None),
             KeySource::File { text, .. } | KeySource::Inline(text) => (None, Some(KeySet::parse(text.as_bytes())?)),
+            KeySource::PublicKeys(files) => (None, Some(KeySet::of_pem(files.iter().map(|(_, text)| text.as_str()))?)),
+            KeySource::Secret(secret) => (None, Some(KeySet::of_secret(secret)?)),
         };
         let rules = FetchRules {
             timeout: settings.http_timeout,

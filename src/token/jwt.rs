@@ -78,9 +78,6 @@ impl<'t> Jwt<'t> {
     pub(in crate::token) fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }
-    pub(in crate::token) fn into_claims(self) -> Map<String, Value> {
-        self.claims
-    }
 
     /// A NumericDate (RFC 7519, section 2) in whole seconds, rounded so that the token lives shorter. `null` is absent.
     ///

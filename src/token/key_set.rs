@@ -1,12 +1,15 @@
 //! A JSON Web Key Set (RFC 7517), its keys prepared: parsed once, and sorted by what they can verify.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm};
+use aws_lc_rs::{
+    digest, hmac,
+    signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::{issuer::Algorithm, json, jwt::Jwt, roca};
+use super::{issuer::Algorithm, json, jwt::Jwt, pem, roca, secret::Secret};
 
 /// A set with more keys is refused.
 const MAX_KEYS: usize = 1_000;
@@ -17,6 +20,7 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 pub(in crate::token) struct KeySet {
     by_kid: HashMap<String, Vec<Key>>,
     without_kid: Vec<Key>,
+    ids: HashSet<KeyId>,
     skipped: Vec<Skipped>,
 }
 
@@ -30,9 +34,23 @@ pub(in crate::token) struct Skipped {
     pub(in crate::token) is_weak: bool,
 }
 
-/// A public key, ready for each algorithm that it may be used with.
+/// A key, ready for each algorithm that it may be used with.
 #[derive(Debug)]
-pub(in crate::token) struct Key(Vec<(Algorithm, ParsedPublicKey)>);
+pub(in crate::token) struct Key {
+    id: KeyId,
+    by_algorithm: Vec<(Algorithm, Verifier)>,
+}
+
+/// What a signature is held against. Its kind is the key's own: no token can have a public key taken for a secret.
+#[derive(Debug)]
+pub(in crate::token) enum Verifier {
+    Public(ParsedPublicKey),
+    Secret(Box<hmac::Key>),
+}
+
+/// Tells a key from all others of its issuer: the SHA-256 of all that its set says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::token) struct KeyId([u8; 32]);
 
 impl KeySet {
     /// Reads a JWKS. Entries that are of no use here are skipped.
@@ -47,11 +65,10 @@ impl KeySet {
         if entries.len() > MAX_KEYS {
             return Err(format!("a JWKS of {} keys; no more than {MAX_KEYS} are taken", entries.len()));
         }
-        let mut set = KeySet { by_kid: HashMap::new(), without_kid: vec![], skipped: vec![] };
+        let mut set = KeySet::empty();
         for (index, entry) in entries.iter().enumerate() {
             match prepare(entry) {
-                Ok((Some(kid), key)) => set.by_kid.entry(kid).or_default().push(key),
-                Ok((None, key)) => set.without_kid.push(key),
+                Ok((kid, key)) => set.add(kid, key),
                 Err(reason) => {
                     set.skipped.push(Skipped {
                         index,
@@ -73,6 +90,64 @@ impl KeySet {
         Err(format!("the JWKS has no usable key{}", reasons.concat()))
     }
 
+    /// The keys of PEM files. They have no kid.
+    ///
+    /// # Errors
+    /// A file without a public key, a key that isn't used here; in words for the operator, with nothing of the text.
+    pub(in crate::token) fn of_pem<'t>(texts: impl Iterator<Item = &'t str>) -> Result<KeySet, String> {
+        let mut set = KeySet::empty();
+        for (index, text) in texts.enumerate() {
+            let in_file = |reason| format!("file {}: {reason}", index + 1);
+            for entry in pem::read(text).map_err(in_file)? {
+                let (_, key) = prepare(&entry).map_err(in_file)?;
+                set.add(None, key);
+            }
+        }
+        Ok(set)
+    }
+
+    /// A shared secret, for each algorithm that it is long enough for (RFC 7518, section 3.2).
+    ///
+    /// # Errors
+    /// It is too short for all.
+    pub(in crate::token) fn of_secret(secret: &Secret) -> Result<KeySet, String> {
+        const HASHES: [(Algorithm, hmac::Algorithm); 3] = [
+            (Algorithm::Hs256, hmac::HMAC_SHA256),
+            (Algorithm::Hs384, hmac::HMAC_SHA384),
+            (Algorithm::Hs512, hmac::HMAC_SHA512),
+        ];
+        let fitting = HASHES.into_iter().filter(|(algorithm, _)| {
+            algorithm.least_secret_bytes().is_some_and(|least| secret.expose().len() >= least)
+        });
+        let keys = fitting
+            .map(|(algorithm, hash)| (algorithm, Verifier::Secret(Box::new(hmac::Key::new(hash, secret.expose())))));
+        let by_algorithm = keys.collect::<Vec<_>>();
+        if by_algorithm.is_empty() {
+            return Err("a secret of less than 32 bytes".to_owned());
+        }
+        let mut set = KeySet::empty();
+        // The only one of its set, and a change of it is a change of the issuer: no need to make a hash of a secret.
+        set.add(None, Key { id: KeyId([0; 32]), by_algorithm });
+        Ok(set)
+    }
+
+    fn empty() -> KeySet {
+        KeySet { by_kid: HashMap::new(), without_kid: vec![], ids: HashSet::new(), skipped: vec![] }
+    }
+
+    fn add(&mut self, kid: Option<String>, key: Key) {
+        self.ids.insert(key.id);
+        match kid {
+            Some(kid) => self.by_kid.entry(kid).or_default().push(key),
+            None => self.without_kid.push(key),
+        }
+    }
+
+    /// Whether this key is still one of the set.
+    pub(in crate::token) fn has(&self, key: KeyId) -> bool {
+        self.ids.contains(&key)
+    }
+
     /// How many usable keys there are.
     pub(in crate::token) fn len(&self) -> usize {
         self.by_kid.values().map(Vec::len).sum::<usize>() + self.without_kid.len()
@@ -89,16 +164,35 @@ impl KeySet {
     }
 
     /// The keys that may have signed a token: of its `kid` or of none, and for its algorithm.
-    pub(in crate::token) fn fitting<'k>(&'k self, jwt: &'k Jwt) -> impl Iterator<Item = &'k ParsedPublicKey> {
+    pub(in crate::token) fn fitting<'k>(&'k self, jwt: &'k Jwt) -> impl Iterator<Item = (KeyId, &'k Verifier)> {
         let named = jwt.kid().and_then(|kid| self.by_kid.get(kid)).into_iter().flatten();
         let any = jwt.kid().is_none().then(|| self.by_kid.values().flatten()).into_iter().flatten();
-        named.chain(any).chain(&self.without_kid).filter_map(|key| key.for_algorithm(jwt.algorithm()?))
+        named.chain(any).chain(&self.without_kid).filter_map(|key| Some((key.id, key.for_algorithm(jwt.algorithm()?)?)))
     }
 }
 
 impl Key {
-    fn for_algorithm(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
-        self.0.iter().find(|(of, _)| *of == algorithm).map(|(_, key)| key)
+    fn for_algorithm(&self, algorithm: Algorithm) -> Option<&Verifier> {
+        self.by_algorithm.iter().find(|(of, _)| *of == algorithm).map(|(_, key)| key)
+    }
+}
+
+impl Verifier {
+    /// Whether this signature is this key's. Secrets are compared in constant time.
+    pub(in crate::token) fn is_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Verifier::Public(key) => key.verify_sig(message, signature).is_ok(),
+            Verifier::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+        }
+    }
+}
+
+impl KeyId {
+    fn of(jwk: &Value) -> KeyId {
+        let mut id = [0; 32];
+        let hash = digest::digest(&digest::SHA256, jwk.to_string().as_bytes());
+        id.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        KeyId(id)
     }
 }
 
@@ -124,7 +218,7 @@ fn prepare(entry: &Value) -> Result<(Option<String>, Key), &'static str> {
     if keys.is_empty() {
         return Err("an `alg` that isn't used here or doesn't fit the key");
     }
-    Ok((kid, Key(keys)))
+    Ok((kid, Key { id: KeyId::of(entry), by_algorithm: keys }))
 }
 
 /// `use` and `key_ops` (RFC 7517, sections 4.2 and 4.3); a private key that someone published is nobody's any more.
@@ -152,7 +246,7 @@ fn is_for(jwk: &Map<String, Value>, algorithm: Algorithm) -> bool {
     }
 }
 
-fn rsa(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, ParsedPublicKey)>, &'static str> {
+fn rsa(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, Verifier)>, &'static str> {
     let components = RsaPublicKeyComponents { n: integer(jwk, "n")?, e: integer(jwk, "e")? };
     let unused_bits = components.n.first().map_or(0, |byte| byte.leading_zeros() as usize);
     let bits = components.n.len() * 8 - unused_bits;
@@ -179,13 +273,16 @@ fn rsa(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, ParsedPublicKey)>, &'
     let prepared = ALGORITHMS.into_iter().filter(|(algorithm, _)| is_for(jwk, *algorithm));
     prepared
         .map(|(algorithm, parameters)| {
-            components.to_parsed_public_key(parameters).map(|key| (algorithm, key)).map_err(|_| "not an RSA key")
+            components
+                .to_parsed_public_key(parameters)
+                .map(|key| (algorithm, Verifier::Public(key)))
+                .map_err(|_| "not an RSA key")
         })
         .collect()
 }
 
 /// RFC 7518, section 6.2: a curve has one algorithm (section 3.4).
-fn elliptic(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, ParsedPublicKey)>, &'static str> {
+fn elliptic(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, Verifier)>, &'static str> {
     let (algorithm, verification, length): (_, &'static dyn VerificationAlgorithm, _) = match text(jwk, "crv")? {
         "P-256" => (Algorithm::Es256, &signature::ECDSA_P256_SHA256_FIXED, 32),
         "P-384" => (Algorithm::Es384, &signature::ECDSA_P384_SHA384_FIXED, 48),
@@ -200,7 +297,7 @@ fn elliptic(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, ParsedPublicKey)
 }
 
 /// RFC 8037, section 2.
-fn edwards(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, ParsedPublicKey)>, &'static str> {
+fn edwards(jwk: &Map<String, Value>) -> Result<Vec<(Algorithm, Verifier)>, &'static str> {
     if text(jwk, "crv")? != "Ed25519" {
         return Err("a `crv` that isn't used here");
     }
@@ -216,12 +313,12 @@ fn one_key(
     algorithm: Algorithm,
     verification: &'static dyn VerificationAlgorithm,
     key: &[u8],
-) -> Result<Vec<(Algorithm, ParsedPublicKey)>, &'static str> {
+) -> Result<Vec<(Algorithm, Verifier)>, &'static str> {
     if !is_for(jwk, algorithm) {
         return Ok(vec![]);
     }
     let key = ParsedPublicKey::new(verification, key).map_err(|_| "not a point of its curve")?;
-    Ok(vec![(algorithm, key)])
+    Ok(vec![(algorithm, Verifier::Public(key))])
 }
 
 fn text<'j>(jwk: &'j Map<String, Value>, name: &str) -> Result<&'j str, &'static str> {
@@ -313,7 +410,7 @@ mod tests {
             (with(ec.clone(), "x5c", json!(["ignored"])), 1),
             (with(ec, "kid", json!(null)), 1),
         ] {
-            assert_eq!(prepare(&entry).unwrap().1.0.len(), algorithms, "{entry}");
+            assert_eq!(prepare(&entry).unwrap().1.by_algorithm.len(), algorithms, "{entry}");
         }
     }
 

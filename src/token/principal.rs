@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::credential::Fingerprint;
+use super::{credential::Fingerprint, kind::TokenKind};
 
 /// Who a verified token speaks for. Made by verification alone.
 #[derive(Debug)]
@@ -12,6 +12,7 @@ pub struct Principal {
     pub(in crate::token) issuer: Arc<str>,
     pub(in crate::token) subject: Option<String>,
     pub(in crate::token) client: Option<String>,
+    pub(in crate::token) kind: TokenKind,
     pub(in crate::token) scopes: Vec<String>,
     pub(in crate::token) roles: Vec<String>,
     pub(in crate::token) expires_at: Option<i64>,
@@ -31,6 +32,10 @@ impl Principal {
     /// The client that it was issued to.
     pub fn client(&self) -> Option<&str> {
         self.client.as_deref()
+    }
+    /// Whether it is a user's token or the client's own.
+    pub fn kind(&self) -> TokenKind {
+        self.kind
     }
     /// The scopes, each once.
     pub fn scopes(&self) -> &[String] {
@@ -63,6 +68,7 @@ impl Principal {
             issuer: "test".into(),
             subject: Some("subject".to_owned()),
             client: None,
+            kind: TokenKind::User,
             scopes: owned(scopes),
             roles: owned(roles),
             expires_at: None,

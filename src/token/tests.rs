@@ -28,6 +28,7 @@ use super::{
     issuer::{Algorithm, Audiences, IssuerSettings, JwtSettings, KeySource},
     jwks::KeyStore,
     key_set::KeySet,
+    secret::Secret,
     *,
 };
 use crate::observe::Observer;
@@ -124,6 +125,7 @@ pub(in crate::token) fn settings(name: &str, keys: KeySource) -> IssuerSettings 
             clock_skew: Duration::from_secs(30),
             max_token_age: None,
             require_claims: vec!["exp".to_owned()],
+            require_issuer: true,
             string_dates: false,
             refresh: Duration::from_secs(600),
             stale_keys: Duration::from_secs(86_400),
@@ -160,15 +162,21 @@ pub(in crate::token) fn credential(token: &str) -> Result<Credential, Refusal> {
 }
 
 /// With local keys nothing is waited for.
-fn ready<T>(future: impl Future<Output = T>) -> T {
+pub(in crate::token) fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("local verification waits for something"),
     }
 }
 
+/// One for all: what an issuer of another test has verified counts for nobody else.
+pub(in crate::token) fn cache() -> &'static TokenCache {
+    static CACHE: LazyLock<TokenCache> = LazyLock::new(|| TokenCache::new(1 << 20, &Observer::silent()).unwrap());
+    &CACHE
+}
+
 fn ask(token: &str, issuers: &[Arc<Issuer>], now: i64) -> Result<Arc<Principal>, Refusal> {
-    ready(verify_at(&credential(token)?, issuers, now)).map_err(|(refusal, _)| refusal)
+    ready(verify_at(&credential(token)?, issuers, cache(), now)).map_err(|(refusal, _)| refusal)
 }
 
 fn fault(token: &str, issuers: &[Arc<Issuer>]) -> TokenFault {
@@ -262,10 +270,10 @@ fn rfc_7515_vectors_verify_and_no_changed_bit_does() {
 fn rfc_8037_vector_verifies_and_no_changed_bit_does() {
     let keys = KeySet::parse(A4_KEY.as_bytes()).unwrap();
     let eddsa = Jwt::parse("eyJhbGciOiJFZERTQSJ9.e30.").unwrap();
-    let key = keys.fitting(&eddsa).next().unwrap();
+    let (_, key) = keys.fitting(&eddsa).next().unwrap();
     let verifies = |token: &str| {
         let (signed, signature) = token.rsplit_once('.').unwrap();
-        key.verify_sig(signed.as_bytes(), &B64.decode(signature).unwrap()).is_ok()
+        key.is_signed(signed.as_bytes(), &B64.decode(signature).unwrap())
     };
     assert!(verifies(A4));
     assert!(bit_flips(A4).iter().all(|flipped| !verifies(flipped)));
@@ -334,7 +342,8 @@ fn only_the_issuers_own_keys_count() {
         TokenFault::Key
     );
     // A route that doesn't take b doesn't take b's tokens.
-    let refused = ready(verify_at(&credential(&OTHER_RSA.token(header, from_b)).unwrap(), &[a], NOW)).unwrap_err();
+    let refused =
+        ready(verify_at(&credential(&OTHER_RSA.token(header, from_b)).unwrap(), &[a], cache(), NOW)).unwrap_err();
     assert_eq!(refused, (Refusal::Token(TokenFault::Issuer), None));
 }
 
@@ -659,6 +668,126 @@ fn the_first_fault_in_order_is_named() {
 fn a_route_without_issuers_takes_nothing() {
     let token = RSA.token(json!({"alg": "RS256", "kid": "rsa"}), good_claims());
     assert!(ask(&token, &[], NOW).is_err());
+}
+
+#[test]
+fn a_token_is_a_users_or_a_clients_own() {
+    let mut a = settings("a", KeySource::Inline(jwks(&[P256.jwk()])));
+    a.claims.client_subjects = Some(kind::SubjectPattern::parse("^service-").unwrap());
+    let issuers = [issuer_with(a)];
+    let kind = |claims: Value| {
+        let token = P256.token(json!({"alg": "ES256"}), claims);
+        ask(&token, &issuers, NOW).unwrap().kind().name()
+    };
+    assert_eq!(kind(good_claims()), "user");
+    assert_eq!(kind(with(good_claims(), "azp", json!("app"))), "user");
+    assert_eq!(kind(with(good_claims(), "sub", json!("service-app"))), "client");
+    assert_eq!(kind(with(good_claims(), "sub", json!(null))), "client");
+    assert_eq!(kind(with(good_claims(), "azp", json!("joe"))), "client");
+}
+
+fn hmac_token(hash: hmac::Algorithm, secret: &[u8], header: Value, claims: Value) -> String {
+    let signed = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
+    let signature = hmac::sign(&hmac::Key::new(hash, secret), signed.as_bytes());
+    format!("{signed}.{}", B64.encode(signature))
+}
+
+fn secret_issuer(name: &str, secret: &[u8], change: impl FnOnce(&mut IssuerSettings)) -> Arc<Issuer> {
+    let mut settings = settings(name, KeySource::Secret(Secret::new(secret.to_vec())));
+    settings.jwt.algorithms = Algorithm::OF_SECRETS.to_vec();
+    change(&mut settings);
+    issuer_with(settings)
+}
+
+#[test]
+fn a_shared_secret_verifies_what_it_is_long_enough_for() {
+    let secret = [7; 64];
+    for (alg, hash, least) in
+        [("HS256", hmac::HMAC_SHA256, 32), ("HS384", hmac::HMAC_SHA384, 48), ("HS512", hmac::HMAC_SHA512, 64)]
+    {
+        for length in [32, 47, 48, 63, 64] {
+            let issuers = [secret_issuer("a", &secret[..length], |_| {})];
+            let token = hmac_token(hash, &secret[..length], json!({"alg": alg, "kid": "any"}), good_claims());
+            match length >= least {
+                true => assert!(ask(&token, &issuers, NOW).is_ok(), "{alg} with {length} bytes"),
+                false => assert_eq!(fault(&token, &issuers), TokenFault::Key, "{alg} with {length} bytes"),
+            }
+            let other = hmac_token(hash, &[8; 64][..length], json!({"alg": alg}), good_claims());
+            assert!(ask(&other, &issuers, NOW).is_err());
+            assert!(ask(&format!("{}.", token.rsplit_once('.').unwrap().0), &issuers, NOW).is_err(), "no signature");
+            let (signed, signature) = token.rsplit_once('.').unwrap();
+            let short = B64.encode(&B64.decode(signature).unwrap()[..16]);
+            assert!(ask(&format!("{signed}.{short}"), &issuers, NOW).is_err(), "half a signature");
+        }
+    }
+    let too_short = settings("a", KeySource::Secret(Secret::new(vec![7; 31])));
+    assert!(KeyStore::new(&too_short, Observer::silent()).is_err());
+    let token = hmac_token(hmac::HMAC_SHA256, &secret[..32], json!({"alg": "HS256"}), good_claims());
+    let issuers = [secret_issuer("a", &secret[..32], |_| {})];
+    assert!(bit_flips(&token).iter().all(|flipped| ask(flipped, &issuers, NOW).is_err()));
+    assert_eq!(format!("{:?}", Secret::new(b"hunter2".to_vec())), "Secret(…)");
+}
+
+/// Even where the settings accept every algorithm, a key is of one kind.
+#[test]
+fn a_secret_and_a_public_key_are_never_taken_for_one_another() {
+    let every = |settings: &mut IssuerSettings| {
+        settings.jwt.algorithms = Algorithm::ALL.into_iter().chain(Algorithm::OF_SECRETS).collect();
+    };
+    let Signer::Rsa(pair) = &*RSA else { panic!() };
+    let der = pair.public_key().as_ref();
+    let mut public = settings("a", KeySource::Inline(jwks(&[RSA.jwk()])));
+    every(&mut public);
+    let public = [issuer_with(public)];
+    for text in [der.to_vec(), der[9..265].to_vec(), RSA.jwk().to_string().into_bytes()] {
+        let token = hmac_token(hmac::HMAC_SHA256, &text, json!({"alg": "HS256"}), good_claims());
+        assert_eq!(fault(&token, &public), TokenFault::Key);
+        let secret = [secret_issuer("a", &text, every)];
+        assert!(ask(&token, &secret, NOW).is_ok());
+        for alg in Algorithm::ALL.map(Algorithm::name) {
+            let token = hmac_token(hmac::HMAC_SHA256, &text, json!({"alg": alg}), good_claims());
+            assert_eq!(fault(&token, &secret), TokenFault::Key);
+        }
+        assert_eq!(fault(&RSA.token(json!({"alg": "RS256"}), good_claims()), &secret), TokenFault::Key);
+    }
+}
+
+#[test]
+fn a_token_without_iss_is_whose_keys_it_fits() {
+    let open = |settings: &mut IssuerSettings| settings.jwt.require_issuer = false;
+    let (one, two) = ([1; 32], [2; 32]);
+    let a = secret_issuer("a", &one, open);
+    let b = secret_issuer("b", &two, open);
+    let strict = secret_issuer("c", &one, |_| {});
+    let mut anonymous = good_claims();
+    anonymous.as_object_mut().unwrap().remove("iss");
+    let header = || json!({"alg": "HS256"});
+    let signed = |secret: &[u8], claims: &Value| hmac_token(hmac::HMAC_SHA256, secret, header(), claims.clone());
+    let both = [strict.clone(), a.clone(), b.clone()];
+    let name = |result: Result<Arc<Principal>, Refusal>| result.unwrap().issuer().to_string();
+
+    assert_eq!(name(ask(&signed(&one, &anonymous), &both, NOW)), "a");
+    assert_eq!(name(ask(&signed(&two, &anonymous), &both, NOW)), "b");
+    assert_eq!(name(ask(&signed(&two, &with(anonymous.clone(), "iss", json!(null))), &both, NOW)), "b");
+    assert_eq!(fault(&signed(&[3; 32], &anonymous), &both), TokenFault::Signature);
+    assert_eq!(fault(&signed(&one, &anonymous), std::slice::from_ref(&strict)), TokenFault::Issuer);
+    assert_eq!(fault(&signed(&one, &anonymous), std::slice::from_ref(&b)), TokenFault::Signature);
+    for wrong in ["", "https://a.example/", "https://x.example"] {
+        assert_eq!(fault(&signed(&one, &with(anonymous.clone(), "iss", json!(wrong))), &both), TokenFault::Issuer);
+    }
+    assert_eq!(
+        fault(&signed(&one, &with(anonymous.clone(), "iss", json!("https://b.example"))), &both),
+        TokenFault::Signature
+    );
+    // A good signature is final, though b takes every audience.
+    let any = secret_issuer("b", &one, |settings| {
+        open(settings);
+        settings.audiences = Audiences::Any;
+    });
+    let elsewhere = signed(&one, &with(anonymous.clone(), "aud", json!("elsewhere")));
+    assert_eq!(name(ask(&elsewhere, std::slice::from_ref(&any), NOW)), "b");
+    assert_eq!(fault(&elsewhere, &[a, any.clone()]), TokenFault::Audience, "also where the cache knows it as b's");
+    assert_eq!(name(ask(&elsewhere, &[any], NOW)), "b");
 }
 
 proptest! {

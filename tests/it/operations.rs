@@ -81,6 +81,7 @@ fn the_admin_listener_says_how_it_is() {
         "bearward_request_duration_seconds",
         "bearward_overhead_seconds",
         "bearward_decisions_total",
+        "bearward_token_cache_requests_total",
         "bearward_verifications_total",
         "bearward_jwks_fetches_total",
         "bearward_jwks_keys",

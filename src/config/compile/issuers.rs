@@ -2,6 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+
 use super::{Compiler, url::HttpUrl};
 use crate::{
     config::{
@@ -15,10 +20,18 @@ use crate::{
         claims::{ClaimPath, ClaimPlaces},
         issuer::{Algorithm, Audiences, IssuerSettings, JwtSettings, KeySource},
         jwks::KeyStore,
+        kind::SubjectPattern,
+        secret::Secret,
     },
 };
 
-const ALGORITHMS: [(&str, Algorithm); 9] = [
+/// Standard base64; padding is optional.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+const ALGORITHMS: [(&str, Algorithm); 12] = [
     ("RS256", Algorithm::Rs256),
     ("RS384", Algorithm::Rs384),
     ("RS512", Algorithm::Rs512),
@@ -28,6 +41,9 @@ const ALGORITHMS: [(&str, Algorithm); 9] = [
     ("ES256", Algorithm::Es256),
     ("ES384", Algorithm::Es384),
     ("EdDSA", Algorithm::EdDsa),
+    ("HS256", Algorithm::Hs256),
+    ("HS384", Algorithm::Hs384),
+    ("HS512", Algorithm::Hs512),
 ];
 
 const CLOCK_SKEW: Duration = Duration::from_secs(30);
@@ -80,6 +96,9 @@ impl Compiler<'_> {
             jwt.jwks_uri.as_ref().map(|at| ("jwks_uri", at.with(()))),
             jwt.jwks_file.as_ref().map(|at| ("jwks_file", at.with(()))),
             jwt.jwks.as_ref().map(|at| ("jwks", at.with(()))),
+            jwt.public_keys.as_ref().map(|at| ("public_keys", at.with(()))),
+            jwt.secret.as_ref().map(|at| ("secret", at.with(()))),
+            jwt.secret_base64.as_ref().map(|at| ("secret_base64", at.with(()))),
         ];
         let mut written = places.into_iter().flatten();
         if let (Some((first, _)), Some((second, at))) = (written.next(), written.next()) {
@@ -95,7 +114,21 @@ impl Compiler<'_> {
             return Some(KeySource::Uri(uri.value.clone()));
         }
         if let Some(file) = &jwt.jwks_file {
-            return self.key_file(file);
+            let (path, text) = self.key_file(file)?;
+            return Some(KeySource::File { path, text });
+        }
+        if let Some(files) = &jwt.public_keys {
+            let files = files.value.iter().map(|file| self.key_file(file)).collect::<Vec<_>>();
+            return Some(KeySource::PublicKeys(files.into_iter().collect::<Option<_>>()?));
+        }
+        if let Some(secret) = &jwt.secret {
+            return Some(KeySource::Secret(secret.value.clone()));
+        }
+        if let Some(text) = &jwt.secret_base64 {
+            return match BASE64.decode(text.value.expose()) {
+                Ok(secret) => Some(KeySource::Secret(Secret::new(secret))),
+                Err(_) => self.fail(text.error("this isn't base64 (RFC 4648, section 4)")),
+            };
         }
         if let Some(keys) = &jwt.jwks {
             return Some(KeySource::Inline(keys.value.to_string()));
@@ -103,7 +136,7 @@ impl Compiler<'_> {
         match &jwt.discovery {
             Some(flag) if !flag.value => self.fail(
                 flag.error("an issuer without a source of keys")
-                    .hint("`discovery: true`, `jwks_uri`, `jwks_file` or `jwks`"),
+                    .hint("`discovery: true`, `jwks_uri`, `jwks_file`, `jwks`, `public_keys` or `secret`"),
             ),
             _ => {
                 let url = self.endpoint_url(issuer.issuer.as_ref()?, allow_http)?;
@@ -117,10 +150,11 @@ impl Compiler<'_> {
         }
     }
 
-    fn key_file(&mut self, written: &At<String>) -> Option<KeySource> {
+    /// Where it is, and what is in it.
+    fn key_file(&mut self, written: &At<String>) -> Option<(PathBuf, String)> {
         let path: PathBuf = self.folder.join(&written.value);
         match read_text(&path) {
-            Ok(text) => Some(KeySource::File { path, text }),
+            Ok(text) => Some((path, text)),
             Err(words) => self.fail(written.error(format!("{}: {words}", written.shown()))),
         }
     }
@@ -130,6 +164,8 @@ impl Compiler<'_> {
         let at = match &settings.jwt.keys {
             KeySource::File { .. } => jwt.jwks_file.as_ref()?.with(()),
             KeySource::Inline(_) => jwt.jwks.as_ref()?.with(()),
+            KeySource::PublicKeys(_) => jwt.public_keys.as_ref()?.with(()),
+            KeySource::Secret(_) => jwt.secret.as_ref().or(jwt.secret_base64.as_ref())?.with(()),
             KeySource::Discovery | KeySource::Uri(_) => return Some(()),
         };
         match KeyStore::new(settings, Observer::silent()) {
@@ -158,8 +194,8 @@ impl Compiler<'_> {
 
     fn jwt(&mut self, written: &Jwt, keys: Option<KeySource>) -> Option<JwtSettings> {
         let algorithms = match &written.algorithms {
-            None => Some(ALGORITHMS.iter().map(|(_, algorithm)| *algorithm).collect()),
-            Some(list) => self.algorithms(&list.value),
+            None => Some(default_algorithms(keys.as_ref())),
+            Some(list) => self.algorithms(&list.value, keys.as_ref()),
         };
         let types = match &written.types {
             None => Some(vec!["at+jwt".to_owned(), "jwt".to_owned()]),
@@ -181,23 +217,28 @@ impl Compiler<'_> {
             clock_skew: written.clock_skew.as_ref().map_or(CLOCK_SKEW, |skew| skew.value),
             max_token_age: written.max_token_age.flatten(),
             require_claims,
+            require_issuer: written.require_issuer.unwrap_or(true),
             string_dates: written.string_dates.unwrap_or(false),
             refresh: written.refresh.unwrap_or(REFRESH),
             stale_keys: written.stale_keys.as_ref().map_or(STALE_KEYS, |time| time.value),
         })
     }
 
-    fn algorithms(&mut self, written: &[At<String>]) -> Option<Vec<Algorithm>> {
+    fn algorithms(&mut self, written: &[At<String>], keys: Option<&KeySource>) -> Option<Vec<Algorithm>> {
         let mut all = Vec::new();
         let mut good = true;
         for name in written {
-            match ALGORITHMS.iter().find(|(known, _)| *known == name.value) {
-                Some((_, algorithm)) if all.contains(algorithm) => {}
-                Some((_, algorithm)) => all.push(*algorithm),
-                None => {
+            let algorithm = ALGORITHMS.iter().find(|(known, _)| *known == name.value).map(|(_, algorithm)| *algorithm);
+            let fault = match algorithm {
+                Some(algorithm) => misfit(name, algorithm, keys),
+                None => Some(algorithm_fault(name)),
+            };
+            match fault {
+                Some(fault) => {
                     good = false;
-                    self.findings.push(algorithm_fault(name));
+                    self.findings.push(fault);
                 }
+                None => all.extend(algorithm.filter(|algorithm| !all.contains(algorithm))),
             }
         }
         (good && !all.is_empty()).then_some(all)
@@ -227,7 +268,20 @@ impl Compiler<'_> {
             None => Some(defaults.subject),
             Some(path) => self.claim_path(path),
         };
-        Some(ClaimPlaces { scopes: scopes?, roles: roles?, subject: subject?, client: client? })
+        let client_subjects = match &written.client_subjects {
+            None => Some(None),
+            Some(pattern) => match SubjectPattern::parse(&pattern.value) {
+                Ok(pattern) => Some(Some(pattern)),
+                Err(words) => self.fail(pattern.error_about(&words)),
+            },
+        };
+        Some(ClaimPlaces {
+            scopes: scopes?,
+            roles: roles?,
+            subject: subject?,
+            client: client?,
+            client_subjects: client_subjects?,
+        })
     }
 
     fn claim_paths(
@@ -245,12 +299,37 @@ impl Compiler<'_> {
     }
 }
 
+/// Those of public keys, or those that the secret is long enough for (none: it is refused as too short).
+fn default_algorithms(keys: Option<&KeySource>) -> Vec<Algorithm> {
+    let Some(KeySource::Secret(secret)) = keys else { return Algorithm::ALL.to_vec() };
+    let length = secret.expose().len();
+    let fits = |algorithm: &Algorithm| algorithm.least_secret_bytes().is_some_and(|least| length >= least);
+    Algorithm::OF_SECRETS.into_iter().filter(fits).collect()
+}
+
+/// What is wrong with an algorithm beside keys of this kind.
+fn misfit(name: &At<String>, algorithm: Algorithm, keys: Option<&KeySource>) -> Option<super::Finding> {
+    let shown = name.shown();
+    match (keys?, algorithm.least_secret_bytes()) {
+        (KeySource::Secret(secret), Some(least)) if secret.expose().len() < least => {
+            Some(name.error(format!("{shown} needs a secret of {least} bytes at least")))
+        }
+        (KeySource::Secret(_), Some(_)) => None,
+        (KeySource::Secret(_), None) => Some(
+            name.error(format!("{shown} needs a public key, and this issuer has a secret"))
+                .hint("with a secret: HS256, HS384 or HS512"),
+        ),
+        (_, Some(_)) => Some(
+            name.error(format!("{shown} needs `secret`, and this issuer has public keys"))
+                .hint("a shared secret lets whoever verifies tokens make them; use RS256, ES256 or EdDSA"),
+        ),
+        (_, None) => None,
+    }
+}
+
 fn algorithm_fault(name: &At<String>) -> super::Finding {
     let shown = name.shown();
     match name.value.to_ascii_uppercase().as_str() {
-        "HS256" | "HS384" | "HS512" => name
-            .error(format!("{shown} needs `secret`, which is not supported yet"))
-            .hint("a shared secret lets whoever verifies tokens make them; use RS256, ES256 or EdDSA"),
         "NONE" => name.error("tokens without a signature are never accepted"),
         _ => {
             let known = ALGORITHMS.iter().map(|(known, _)| *known);

@@ -22,6 +22,8 @@ use super::{
 };
 use crate::identity::IdentityPlan;
 
+const TOKEN_CACHE_BYTES: u64 = 64 << 20;
+
 /// What every part of the compilation needs.
 struct Compiler<'c> {
     findings: &'c mut Findings,
@@ -54,6 +56,7 @@ pub(super) fn compile(
         admin: admin?,
         server: server?,
         issuers: issuers.into_iter().collect::<Option<_>>()?,
+        token_cache_bytes: file.token_cache_bytes.as_ref().map_or(TOKEN_CACHE_BYTES, |size| size.value),
         upstreams: upstreams.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
         identity: identity?,

@@ -190,7 +190,7 @@ issuers:
       algorithms: [HS256, none, RS265, ES512]
       types: [\"\"]
       jwks: [1]
-    claims: {scopes: scope, roles: [\"a..b\"]}
+    claims: {scopes: scope, roles: [\"a..b\"], token_kind: {client_if: {subject_matches: \"(a\"}}}
   b:
     issuer: notaurl
     audiences: [api]
@@ -198,6 +198,34 @@ issuers:
   c:
     issuer: notaurl
     audiences: [api]
+routes: []
+";
+    keys_of_tokens: "\
+issuers:
+  a:
+    issuer: https://a.example
+    audiences: [api]
+    jwt: {secret: only-thirty-one-bytes-long-....}
+  b:
+    issuer: https://b.example
+    audiences: [api]
+    jwt: {secret: this-secret-has-more-than-32-bytes-in-it, algorithms: [HS256, HS384, RS256]}
+  c:
+    issuer: https://c.example
+    audiences: [api]
+    jwt: {secret_base64: \"c3dvcmRmaXNo!\"}
+  d:
+    issuer: https://d.example
+    audiences: [api]
+    jwt: {jwks_uri: \"https://d.example/keys\", algorithms: [HS256]}
+  e:
+    issuer: https://e.example
+    audiences: [api]
+    jwt: {secret: this-secret-has-more-than-32-bytes-in-it, public_keys: [a.pem]}
+  f:
+    issuer: https://f.example
+    audiences: [api]
+    jwt: {public_keys: [a.pem]}
 routes: []
 ";
     identity_headers: "\

@@ -7,6 +7,8 @@ use crate::config::keys::{KEYS, State};
 
 const KEY_SET: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
+const KEY_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+
 /// A good value for a key that is in force.
 fn example(path: &str, key_file: &str) -> Value {
     match path {
@@ -15,22 +17,33 @@ fn example(path: &str, key_file: &str) -> Value {
         "listen.*.address" => json!("127.0.0.1:0"),
         "admin" => json!("off"),
         "admin.address" => json!("127.0.0.1:0"),
-        "server" | "issuers" | "upstreams" | "identity" | "errors" | "logging" => json!({}),
-        "issuers.*.jwt" | "issuers.*.claims" | "routes.*.identity" => json!({}),
+        "server" | "issuers" | "upstreams" | "identity" | "errors" | "logging" | "token_cache" => json!({}),
+        "issuers.*.jwt"
+        | "issuers.*.claims"
+        | "issuers.*.claims.token_kind"
+        | "issuers.*.claims.token_kind.client_if"
+        | "routes.*.identity" => json!({}),
         "server.workers" => json!("auto"),
         "server.trusted_proxies" => json!(["10.0.0.0/8"]),
         "server.max_header_bytes" | "server.max_token_bytes" => json!("64KiB"),
+        "token_cache.max_bytes" => json!("1MiB"),
         "server.max_body_bytes" | "routes.*.max_body_bytes" => json!("1MiB"),
         "server.max_connections" | "upstreams.*.max_connections" => json!(100),
         "issuers.*.issuer" => json!("https://auth.example.org"),
         "issuers.*.audiences" => json!(["api"]),
-        "routes.*.enforce" | "issuers.*.jwt.discovery" | "issuers.*.jwt.string_dates" => json!(true),
+        "routes.*.enforce"
+        | "issuers.*.jwt.discovery"
+        | "issuers.*.jwt.require_issuer"
+        | "issuers.*.jwt.string_dates" => json!(true),
         "issuers.*.jwt.jwks_uri" => json!("https://auth.example.org/keys"),
         "issuers.*.jwt.jwks_file" => json!(key_file),
         "issuers.*.jwt.jwks" => serde_json::from_str(KEY_SET).unwrap(),
+        "issuers.*.jwt.public_keys" => json!([key_file.replace("keys.json", "key.pem")]),
+        "issuers.*.jwt.secret" | "issuers.*.jwt.secret_base64" => json!("0123456789abcdef".repeat(4)),
         "issuers.*.jwt.algorithms" => json!(["RS256"]),
         "issuers.*.jwt.types" => json!(["application/AT+JWT"]),
         "issuers.*.jwt.require_claims" => json!(["exp", "sub"]),
+        "issuers.*.claims.token_kind.client_if.subject_matches" => json!("^service-account-"),
         "issuers.*.claims.subject" => json!("sub"),
         "issuers.*.allow_http" | "upstreams.*.preserve_host" | "logging.access" => json!(false),
         "upstreams.*.url" | "routes.*.upstream" => json!("https://orders.example.org"),
@@ -134,6 +147,7 @@ fn every_key_in_force_is_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let key_file = folder.path().join("keys.json");
     std::fs::write(&key_file, KEY_SET).unwrap();
+    std::fs::write(folder.path().join("key.pem"), KEY_PEM).unwrap();
     for (path, _) in KEYS.iter().filter(|(_, state)| *state == State::Live) {
         let text = document(path, example(path, key_file.to_str().unwrap()));
         if let Err(found) = load_str(&text, "f") {

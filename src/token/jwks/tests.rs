@@ -12,7 +12,7 @@ use crate::{
     refusal::{Refusal, TokenFault},
     token::{
         issuer::Issuer,
-        tests::{P256, RSA, credential, good_claims, jwks, settings, with},
+        tests::{P256, RSA, cache, credential, good_claims, jwks, settings, with},
         verify_at,
     },
 };
@@ -45,7 +45,7 @@ fn token(kid: &str) -> String {
 
 async fn ask(issuer: &Arc<Issuer>, token: String) -> Result<(), Refusal> {
     let credential = credential(&token).unwrap();
-    verify_at(&credential, std::slice::from_ref(issuer), NOW).await.map(|_| ()).map_err(|(refusal, _)| refusal)
+    verify_at(&credential, std::slice::from_ref(issuer), cache(), NOW).await.map(|_| ()).map_err(|(refusal, _)| refusal)
 }
 
 /// What is known without waiting.
@@ -390,4 +390,43 @@ fn when_to_fetch_again() {
     assert_eq!(refresh_after(minutes(10), Some(Duration::ZERO)), minutes(1));
     let retries: Vec<u64> = [1, 2, 3, 5, 6, 100, u32::MAX].map(|failures| retry_after(failures).as_secs()).into();
     assert_eq!(retries, [1, 2, 4, 16, 30, 30, 30]);
+}
+
+#[tokio::test]
+async fn a_token_that_was_verified_ends_with_its_key() {
+    let server = Server::start(|_| good_set()).await;
+    let issuer = issuer_at(&server, |_| {});
+    let holds = |keys: &[Value]| issuer.keys.end(KeySet::parse(jwks(keys).as_bytes()));
+    holds(&[P256.jwk_of("known"), RSA.jwk_of("other")]);
+    assert_eq!(at_once(&issuer, token("known")).await, Ok(()));
+    holds(&[RSA.jwk_of("new"), P256.jwk_of("known")]);
+    assert_eq!(at_once(&issuer, token("known")).await, Ok(()));
+    holds(&[RSA.jwk_of("new"), RSA.jwk_of("known")]);
+    issuer.keys.fetches.send_modify(|fetches| fetches.last_wanted = Some(Instant::now()));
+    assert_eq!(at_once(&issuer, token("known")).await, Err(Refusal::Token(TokenFault::Key)));
+    holds(&[RSA.jwk_of("new")]);
+    assert_eq!(at_once(&issuer, token("known")).await, Err(Refusal::Token(TokenFault::Key)));
+}
+
+#[tokio::test]
+async fn many_that_wait_for_the_key_of_one_token_verify_it_once() {
+    let server = Server::start(|_| good_set()).await;
+    let issuer = running(&server).await;
+    server.answer(|_| response("200 OK", "", &jwks(&[P256.jwk_of("new")])));
+    server.hold(true);
+    let (observer, token) = (Observer::silent(), token("new"));
+    let cache = Arc::new(crate::token::cache::TokenCache::new(1 << 20, &observer).unwrap());
+    let mut burst = JoinSet::new();
+    for _ in 0..50 {
+        let (issuer, cache, credential) = (issuer.clone(), cache.clone(), credential(&token).unwrap());
+        burst.spawn(async move { verify_at(&credential, &[issuer], &cache, NOW).await.is_ok() });
+    }
+    server.has_requests(2).await;
+    server.hold(false);
+    while let Some(result) = burst.join_next().await {
+        assert!(result.unwrap());
+    }
+    let metrics = observer.render_metrics();
+    assert!(metrics.contains("requests_total{result=\"hit\"} 49\n"), "{metrics}");
+    assert!(metrics.contains("requests_total{result=\"miss\"} 1\n"), "{metrics}");
 }

@@ -1,0 +1,199 @@
+//! A token that isn't in the cache, put to those who may have signed it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    cache::{TokenCache, TokenName, Verdict},
+    check::{Check, Step},
+    credential::Credential,
+    issuer::Issuer,
+    jwks::Unavailable,
+    jwt::Jwt,
+    key_set::{KeyId, KeySet},
+    kind::TokenKind,
+    principal::Principal,
+};
+use crate::refusal::{Refusal, TokenFault};
+
+/// A token, and all that it is judged by.
+pub(in crate::token) struct Trial<'t> {
+    pub(in crate::token) credential: &'t Credential,
+    pub(in crate::token) jwt: &'t Jwt<'t>,
+    /// Those of the route.
+    pub(in crate::token) issuers: &'t [Arc<Issuer>],
+    pub(in crate::token) cache: &'t TokenCache,
+    pub(in crate::token) name: TokenName,
+    /// Unix seconds, when it began.
+    pub(in crate::token) now: i64,
+}
+
+/// How it ended.
+pub(in crate::token) enum End<'t> {
+    /// Another request had verified it meanwhile.
+    Found(Arc<Principal>),
+    /// None of the issuers can have made it.
+    Nobodys(TokenFault),
+    /// By this issuer.
+    Judged(&'t Arc<Issuer>, Result<Arc<Principal>, Refusal>),
+}
+
+/// What an issuer says of a token.
+enum Opinion {
+    /// Signed by it, and good.
+    Good(Arc<Principal>),
+    /// Signed by it, and no good.
+    Bad(TokenFault),
+    /// Not known to be signed by it.
+    NotIts(TokenFault),
+    /// It may have been signed by a key that would have to be fetched; nothing else speaks against it.
+    Unknown,
+}
+
+/// Of several issuers' refusals the one to be named.
+type Closest<'t> = Option<(&'t Arc<Issuer>, Refusal)>;
+
+/// Who can't say is named first, since that may change; then who has the key.
+fn closer<'t>(closest: &mut Closest<'t>, issuer: &'t Arc<Issuer>, refusal: Refusal) {
+    let rank = |refusal: &Refusal| match refusal {
+        Refusal::KeysUnavailable { .. } => 3,
+        Refusal::Token(TokenFault::Signature) => 2,
+        Refusal::Token(TokenFault::Key) => 1,
+        _ => 0,
+    };
+    if closest.as_ref().is_none_or(|(_, known)| rank(&refusal) > rank(known)) {
+        *closest = Some((issuer, refusal));
+    }
+}
+
+/// Unix seconds when so much time has gone by, rounded up: a token may have ended meanwhile.
+fn later(now: i64, time: Duration) -> i64 {
+    let whole = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    now.saturating_add(whole).saturating_add(i64::from(time.subsec_nanos() > 0))
+}
+
+impl<'t> Trial<'t> {
+    /// Puts the token to who may have made it: first with the keys at hand, then, where that can help, with those after
+    /// a fetch. A good signature is final. `waited`: the time that fetches took.
+    pub(in crate::token) async fn judge(&self, waited: &mut Duration) -> End<'t> {
+        let (mut refused, undecided) = match self.with_keys_at_hand() {
+            Ok(end) => return end,
+            Err(undecided) => undecided,
+        };
+        for issuer in undecided {
+            let began = Instant::now();
+            let fetched = issuer.keys.after_fetch().await;
+            *waited += began.elapsed();
+            match fetched.map(|keys| self.after_fetch(issuer, keys, later(self.now, *waited))) {
+                Ok(Ok(end)) => return end,
+                Ok(Err(fault)) => closer(&mut refused, issuer, Refusal::Token(fault)),
+                Err(Unavailable { retry_after }) => {
+                    closer(&mut refused, issuer, Refusal::KeysUnavailable { retry_after });
+                }
+            }
+        }
+        self.refused(refused)
+    }
+
+    /// # Errors
+    /// The closest refusal so far, and the issuers whose keys have to be fetched.
+    fn with_keys_at_hand(&self) -> Result<End<'t>, (Closest<'t>, Vec<&'t Arc<Issuer>>)> {
+        let _turn = self.cache.turn(&self.name);
+        if let Some(principal) = self.cache.find(&self.name, self.issuers, self.now) {
+            return Ok(End::Found(principal));
+        }
+        let (mut refused, mut undecided) = (None, Vec::new());
+        for issuer in self.candidates() {
+            match self.opinion(issuer, issuer.keys.at_hand(), issuer.keys.is_remote(), self.now) {
+                Opinion::Good(principal) => return Ok(End::Judged(issuer, Ok(principal))),
+                Opinion::Bad(fault) => return Ok(End::Judged(issuer, Err(Refusal::Token(fault)))),
+                Opinion::NotIts(fault) => closer(&mut refused, issuer, Refusal::Token(fault)),
+                Opinion::Unknown => undecided.push(issuer),
+            }
+        }
+        if undecided.is_empty() { Ok(self.refused(refused)) } else { Err((refused, undecided)) }
+    }
+
+    /// # Errors
+    /// It isn't signed by this issuer.
+    fn after_fetch(&self, issuer: &'t Arc<Issuer>, keys: Arc<KeySet>, now: i64) -> Result<End<'t>, TokenFault> {
+        let _turn = self.cache.turn(&self.name);
+        if let Some(principal) = self.cache.find(&self.name, self.issuers, now) {
+            return Ok(End::Found(principal));
+        }
+        match self.opinion(issuer, Some(keys), false, now) {
+            Opinion::Good(principal) => Ok(End::Judged(issuer, Ok(principal))),
+            Opinion::Bad(fault) => Ok(End::Judged(issuer, Err(Refusal::Token(fault)))),
+            Opinion::NotIts(fault) => Err(fault),
+            Opinion::Unknown => Err(TokenFault::Key),
+        }
+    }
+
+    /// Who may have made the token: the issuer that it names, or, where it names none, those that allow that.
+    fn candidates(&self) -> impl Iterator<Item = &'t Arc<Issuer>> {
+        let named = self.jwt.issuer();
+        self.issuers.iter().filter(move |issuer| match named {
+            Some(named) => named == issuer.settings.issuer,
+            None => !issuer.settings.jwt.require_issuer,
+        })
+    }
+
+    fn refused(&self, closest: Closest<'t>) -> End<'t> {
+        match closest {
+            Some((issuer, refusal)) => End::Judged(issuer, Err(refusal)),
+            None => {
+                let fault = Check::by_nobody(self.issuers, self.jwt, self.now).first_fault(&Step::BEFORE_KEYS);
+                End::Nobodys(fault.unwrap_or(TokenFault::Issuer))
+            }
+        }
+    }
+
+    /// Key, signature and claims. Where a key might be found by a fetch, the claims come first: they may spare it.
+    fn opinion(&self, issuer: &'t Arc<Issuer>, keys: Option<Arc<KeySet>>, may_fetch: bool, now: i64) -> Opinion {
+        let check = Check::by(issuer, keys, self.jwt, now);
+        if let Some(fault) = check.first_fault(&Step::BEFORE_KEYS) {
+            return Opinion::NotIts(fault);
+        }
+        let fault = check.first_fault(&Step::SIGNATURE);
+        match (fault, check.signer()) {
+            (None, Some(signer)) => match check.first_fault(&Step::CLAIMS) {
+                None => Opinion::Good(self.remember(issuer, &check, signer, now)),
+                Some(fault) => Opinion::Bad(fault),
+            },
+            _ if may_fetch && !check.is_kid_known() => match check.first_fault(&Step::CLAIMS) {
+                None => Opinion::Unknown,
+                Some(fault) => Opinion::NotIts(fault),
+            },
+            (fault, _) => Opinion::NotIts(fault.unwrap_or(TokenFault::Signature)),
+        }
+    }
+
+    /// Of the candidates for a token without `iss`, those that were asked before this one.
+    fn passed_over(&self, issuer: &Issuer) -> Option<Box<[u64]>> {
+        if self.jwt.issuer().is_some() {
+            return None;
+        }
+        let before = self.candidates().map(|candidate| candidate.epoch).take_while(|epoch| *epoch != issuer.epoch);
+        Some(before.collect())
+    }
+
+    fn remember(&self, issuer: &Issuer, check: &Check<'_>, key: KeyId, now: i64) -> Arc<Principal> {
+        let (claims, places) = (self.jwt.claims(), &issuer.settings.claims);
+        let (subject, client) = (places.subject(claims), places.client(claims));
+        let principal = Arc::new(Principal {
+            issuer: issuer.settings.name.clone(),
+            kind: TokenKind::of(subject.as_deref(), client.as_deref(), places.client_subjects.as_ref()),
+            subject,
+            client,
+            scopes: places.scopes(claims),
+            roles: places.roles(claims),
+            expires_at: check.expires_at(),
+            fingerprint: self.credential.fingerprint(),
+            claims: claims.clone(),
+        });
+        let verdict = Verdict::new(principal.clone(), issuer, key, check.ends_at(), self.passed_over(issuer));
+        self.cache.keep(self.name, verdict, now);
+        principal
+    }
+}
