@@ -156,6 +156,13 @@ impl Exchange {
         }
     }
 
+    /// Notes a preflight that is answered for this route: nobody is asked who they are.
+    pub fn preflight(&mut self, route: usize) {
+        self.allowed = true;
+        self.route = Some(route);
+        self.reason = "public";
+    }
+
     /// Notes a refusal; one that comes after a yes leaves the decision as it was, unless it has a reason of its own.
     pub fn refused(&mut self, refusal: &Refusal) {
         if !matches!(refusal, Refusal::Upstream(_)) {

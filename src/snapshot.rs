@@ -135,7 +135,7 @@ impl Snapshot {
                 upstreams.get(index).cloned().ok_or_else(|| format!("route {} leads nowhere", settings.name))
             });
             routes.push(Route {
-                allow_header: settings.methods.allow_header(),
+                allow_header: settings.methods.allow_header(settings.cors.is_some()),
                 issuers: settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect(),
                 upstream: upstream.transpose()?,
                 metrics: observer.route(&settings.name),

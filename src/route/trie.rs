@@ -31,6 +31,7 @@ pub(super) struct LeafRoute {
     pub(super) index: usize,
     pub(super) methods: MethodSet,
     declared: MethodSet,
+    cors: bool,
 }
 
 impl Node {
@@ -88,9 +89,9 @@ impl Leaf {
         let common = |there: &&LeafRoute| !there.declared.intersection(&route.declared_methods).is_empty();
         let conflicts = self.routes.iter().filter(common).map(|there| there.index).collect();
         let (methods, declared) = (route.methods.clone(), route.declared_methods.clone());
-        self.routes.push(LeafRoute { index, methods, declared });
+        self.routes.push(LeafRoute { index, methods, declared, cors: route.cors.is_some() });
         let taken = self.routes.iter().fold(MethodSet::NONE, |taken, route| taken.union(&route.methods));
-        self.allow = taken.allow_header().into();
+        self.allow = taken.allow_header(self.routes.iter().any(|route| route.cors)).into();
         conflicts
     }
 }
