@@ -72,6 +72,7 @@ fn routes(count: usize, of_host: bool) -> Result<Vec<RouteSettings>, String> {
                 destination: Destination::Upstream(0),
                 rewrite: None,
                 identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
+                cors: None,
                 headers: HeaderRules::default(),
                 timeout: None,
                 max_body_bytes: None,

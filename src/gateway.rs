@@ -12,6 +12,7 @@ use hyper::{
 use crate::{
     answer::OwnAnswer,
     body::{Body, BodyFault, BodyLimits, RequestBody},
+    cors,
     decision::{self, Permit},
     exchange::Exchange,
     headers,
@@ -20,7 +21,7 @@ use crate::{
     refusal::{Refusal, UpstreamFault},
     request::{self as requests, RequestView},
     respond,
-    route::Destination,
+    route::{Destination, Found},
     server,
     snapshot::{Route, Snapshot},
 };
@@ -73,8 +74,9 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::begin(self.observer.clone(), snapshot.clone(), &head, &arrival);
         let head_only = head.method == Method::HEAD;
+        let origin = cors::origin(&head.headers).cloned();
 
-        let response = match answer(&snapshot, &mut exchange, head, body, &arrival).await {
+        let mut response = match answer(&snapshot, &mut exchange, head, body, &arrival).await {
             Ok(response) => response,
             Err(refusal) => {
                 exchange.refused(&refusal);
@@ -86,6 +88,9 @@ impl Gateway {
                 response
             }
         };
+        if let Some(cors) = exchange.route().and_then(|route| route.settings.cors.as_ref()) {
+            cors.write(origin.as_ref(), response.headers_mut());
+        }
         exchange.answer_with(response)
     }
 }
@@ -100,7 +105,11 @@ async fn answer(
     if let Some(fault) = &arrival.fault {
         return Err(fault.clone());
     }
-    let permit = decide(snapshot, exchange, &head, arrival).await?;
+    let path = canonical(exchange, &head)?;
+    if let Some(answer) = preflight(snapshot, exchange, &head, &path, arrival) {
+        return Ok(answer);
+    }
+    let permit = decide(snapshot, exchange, &head, &path, arrival).await?;
     let Some(route) = snapshot.routes.get(permit.route()) else { return Err(Refusal::NoRoute) };
 
     let body = upload(snapshot, exchange, route, body, arrival)?;
@@ -111,25 +120,47 @@ async fn answer(
     forward(exchange, route, permit, request.map(|()| body), arrival).await
 }
 
-/// The path made canonical, and the decision.
-async fn decide(
-    snapshot: &Snapshot,
-    exchange: &mut Exchange,
-    head: &request::Parts,
-    arrival: &Arrival,
-) -> Result<Permit, Refusal> {
+/// The path made canonical.
+fn canonical(exchange: &mut Exchange, head: &request::Parts) -> Result<Arc<CanonicalPath>, Refusal> {
     if head.uri.path() == "*" && head.method == Method::OPTIONS {
         return Err(Refusal::NoRoute);
     }
     if head.method == Method::CONNECT {
         return Err(Refusal::Method { allow: "".into() });
     }
-    let path = exchange.set_path(CanonicalPath::parse(head.uri.path())?);
+    Ok(exchange.set_path(CanonicalPath::parse(head.uri.path())?))
+}
+
+/// The answer to a CORS preflight, where the route for the method that it asks for has `cors`. Made without a permit:
+/// browsers send no token along, and nothing but the route's `cors` is told.
+fn preflight(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    head: &request::Parts,
+    path: &CanonicalPath,
+    arrival: &Arrival,
+) -> Option<Response<Body>> {
+    let asked = cors::asked_method(&head.method, &head.headers)?;
+    let found = snapshot.table.find(arrival.listener, exchange.host(), path.as_str(), &asked);
+    let Found::Route { index, .. } = found else { return None };
+    let cors = snapshot.routes.get(index)?.settings.cors.as_ref()?;
+    exchange.preflight(index);
+    Some(cors.preflight(cors::origin(&head.headers)))
+}
+
+/// The decision, noted.
+async fn decide(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    head: &request::Parts,
+    path: &CanonicalPath,
+    arrival: &Arrival,
+) -> Result<Permit, Refusal> {
     let view = RequestView {
         listener: arrival.listener,
         method: &head.method,
         host: exchange.host(),
-        path: &path,
+        path,
         query: head.uri.query(),
         headers: &head.headers,
         client_ip: exchange.client_ip(),
@@ -231,6 +262,9 @@ async fn forward(
     let outcome = upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await;
     exchange.forwarded(sent.elapsed(), outcome.attempts);
     let mut response = outcome.answer?;
+    if route.settings.cors.is_some() {
+        cors::remove_answers_of_others(response.headers_mut());
+    }
     route.settings.headers.response.change_answer(response.headers_mut());
     Ok(response)
 }

@@ -18,6 +18,7 @@ pub mod snapshot;
 pub mod server;
 
 pub mod answer;
+pub mod cors;
 pub mod exchange;
 pub mod gateway;
 

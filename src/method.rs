@@ -94,11 +94,13 @@ impl MethodSet {
         all
     }
 
-    /// The value of an `Allow` header (RFC 9110, section 10.2.1). `OPTIONS` is named only where it was asked for by name.
-    pub fn allow_header(&self) -> String {
+    /// The value of an `Allow` header (RFC 9110, section 10.2.1). `OPTIONS` is named only where it was asked for by name,
+    /// or where preflights are answered (`cors`).
+    pub fn allow_header(&self, cors: bool) -> String {
+        let by_name = |method: &Method| self.contains(method) && !(self.any && *method == Method::OPTIONS);
         let named = KNOWN
             .iter()
-            .filter(|method| self.contains(method) && !(self.any && **method == Method::OPTIONS))
+            .filter(|method| by_name(method) || cors && **method == Method::OPTIONS)
             .chain(&self.other)
             .map(Method::as_str)
             .collect::<Vec<_>>();
@@ -117,7 +119,7 @@ mod tests {
         let set = MethodSet::of([Method::GET]);
         assert!(set.contains(&Method::HEAD));
         assert!(!set.contains(&Method::POST));
-        assert_eq!(set.allow_header(), "GET, HEAD");
+        assert_eq!(set.allow_header(false), "GET, HEAD");
         assert!(!MethodSet::of([Method::HEAD]).contains(&Method::GET));
     }
 
@@ -136,12 +138,12 @@ mod tests {
         let write = MethodSet::of([Method::POST, Method::from_bytes(b"PURGE").unwrap()]);
         assert!(read.intersection(&write).is_empty());
         assert_eq!(read.intersection(&MethodSet::ANY), read);
-        assert_eq!(read.union(&write).allow_header(), "GET, HEAD, POST, PURGE");
+        assert_eq!(read.union(&write).allow_header(false), "GET, HEAD, POST, PURGE");
         assert!(read.union(&MethodSet::ANY).contains(&Method::DELETE));
         assert_eq!(MethodSet::ANY.intersection(&write), write);
-        assert_eq!(MethodSet::ANY.allow_header(), "GET, HEAD, POST, PUT, PATCH, DELETE");
-        assert_eq!(MethodSet::of([Method::OPTIONS, Method::HEAD]).allow_header(), "HEAD, OPTIONS");
+        assert_eq!(MethodSet::ANY.allow_header(false), "GET, HEAD, POST, PUT, PATCH, DELETE");
+        assert_eq!(MethodSet::of([Method::OPTIONS, Method::HEAD]).allow_header(false), "HEAD, OPTIONS");
         assert!(MethodSet::NONE.is_empty() && !MethodSet::ANY.is_empty() && !write.is_empty());
-        assert_eq!(MethodSet::NONE.allow_header(), "");
+        assert_eq!(MethodSet::NONE.allow_header(false), "");
     }
 }

@@ -10,7 +10,9 @@ use std::{
 use hyper::Method;
 
 use self::trie::{Leaf, Node, split_segment};
-use crate::{answer::OwnAnswer, headers::HeaderRules, identity::IdentityPlan, method::MethodSet, policy::Access};
+use crate::{
+    answer::OwnAnswer, cors::Cors, headers::HeaderRules, identity::IdentityPlan, method::MethodSet, policy::Access,
+};
 
 mod host;
 mod redirection;
@@ -54,6 +56,8 @@ pub struct RouteSettings {
     pub rewrite: Option<PathRewrite>,
     /// What goes on with an authorised request.
     pub identity: IdentityPlan,
+    /// Which pages of other origins may read its answers; None: the upstream says.
+    pub cors: Option<Cors>,
     /// What is set and removed on the way there and back.
     pub headers: HeaderRules,
     /// The whole exchange; None: no end.

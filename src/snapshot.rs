@@ -158,7 +158,7 @@ impl Snapshot {
             });
             routes.push(Route {
                 reads_headers: settings.allow.reads_headers(),
-                allow_header: settings.methods.allow_header(),
+                allow_header: settings.methods.allow_header(settings.cors.is_some()),
                 issuers: settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect(),
                 upstream: upstream.transpose()?,
                 metrics: observer.route(&settings.name),

@@ -156,8 +156,18 @@ pub(super) struct Route {
     pub(super) issuers: Option<At<Vec<At<String>>>>,
     pub(super) timeout: Option<Option<Duration>>,
     pub(super) max_body_bytes: Option<Option<At<u64>>>,
+    pub(super) cors: Option<Cors>,
     pub(super) headers: Headers,
     pub(super) identity: Identity,
+}
+
+#[derive(Debug)]
+pub(super) struct Cors {
+    pub(super) origins: Option<Vec<At<String>>>,
+    pub(super) methods: Option<Vec<At<String>>>,
+    pub(super) headers: Option<Vec<At<String>>>,
+    pub(super) credentials: Option<At<bool>>,
+    pub(super) max_age: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -462,8 +472,22 @@ fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Route {
         issuers: some_texts(fields, "issuers", "leave it out for every issuer", r),
         timeout: time_or_none(fields, "timeout", r),
         max_body_bytes: size_or_none(fields, "max_body_bytes", r),
+        cors: section(fields, "cors", r).map(|fields| cors(&fields, r)),
         headers: section(fields, "headers", r).map(|fields| headers(&fields, r)).unwrap_or_default(),
         identity: section(fields, "identity", r).map(|fields| identity(&fields, r)).unwrap_or_default(),
+    }
+}
+
+fn cors(fields: &Fields<'_>, r: &mut Reader<'_>) -> Cors {
+    const HINT: &str = "the pages that may call this route: `origins: [https://app.example.com]`";
+    let origins = r.required(fields, "origins", HINT);
+    let credentials = r.field(fields, "credentials");
+    Cors {
+        origins: origins.and_then(|field| r.some_texts(&field, HINT)).map(|list| list.value),
+        methods: some_texts(fields, "methods", "leave it out for what the route takes", r).map(|list| list.value),
+        headers: some_texts(fields, "headers", "leave it out for none", r).map(|list| list.value),
+        credentials: credentials.and_then(|field| r.flag(&field).map(|flag| field.at_key(flag))),
+        max_age: duration(fields, "max_age", r).map(|age| age.value),
     }
 }
 

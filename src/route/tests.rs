@@ -27,6 +27,7 @@ fn route(hosts: &str, paths: &str, names: &str) -> RouteSettings {
         destination: Destination::Upstream(0),
         rewrite: None,
         identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
+        cors: None,
         headers: HeaderRules::default(),
         timeout: None,
         max_body_bytes: None,

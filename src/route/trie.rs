@@ -36,6 +36,7 @@ pub(super) struct LeafRoute {
     pub(super) template: usize,
     pub(super) methods: MethodSet,
     declared: MethodSet,
+    cors: bool,
 }
 
 impl Node {
@@ -98,9 +99,9 @@ impl Leaf {
             return conflicts;
         }
         let (methods, declared) = (route.methods.clone(), route.declared_methods.clone());
-        self.routes.push(LeafRoute { index, template, methods, declared });
+        self.routes.push(LeafRoute { index, template, methods, declared, cors: route.cors.is_some() });
         let taken = self.routes.iter().fold(MethodSet::NONE, |taken, route| taken.union(&route.methods));
-        self.allow = taken.allow_header().into();
+        self.allow = taken.allow_header(self.routes.iter().any(|route| route.cors)).into();
         conflicts
     }
 }

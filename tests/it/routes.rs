@@ -129,3 +129,88 @@ fn the_gateway_answers_itself() {
 
     assert_eq!(upstream.connections(), 0);
 }
+
+const CORS: &str = r#"
+  - name: api
+    path: /api
+    methods: [GET, PUT]
+    upstream: echo
+    allow: authenticated
+    cors:
+      origins: ["https://app.example"]
+      headers: [Authorization]
+      credentials: true
+      max_age: 10m
+  - {name: api-post, path: /api, methods: [POST], upstream: echo, allow: authenticated}
+  - {name: any, path: /any, respond: {body: hello}, allow: public, cors: {origins: ["*"]}}
+"#;
+
+#[test]
+fn preflights_are_answered_without_a_token() {
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let gateway = Gateway::start(&configuration(&issuer, &upstream, CORS));
+    let preflight = |path: &str, origin: &str, method: &str| {
+        gateway.call("OPTIONS", path, &format!("Origin: {origin}\r\nAccess-Control-Request-Method: {method}\r\n"))
+    };
+    let answer = preflight("/api", "https://app.example", "PUT");
+    assert_eq!(answer.status, 204);
+    for (name, value) in [
+        ("access-control-allow-origin", "https://app.example"),
+        ("access-control-allow-credentials", "true"),
+        ("access-control-allow-methods", "GET, HEAD, PUT"),
+        ("access-control-allow-headers", "Authorization"),
+        ("access-control-max-age", "600"),
+        ("vary", "Origin"),
+    ] {
+        assert_eq!(answer.fields.all(name).collect::<Vec<_>>(), [value], "{name}");
+    }
+    let answer = preflight("/any", "null", "GET");
+    assert_eq!((answer.status, answer.fields.get("access-control-allow-origin")), (204, Some("*")));
+    assert_eq!(answer.fields.get("access-control-allow-credentials"), None);
+
+    for (path, origin, method) in [
+        ("/api", "https://evil.example", "PUT"),
+        ("/api", "https://app.example.evil.example", "GET"),
+        ("/api", "https://APP.example", "GET"),
+        ("/api", "null", "GET"),
+    ] {
+        let answer = preflight(path, origin, method);
+        assert!(!answer.fields.0.iter().any(|(name, _)| name.starts_with("access-control")), "{path} {origin}");
+        assert_eq!(answer.fields.get("vary"), Some("Origin"));
+    }
+    // The route for POST has no `cors`, and nobody takes OPTIONS.
+    let other = preflight("/api", "https://app.example", "POST");
+    assert_eq!((other.status, other.fields.get("allow")), (405, Some("GET, HEAD, POST, PUT, OPTIONS")));
+    assert_eq!(preflight("/nowhere", "https://app.example", "GET").status, 404);
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[test]
+fn every_answer_says_which_pages_may_read_it() {
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let gateway = Gateway::start(&configuration(&issuer, &upstream, CORS));
+    let token = issuer.token().build();
+    upstream.answer_with(
+        200,
+        "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\nAccess-Control-Expose-Headers: x\r\n",
+        b"hello",
+    );
+    for (origin, credential, status, allowed) in [
+        ("https://app.example", &*format!("Authorization: Bearer {token}\r\n"), 200, vec!["https://app.example"]),
+        ("https://app.example", "", 401, vec!["https://app.example"]),
+        ("https://evil.example", &*format!("Authorization: Bearer {token}\r\n"), 200, vec![]),
+        ("https://evil.example", "", 401, vec![]),
+    ] {
+        let answer = gateway.call("GET", "/api", &format!("Origin: {origin}\r\n{credential}"));
+        assert_eq!(answer.status, status, "{origin}");
+        assert_eq!(answer.fields.all("access-control-allow-origin").collect::<Vec<_>>(), allowed, "{origin}");
+        assert_eq!(answer.fields.get("access-control-allow-credentials").is_some(), !allowed.is_empty(), "{origin}");
+        assert_eq!(answer.fields.get("access-control-expose-headers"), None);
+        assert_eq!(answer.fields.get("vary"), Some("Origin"));
+    }
+    // Without `cors` the upstream's own pass.
+    let answer =
+        gateway.call("POST", "/api", &format!("Origin: https://x.example\r\nAuthorization: Bearer {token}\r\n"));
+    assert_eq!(answer.fields.get("access-control-allow-origin"), Some("*"));
+    assert_eq!(gateway.get("/any").fields.get("access-control-allow-origin"), Some("*"));
+}

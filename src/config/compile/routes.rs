@@ -63,15 +63,16 @@ impl Compiler<'_> {
         let identity = self.identity(&written.identity, identity);
         let headers = self.headers(&written.headers);
         let max_body_bytes = written.max_body_bytes.as_ref().or(file.server.max_body_bytes.as_ref());
-        let (allow, rule_methods) = access?;
-        let declared_methods = declared_methods?;
+        let methods = access.as_ref().zip(declared_methods.as_ref()).map(|((_, rules), own)| own.intersection(rules));
+        let cors = self.cors(written, methods.as_ref());
+        let (allow, _) = access?;
         Some(RouteSettings {
             name: name?,
             listeners: listeners?,
             hosts: hosts?,
             paths: paths?,
-            methods: declared_methods.intersection(&rule_methods),
-            declared_methods,
+            methods: methods?,
+            declared_methods: declared_methods?,
             allow,
             issuers: issuers?,
             enforce: self.is_enforced(written),
@@ -79,6 +80,7 @@ impl Compiler<'_> {
             rewrite: rewrite?,
             identity: identity?,
             headers: headers?,
+            cors: cors?,
             timeout: written.timeout.flatten(),
             max_body_bytes: max_body_bytes.and_then(|size| size.as_ref().map(|size| size.value)),
         })
@@ -129,7 +131,7 @@ impl Compiler<'_> {
         methods.into_iter().collect::<Option<Vec<_>>>().map(MethodSet::of)
     }
 
-    fn method(&mut self, written: &At<String>) -> Option<Method> {
+    pub(super) fn method(&mut self, written: &At<String>) -> Option<Method> {
         let shown = written.shown();
         let upper = written.value.to_ascii_uppercase();
         let standard = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&upper.as_str());

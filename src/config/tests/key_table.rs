@@ -65,6 +65,12 @@ fn example(path: &str, key_file: &str) -> Value {
         "routes" => json!([]),
         "logging.level" => json!("info,bearward=debug"),
         "logging.format" => json!("text"),
+        "routes.*.cors" => json!({"origins": ["*"]}),
+        "routes.*.cors.origins" => json!(["https://app.example.com"]),
+        "routes.*.cors.methods" => json!(["GET"]),
+        "routes.*.cors.headers" => json!(["Authorization"]),
+        "routes.*.cors.credentials" => json!(true),
+        "routes.*.cors.max_age" => json!("10m"),
         "routes.*.respond" => json!({}),
         "routes.*.respond.status" => json!(404),
         "routes.*.respond.body" => json!("hello"),
@@ -122,6 +128,9 @@ fn document(path: &str, value: Value) -> String {
     }
     if path.starts_with("routes.*.redirect.") {
         file["routes"][0]["redirect"] = json!({"to": "/x"});
+    }
+    if path.starts_with("routes.*.cors.") {
+        file["routes"][0]["cors"] = json!({"origins": ["https://app.example.com"]});
     }
     if path == "routes.*.strip_prefix" {
         file["routes"][0]["path"] = json!("/a/b");

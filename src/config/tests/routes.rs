@@ -107,3 +107,43 @@ fn answers_in_the_place_of_an_upstream() {
         ]
     );
 }
+
+#[test]
+fn pages_of_other_origins() {
+    let good = [
+        "upstream: u, path: /a, cors: {origins: [\"*\"], headers: [\"*\"]}",
+        "upstream: u, path: /b, cors: {origins: [\"https://a.example\", \"http://localhost:3000\", \"capacitor://localhost\"], \
+         methods: [GET], credentials: true, max_age: 0s}",
+    ];
+    assert_eq!(of_routes(&good), [""; 0]);
+    let bad = [
+        "upstream: u, path: /a, cors: {}",
+        "upstream: u, path: /b, cors: {origins: []}",
+        "upstream: u, path: /c, cors: {origins: [\"*\"], headers: [\"*\"], credentials: true}",
+        "upstream: u, path: /d, cors: {origins: [\"*\", \"https://a.example\"]}",
+        "upstream: u, path: /e, cors: {origins: [\"https://*.a.example\", \"https://a.example/\", a.example, \"null\"]}",
+        "upstream: u, path: /f, cors: {origins: [\"https://A.example\", \"https://a.example:443\", \"https://u@a.example\"]}",
+        "upstream: u, path: /g, cors: {origins: [\"https://a.example\"], methods: [get], headers: [\"a b\"]}",
+        "upstream: u, path: /h, cors: {origins: [\"https://a.example\"]}, headers: {response: {set: {access-control-allow-origin: \"*\"}}}",
+    ];
+    assert_eq!(
+        of_routes(&bad),
+        [
+            "error: `origins` is missing in routes[0].cors",
+            "error: an empty list",
+            "error: `*` beside `credentials: true`: any page could act as the user",
+            "error: `*` beside `credentials: true`: any page could act as the user",
+            "error: `*` beside other origins: every origin is allowed then",
+            "error: `https://*.a.example` is not the origin of a page",
+            "error: `https://a.example/` is not the origin of a page",
+            "error: `a.example` is not the origin of a page",
+            "error: `null` is not the origin of a page",
+            "error: `https://A.example` is not the origin of a page",
+            "error: `https://a.example:443` is not the origin of a page",
+            "error: `https://u@a.example` is not the origin of a page",
+            "error: `get` is not a method that anyone sends",
+            "error: `a b` is not a header's name",
+            "error: `access-control-allow-origin` is said by `cors`",
+        ]
+    );
+}
