@@ -132,7 +132,7 @@ fn mutated() -> impl Strategy<Value = String> {
     (0..text.len(), 0usize..30, prop::sample::select(pieces.to_vec()), 1usize..4).prop_map(
         move |(at, cut, piece, times)| {
             let mut changed = text.to_owned();
-            let end = (at + cut).min(text.len());
+            let (at, end) = (text.floor_char_boundary(at), text.floor_char_boundary((at + cut).min(text.len())));
             changed.replace_range(at..end, &piece.repeat(times));
             changed
         },

@@ -140,7 +140,7 @@ fn pages_of_other_origins() {
             "error: `null` is not the origin of a page",
             "error: `https://A.example` is not the origin of a page",
             "error: `https://a.example:443` is not the origin of a page",
-            "error: `https://u@a.example` is not the origin of a page",
+            "error: `https://***@a.example` is not the origin of a page",
             "error: `get` is not a method that anyone sends",
             "error: `a b` is not a header's name",
             "error: `access-control-allow-origin` is said by `cors`",
