@@ -11,12 +11,12 @@ use hyper::{Method, Response, Uri, http::request};
 use crate::{
     body::{Body, Upload},
     decision::{Denial, Permit},
-    gateway::Arrival,
     headers::{self, RequestId, TraceContext},
     observe::{Observer, RequestFinished, RouteMetrics},
     path::CanonicalPath,
     refusal::Refusal,
     request as requests,
+    server::Arrival,
     snapshot::{Route, Snapshot},
     token::{credential::Fingerprint, principal::Principal},
 };

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,6 +19,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
+
+use crate::upstream::connect::native_tls;
 
 /// What came back, status 200.
 #[derive(Debug)]
@@ -228,28 +230,11 @@ async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<TcpStream, 
     Err(problem)
 }
 
-/// The machine's own roots, read once, off the runtime: there are files to read.
+/// Off the runtime: the first call reads the trust store's files.
 async fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {
-    static CONFIG: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return Ok(config.clone());
-    }
-    let loaded = tokio::task::spawn_blocking(load_tls_config).await.map_err(|error| error.to_string())??;
-    Ok(CONFIG.get_or_init(|| Arc::new(loaded)).clone())
-}
-
-fn load_tls_config() -> Result<rustls::ClientConfig, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = rustls::RootCertStore::empty();
-    let (taken, _) = roots.add_parsable_certificates(found.certs);
-    if taken == 0 {
-        return Err("this machine has no trusted root certificates".to_owned());
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    let native = tokio::task::spawn_blocking(native_tls).await.map_err(|error| error.to_string())?;
+    let native = native.map_err(|error| error.to_string())?;
+    if native.has_roots { Ok(native.config) } else { Err("this machine has no trusted root certificates".to_owned()) }
 }
 
 impl std::fmt::Display for FetchError {

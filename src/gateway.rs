@@ -1,6 +1,6 @@
 //! The request path: decide, forward, answer.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use hyper::{
@@ -11,7 +11,7 @@ use hyper::{
 
 use crate::{
     answer::OwnAnswer,
-    body::{Body, BodyFault, BodyLimits, RequestBody},
+    body::{Body, BodyLimits, RequestBody},
     cors,
     decision::{self, Permit},
     exchange::Exchange,
@@ -22,7 +22,7 @@ use crate::{
     request::{self as requests, RequestView},
     respond,
     route::{Destination, Found},
-    server,
+    server::{self, Arrival},
     snapshot::{Route, Snapshot},
 };
 
@@ -31,23 +31,6 @@ use crate::{
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     observer: Arc<Observer>,
-}
-
-/// What a connection knows about a request that isn't in its head.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// The other end of the connection.
-    pub peer: IpAddr,
-    /// Index into `Policy::listen`.
-    pub listener: usize,
-    /// Which worker serves it: picks the connection pool.
-    pub worker: usize,
-    /// http or https.
-    pub scheme: &'static str,
-    /// Set where the head was refused before it was parsed: the request is then a stand-in and only its answer matters.
-    pub fault: Option<Refusal>,
-    /// What the framing guard finds wrong in the body, later.
-    pub body_fault: BodyFault,
 }
 
 impl server::Handler for Arc<Gateway> {

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     body::{Body, BodyError},
-    gateway::Arrival,
+    server::Arrival,
 };
 
 /// How long a connection may still ask when draining begins: a request may be on its way, and nobody repeats a POST. Each

@@ -8,7 +8,16 @@ mod listener;
 mod tests;
 mod worker;
 
-use std::{error::Error, fmt, future::Future, io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use hyper::{Request, Response, body::Incoming};
 use tokio::sync::Semaphore;
@@ -18,7 +27,12 @@ use self::{
     framing::Limits,
     worker::Worker,
 };
-use crate::{body::Body, gateway::Arrival, headers::TrustedProxies, observe::ListenerMetrics};
+use crate::{
+    body::{Body, BodyFault},
+    headers::TrustedProxies,
+    observe::ListenerMetrics,
+    refusal::Refusal,
+};
 
 /// Answers requests. Cloned for every request, so it should be cheap to clone.
 pub trait Handler: Clone + Send + 'static {
@@ -138,6 +152,23 @@ impl Error for StartError {
             StartError::Listen { source, .. } | StartError::Worker(source) => Some(source),
         }
     }
+}
+
+/// What a connection knows about a request that isn't in its head.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// Index into `Policy::listen`.
+    pub listener: usize,
+    /// Which worker serves it: picks the connection pool.
+    pub worker: usize,
+    /// http or https.
+    pub scheme: &'static str,
+    /// Set where the head was refused before it was parsed: the request is then a stand-in and only its answer matters.
+    pub fault: Option<Refusal>,
+    /// What the framing guard finds wrong in the body, later.
+    pub body_fault: BodyFault,
 }
 
 /// `server:`

@@ -13,10 +13,10 @@ use hyper::{Request, Response, StatusCode, body::Incoming};
 use super::{Handler, ListenSettings, Running, ServerSettings, StartError, start};
 use crate::{
     body::Body,
-    gateway::Arrival,
     headers::TrustedProxies,
     observe::{ListenerMetrics, Observer},
     refusal::Refusal,
+    server::Arrival,
 };
 
 /// Says what came: method, target, headers and body, or the refusal.

@@ -13,12 +13,13 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
+use super::Arrival;
 use super::{
     Handler, connection,
     drain::{Alive, Phase, Phases, alive},
     framing::Limits,
 };
-use crate::{body::BodyFault, gateway::Arrival, observe::ListenerMetrics};
+use crate::{body::BodyFault, observe::ListenerMetrics};
 
 /// After a failed accept (no file descriptors left, say).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);

@@ -80,16 +80,25 @@ async fn connect_first(
 ///
 /// # Errors
 /// If the cryptography has no usable protocol version.
-pub fn native_tls() -> io::Result<Arc<ClientConfig>> {
-    static NATIVE: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    if let Some(config) = NATIVE.get() {
-        return Ok(config.clone());
+pub fn native_tls() -> io::Result<NativeTls> {
+    static NATIVE: OnceLock<NativeTls> = OnceLock::new();
+    if let Some(native) = NATIVE.get() {
+        return Ok(native.clone());
     }
     let mut roots = RootCertStore::empty();
     // What can't be read can't vouch for anybody: servers that need it are refused at the handshake.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let config = tls_with_roots(roots)?;
-    Ok(NATIVE.get_or_init(|| config).clone())
+    let (taken, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let native = NativeTls { config: tls_with_roots(roots)?, has_roots: taken > 0 };
+    Ok(NATIVE.get_or_init(|| native).clone())
+}
+
+/// TLS with the machine's own trust store.
+#[derive(Clone)]
+pub struct NativeTls {
+    /// Ready to connect with.
+    pub config: Arc<ClientConfig>,
+    /// Whether anything is in the store; if not, every server is refused.
+    pub has_roots: bool,
 }
 
 /// TLS as `native_tls`, with these roots.
@@ -258,7 +267,10 @@ mod tests {
         stream.read_to_string(&mut said).await.unwrap();
         assert_eq!(said, "secret");
         assert!(connect("127.0.0.1", port, Some(trusting), |_| true).await.is_err(), "another name");
-        assert!(connect("localhost", port, Some(native_tls().unwrap()), |_| true).await.is_err(), "unknown issuer");
+        assert!(
+            connect("localhost", port, Some(native_tls().unwrap().config), |_| true).await.is_err(),
+            "unknown issuer"
+        );
     }
 
     #[tokio::test]

@@ -92,7 +92,7 @@ impl Upstream {
     pub fn new(settings: UpstreamSettings, workers: usize, metrics: UpstreamMetrics) -> Arc<Upstream> {
         let authority =
             HeaderValue::try_from(settings.endpoint.authority()).unwrap_or(HeaderValue::from_static("upstream"));
-        let tls = if settings.endpoint.tls { connect::native_tls().ok() } else { None };
+        let tls = if settings.endpoint.tls { connect::native_tls().ok().map(|native| native.config) } else { None };
         let slots = settings.max_connections.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
         let pool = Arc::new(Pool::new(workers, settings.idle_timeout, metrics));
         Arc::new(Upstream { settings, authority, pool, slots, tls })

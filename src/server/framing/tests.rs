@@ -212,7 +212,7 @@ impl crate::server::Handler for Marker {
     async fn handle(
         &self,
         request: hyper::Request<hyper::body::Incoming>,
-        arrival: crate::gateway::Arrival,
+        arrival: crate::server::Arrival,
     ) -> hyper::Response<crate::body::Body> {
         use http_body_util::BodyExt;
         let _ = tokio::time::timeout(Duration::from_millis(2), request.into_body().collect()).await;
@@ -226,7 +226,7 @@ impl crate::server::Handler for Marker {
 async fn talk(bytes: Vec<u8>, piece: usize) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let limits = Limits { header_timeout: Duration::from_millis(3), idle_timeout: Duration::from_millis(3), ..LIMITS };
-    let arrival = crate::gateway::Arrival {
+    let arrival = crate::server::Arrival {
         peer: std::net::Ipv4Addr::LOCALHOST.into(),
         listener: 0,
         worker: 0,
