@@ -1,0 +1,178 @@
+//! `routes`.
+
+use std::time::Duration;
+
+use super::{
+    Identity, allow, allow::Allow, duration, identity, section, size_or_none, some_texts, texts, time_or_none,
+};
+use crate::config::{
+    diagnostic::Finding,
+    reader::{At, Field, Fields, Reader},
+};
+
+#[derive(Debug)]
+pub(in crate::config) struct Route {
+    /// Where the route as a whole is.
+    pub(in crate::config) at: At<()>,
+    pub(in crate::config) name: Option<At<String>>,
+    pub(in crate::config) listeners: Option<Vec<At<String>>>,
+    pub(in crate::config) hosts: Option<Vec<At<String>>>,
+    pub(in crate::config) paths: Option<Vec<At<String>>>,
+    pub(in crate::config) methods: Option<Vec<At<String>>>,
+    pub(in crate::config) upstream: Option<At<String>>,
+    pub(in crate::config) respond: Option<Respond>,
+    pub(in crate::config) redirect: Option<Redirect>,
+    pub(in crate::config) strip_prefix: Option<At<String>>,
+    pub(in crate::config) rewrite: Option<At<String>>,
+    pub(in crate::config) allow: Option<Allow>,
+    pub(in crate::config) enforce: Option<At<bool>>,
+    pub(in crate::config) issuers: Option<At<Vec<At<String>>>>,
+    pub(in crate::config) timeout: Option<Option<Duration>>,
+    pub(in crate::config) max_body_bytes: Option<Option<At<u64>>>,
+    pub(in crate::config) cors: Option<Cors>,
+    pub(in crate::config) headers: Headers,
+    pub(in crate::config) identity: Identity,
+}
+
+#[derive(Debug)]
+pub(in crate::config) struct Cors {
+    pub(in crate::config) origins: Option<Vec<At<String>>>,
+    pub(in crate::config) methods: Option<Vec<At<String>>>,
+    pub(in crate::config) headers: Option<Vec<At<String>>>,
+    pub(in crate::config) credentials: Option<At<bool>>,
+    pub(in crate::config) max_age: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub(in crate::config) struct Respond {
+    pub(in crate::config) at: At<()>,
+    pub(in crate::config) status: Option<At<u16>>,
+    pub(in crate::config) body: Option<At<String>>,
+    pub(in crate::config) headers: HeaderList,
+}
+
+#[derive(Debug)]
+pub(in crate::config) struct Redirect {
+    pub(in crate::config) at: At<()>,
+    pub(in crate::config) to: Option<At<String>>,
+    pub(in crate::config) status: Option<At<u16>>,
+}
+
+/// Names and values as they stand in a map of headers.
+pub(in crate::config) type HeaderList = Vec<(At<String>, At<String>)>;
+
+#[derive(Debug, Default)]
+pub(in crate::config) struct Headers {
+    pub(in crate::config) request: Changes,
+    pub(in crate::config) response: Changes,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::config) struct Changes {
+    pub(in crate::config) set: HeaderList,
+    pub(in crate::config) remove: Vec<At<String>>,
+}
+
+pub(super) fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Route {
+    let name = r.required(fields, "name", "it names the route in logs and metrics");
+    let upstream = match fields.has("respond") || fields.has("redirect") {
+        true => r.field(fields, "upstream"),
+        false => r.required(fields, "upstream", "the name of one of `upstreams`, or a URL"),
+    };
+    let allow = r.required(
+        fields,
+        "allow",
+        "nothing is open by omission: `public`, `optional`, `authenticated`, or a list of rules",
+    );
+    Route {
+        at: item.at_key(()),
+        name: name.and_then(|field| r.text(&field)),
+        listeners: some_texts(fields, "listeners", "leave it out for every listener", r).map(|list| list.value),
+        hosts: some_texts(fields, "hosts", "leave it out for any host", r).map(|list| list.value),
+        paths: paths(fields, r),
+        methods: some_texts(fields, "methods", "leave it out for any method", r).map(|list| list.value),
+        upstream: upstream.and_then(|field| r.text(&field)),
+        respond: r.field(fields, "respond").and_then(|field| respond(&field, r)),
+        redirect: r.field(fields, "redirect").and_then(|field| redirect(&field, r)),
+        strip_prefix: r.field(fields, "strip_prefix").and_then(|field| r.text(&field)),
+        rewrite: r.field(fields, "rewrite").and_then(|field| r.text(&field)),
+        allow: allow.and_then(|field| allow::access(&field, r)),
+        enforce: r.field(fields, "enforce").and_then(|field| r.flag(&field).map(|flag| field.at_key(flag))),
+        issuers: some_texts(fields, "issuers", "leave it out for every issuer", r),
+        timeout: time_or_none(fields, "timeout", r),
+        max_body_bytes: size_or_none(fields, "max_body_bytes", r),
+        cors: section(fields, "cors", r).map(|fields| cors(&fields, r)),
+        headers: section(fields, "headers", r).map(|fields| headers(&fields, r)).unwrap_or_default(),
+        identity: section(fields, "identity", r).map(|fields| identity::identity(&fields, r)).unwrap_or_default(),
+    }
+}
+
+fn cors(fields: &Fields<'_>, r: &mut Reader<'_>) -> Cors {
+    const HINT: &str = "the pages that may call this route: `origins: [https://app.example.com]`";
+    let origins = r.required(fields, "origins", HINT);
+    let credentials = r.field(fields, "credentials");
+    Cors {
+        origins: origins.and_then(|field| r.some_texts(&field, HINT)).map(|list| list.value),
+        methods: some_texts(fields, "methods", "leave it out for what the route takes", r).map(|list| list.value),
+        headers: some_texts(fields, "headers", "leave it out for none", r).map(|list| list.value),
+        credentials: credentials.and_then(|field| r.flag(&field).map(|flag| field.at_key(flag))),
+        max_age: duration(fields, "max_age", r).map(|age| age.value),
+    }
+}
+
+fn respond(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Respond> {
+    let fields = r.fields(field)?;
+    let headers = r.field(&fields, "headers").map(|field| header_list(&field, r));
+    Some(Respond {
+        at: field.at_key(()),
+        status: status(&fields, r),
+        body: r.field(&fields, "body").and_then(|field| r.text(&field)),
+        headers: headers.unwrap_or_default(),
+    })
+}
+
+fn redirect(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Redirect> {
+    let fields = r.fields(field)?;
+    let to = r.required(&fields, "to", "where to: `to: /new/{id}` or `to: https://new.example/{id}`");
+    Some(Redirect { at: field.at_key(()), to: to.and_then(|field| r.text(&field)), status: status(&fields, r) })
+}
+
+fn status(fields: &Fields<'_>, r: &mut Reader<'_>) -> Option<At<u16>> {
+    let field = r.field(fields, "status")?;
+    let status = r.count(&field, 599)?;
+    u16::try_from(status).ok().map(|status| field.at(status))
+}
+
+fn headers(fields: &Fields<'_>, r: &mut Reader<'_>) -> Headers {
+    let changes = |key, r: &mut Reader<'_>| {
+        let Some(fields) = section(fields, key, r) else { return Changes::default() };
+        let set = r.field(&fields, "set").map(|field| header_list(&field, r));
+        Changes {
+            set: set.unwrap_or_default(),
+            remove: texts(&fields, "remove", r).map(|list| list.value).unwrap_or_default(),
+        }
+    };
+    Headers { request: changes("request", r), response: changes("response", r) }
+}
+
+fn header_list(field: &Field<'_>, r: &mut Reader<'_>) -> HeaderList {
+    let named = r.named(field);
+    named.into_iter().filter_map(|(name, value)| Some((name, r.text(&value)?))).collect()
+}
+
+fn paths(fields: &Fields<'_>, r: &mut Reader<'_>) -> Option<Vec<At<String>>> {
+    match (fields.has("path"), fields.has("paths")) {
+        (true, true) => {
+            let one = r.field(fields, "path").map_or(fields.span, |field| field.key_span);
+            let many = r.field(fields, "paths").map_or(fields.span, |field| field.key_span);
+            let message = format!("`path` beside `paths` (at {})", r.place(many));
+            r.findings.push(Finding::error(one, &fields.path, message).hint("write all of them in `paths`"));
+            None
+        }
+        (false, true) => some_texts(fields, "paths", "name one path at least", r).map(|list| list.value),
+        _ => {
+            let field = r.required(fields, "path", "`path: /orders/{id}`, or `path: /**` for everything")?;
+            r.text(&field).map(|path| vec![path])
+        }
+    }
+}

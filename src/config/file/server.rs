@@ -1,0 +1,113 @@
+//! `listen`, `admin`, `server` and `logging`.
+
+use std::time::Duration;
+
+use super::{count_or_none, duration, flag, size_or_none, some_time, texts};
+use crate::{
+    config::reader::{At, Field, Fields, Reader},
+    observe::LogFormat,
+};
+
+/// More threads than this help nobody.
+const MOST_WORKERS: usize = 1024;
+
+#[derive(Debug)]
+pub(in crate::config) struct Listener {
+    pub(in crate::config) address: At<String>,
+    pub(in crate::config) name: Option<At<String>>,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::config) enum Admin {
+    #[default]
+    Default,
+    Off,
+    Address(At<String>),
+}
+
+#[derive(Debug, Default)]
+pub(in crate::config) struct Server {
+    /// Inner None: auto.
+    pub(in crate::config) workers: Option<Option<usize>>,
+    pub(in crate::config) trusted_proxies: Vec<At<String>>,
+    pub(in crate::config) max_header_bytes: Option<At<u64>>,
+    pub(in crate::config) max_token_bytes: Option<At<u64>>,
+    pub(in crate::config) max_body_bytes: Option<Option<At<u64>>>,
+    pub(in crate::config) max_connections: Option<Option<usize>>,
+    pub(in crate::config) header_timeout: Option<Duration>,
+    pub(in crate::config) body_timeout: Option<Duration>,
+    pub(in crate::config) idle_timeout: Option<Duration>,
+    pub(in crate::config) ready_timeout: Option<At<Duration>>,
+    pub(in crate::config) drain_delay: Option<At<Duration>>,
+    pub(in crate::config) drain_timeout: Option<At<Duration>>,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::config) struct Logging {
+    pub(in crate::config) level: Option<At<String>>,
+    pub(in crate::config) format: Option<LogFormat>,
+    pub(in crate::config) access: Option<bool>,
+}
+
+pub(super) fn listen(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Vec<Listener>> {
+    let items = r.items(field)?;
+    if items.is_empty() {
+        r.findings.push(field.at(()).error("an empty list").hint("leave `listen` out for 127.0.0.1:8080"));
+    }
+    let mut listeners = Vec::new();
+    for item in items {
+        if item.is_text() {
+            listeners.extend(r.text(&item).map(|address| Listener { address, name: None }));
+        } else if let Some(fields) = r.fields(&item) {
+            let name = r.field(&fields, "name").and_then(|field| r.text(&field));
+            let address = r.required(&fields, "address", "an address and a port: `address: 127.0.0.1:8080`");
+            let address = address.and_then(|field| r.text(&field));
+            listeners.extend(address.map(|address| Listener { address, name }));
+        }
+    }
+    Some(listeners)
+}
+
+pub(super) fn admin(field: &Field<'_>, r: &mut Reader<'_>) -> Admin {
+    if field.is("off") {
+        return Admin::Off;
+    }
+    if field.is_text() {
+        r.findings.push(
+            field.at(()).error("`admin` is a map or `off`").hint("`admin: off` or `admin: {address: 127.0.0.1:9901}`"),
+        );
+        return Admin::Default;
+    }
+    let Some(fields) = r.fields(field) else { return Admin::Default };
+    r.field(&fields, "address").and_then(|field| r.text(&field)).map_or(Admin::Default, Admin::Address)
+}
+
+pub(super) fn server(fields: &Fields<'_>, r: &mut Reader<'_>) -> Server {
+    let workers = r.field(fields, "workers").and_then(|field| match field.is("auto") {
+        true => Some(None),
+        false => r.count(&field, MOST_WORKERS).map(Some),
+    });
+    Server {
+        workers,
+        trusted_proxies: texts(fields, "trusted_proxies", r).map(|list| list.value).unwrap_or_default(),
+        max_header_bytes: r.field(fields, "max_header_bytes").and_then(|field| r.size(&field)),
+        max_token_bytes: r.field(fields, "max_token_bytes").and_then(|field| r.size(&field)),
+        max_body_bytes: size_or_none(fields, "max_body_bytes", r),
+        max_connections: count_or_none(fields, "max_connections", r),
+        header_timeout: some_time(fields, "header_timeout", r),
+        body_timeout: some_time(fields, "body_timeout", r),
+        idle_timeout: some_time(fields, "idle_timeout", r),
+        ready_timeout: duration(fields, "ready_timeout", r),
+        drain_delay: duration(fields, "drain_delay", r),
+        drain_timeout: duration(fields, "drain_timeout", r),
+    }
+}
+
+pub(super) fn logging(fields: &Fields<'_>, r: &mut Reader<'_>) -> Logging {
+    let format = r.field(fields, "format");
+    Logging {
+        level: r.field(fields, "level").and_then(|field| r.text(&field)),
+        format: format.and_then(|field| r.word(&field, &[("json", LogFormat::Json), ("text", LogFormat::Text)])),
+        access: flag(fields, "access", r),
+    }
+}
