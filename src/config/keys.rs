@@ -269,7 +269,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("routes.*.allow.*.any_role", Live),
     ("routes.*.allow.*.issuers", Live),
     ("routes.*.allow.*.audiences", Live),
-    ("routes.*.allow.*.token_kind", Refused),
+    ("routes.*.allow.*.token_kind", Live),
     ("routes.*.allow.*.claims", Live),
     ("routes.*.allow.*.claims.*.present", Live),
     ("routes.*.allow.*.claims.*.matches", Live),
