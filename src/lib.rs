@@ -31,8 +31,11 @@ pub mod policy;
 pub mod route;
 pub mod token;
 
+pub mod egress;
 pub mod headers;
 pub mod identity;
+pub mod limit;
+pub mod protected_resource;
 pub mod upstream;
 
 pub mod body;
@@ -42,6 +45,8 @@ pub mod respond;
 pub mod admin;
 pub mod fetch;
 pub mod observe;
+pub mod shared_state;
+pub mod signer;
 
 pub mod cli;
 pub mod demo;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 mod allow;
+mod egress;
 mod identity;
 mod issuer;
 mod route;
@@ -12,26 +13,31 @@ mod upstream;
 
 pub(super) use self::{
     allow::{Allow, ClaimTest, Rule},
-    identity::{Identity, IdentityValue},
+    egress::{Egress, GrantWord},
+    identity::{Assertion, Identity, IdentityValue},
     issuer::{Audiences, Claims, Issuer, Jwt},
-    route::{Changes, Cors, HeaderList, Headers, Redirect, Respond, Route},
-    server::{Admin, Listener, Logging, Server, Tracing},
-    upstream::Upstream,
+    route::{Changes, Cors, HeaderList, Headers, RateLimit, Redirect, Respond, Route},
+    server::{Admin, Listener, Logging, Mode, Server, Tracing},
+    upstream::{Health, Retry, Tls as UpstreamTls, Upstream},
 };
 use super::{
     reader::{At, Field, Fields, Reader},
     yaml::Node,
 };
+use crate::token::secret::Secret;
 
 #[derive(Debug, Default)]
 pub(super) struct ConfigFile {
     pub(super) listen: Option<Vec<Listener>>,
     pub(super) admin: Admin,
+    pub(super) admin_token: Option<At<Secret>>,
     pub(super) server: Server,
     pub(super) issuers: Vec<Issuer>,
     /// `issuers` is there and holds something that isn't an issuer.
     pub(super) broken_issuers: bool,
     pub(super) token_cache_bytes: Option<At<u64>>,
+    /// `state.redis`
+    pub(super) redis: Option<At<Secret>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) identity: Identity,
     pub(super) realm: Option<At<String>>,
@@ -53,7 +59,7 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     }
     file.listen = r.field(&top, "listen").and_then(|field| server::listen(&field, r));
     if let Some(field) = r.field(&top, "admin") {
-        file.admin = server::admin(&field, r);
+        (file.admin, file.admin_token) = server::admin(&field, r);
     }
     if let Some(fields) = section(&top, "server", r) {
         file.server = server::server(&fields, r);
@@ -64,6 +70,9 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     file.broken_issuers = file.issuers.is_empty() && top.has("issuers") && r.findings.failed();
     if let Some(fields) = section(&top, "token_cache", r) {
         file.token_cache_bytes = r.field(&fields, "max_bytes").and_then(|field| r.size(&field));
+    }
+    if let Some(fields) = section(&top, "state", r) {
+        file.redis = secret(&fields, "redis", r);
     }
     for (name, field) in names(&top, "upstreams", r) {
         file.upstreams.extend(r.fields(&field).map(|fields| upstream::upstream(name, &fields, r)));
@@ -94,6 +103,17 @@ fn section<'n>(fields: &Fields<'n>, key: &'static str, r: &mut Reader<'_>) -> Op
 
 fn names<'n>(top: &Fields<'n>, key: &'static str, r: &mut Reader<'_>) -> Vec<(At<String>, Field<'n>)> {
     r.field(top, key).map(|field| r.named(&field)).unwrap_or_default()
+}
+
+fn text(fields: &Fields<'_>, key: &'static str, r: &mut Reader<'_>) -> Option<At<String>> {
+    let field = r.field(fields, key)?;
+    r.text(&field)
+}
+
+/// A text in a type that doesn't print.
+fn secret(fields: &Fields<'_>, key: &'static str, r: &mut Reader<'_>) -> Option<At<Secret>> {
+    let text = text(fields, key, r)?;
+    Some(text.with(Secret::new(text.value.clone().into_bytes())))
 }
 
 fn texts(fields: &Fields<'_>, key: &'static str, r: &mut Reader<'_>) -> Option<At<Vec<At<String>>>> {

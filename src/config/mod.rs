@@ -28,7 +28,8 @@ use crate::{
     observe::{LoggingSettings, TracingSettings},
     route::RouteSettings,
     server::{ListenSettings, ServerSettings},
-    token::issuer::IssuerSettings,
+    shared_state::RedisSettings,
+    token::{issuer::IssuerSettings, secret::Secret},
     upstream::UpstreamSettings,
 };
 
@@ -157,6 +158,10 @@ pub struct Policy {
     pub listen: Vec<ListenSettings>,
     /// None: `admin: off`.
     pub admin: Option<SocketAddr>,
+    /// What the admin listener asks of who wants more than health and metrics.
+    pub admin_token: Option<Secret>,
+    /// `state.redis`: what replicas share.
+    pub redis: Option<RedisSettings>,
     /// Limits and timeouts.
     pub server: ServerSettings,
     /// In the file's order.

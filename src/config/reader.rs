@@ -254,6 +254,14 @@ impl<'r> Reader<'r> {
         Some(all)
     }
 
+    /// The items of a list; anything else is the only item.
+    pub(super) fn items_or_one<'n>(&mut self, field: &Field<'n>) -> Option<Vec<Field<'n>>> {
+        if field.is_list() {
+            return self.items(field);
+        }
+        Some(vec![Field { pattern: join(&field.pattern, "*"), ..field.clone() }])
+    }
+
     /// A field that may be left out.
     pub(super) fn field<'n>(&mut self, fields: &Fields<'n>, key: &'static str) -> Option<Field<'n>> {
         let state = keys::state(&fields.pattern, key);
@@ -269,7 +277,7 @@ impl<'r> Reader<'r> {
 
     /// A field that must be there. None with an error noted, where it isn't.
     pub(super) fn required<'n>(&mut self, fields: &Fields<'n>, key: &'static str, hint: &str) -> Option<Field<'n>> {
-        if fields.entry(key).is_none() && !fields.misspelt(key) {
+        if !fields.has_or_means(key) {
             let path = join(&fields.path, key);
             self.findings
                 .push(Finding::error(fields.span, &path, format!("`{key}` is missing{}", fields.parent)).hint(hint));
@@ -424,6 +432,11 @@ impl<'n> Fields<'n> {
     fn misspelt(&self, key: &str) -> bool {
         let unknown = self.entries.iter().filter(|entry| keys::state(&self.pattern, &entry.key.text).is_none());
         unknown.take(MOST_GUESSES).any(|entry| keys::meant(&self.pattern, &entry.key.text) == Some(key))
+    }
+
+    /// Whether the key was written, perhaps with a mistake in its name: it isn't missing then.
+    pub(super) fn has_or_means(&self, key: &str) -> bool {
+        self.has(key) || self.misspelt(key)
     }
 
     /// Whether the key was written, whatever its value.

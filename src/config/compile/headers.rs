@@ -92,9 +92,11 @@ impl Compiler<'_> {
     /// gateway says of the request.
     pub(super) fn find_reserved_headers(&mut self, file: &ConfigFile) {
         let plans = file.routes.iter().map(|route| &route.identity).chain([&file.identity]);
-        let names = plans.flat_map(|plan| plan.headers.iter().flatten());
-        let names =
-            names.filter_map(|(name, _)| HeaderName::from_bytes(name.value.as_bytes()).ok()).collect::<Vec<_>>();
+        let names = plans.flat_map(|plan| {
+            let assertion = plan.assertion.as_ref().and_then(|assertion| assertion.header.as_ref());
+            plan.headers.iter().flatten().map(|(name, _)| name).chain(assertion)
+        });
+        let names = names.filter_map(|name| HeaderName::from_bytes(name.value.as_bytes()).ok()).collect::<Vec<_>>();
         let identity = ReservedNames::new(&names);
         for route in &file.routes {
             let request = &route.headers.request;

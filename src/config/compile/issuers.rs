@@ -85,6 +85,8 @@ impl Compiler<'_> {
             claims: claims?,
             http_timeout: written.http_timeout.unwrap_or(HTTP_TIMEOUT),
             allow_http,
+            sender: written.sender.clone(),
+            logout: written.logout,
         };
         self.check_local_keys(&written.jwt, &settings)?;
         Some(settings)
@@ -151,7 +153,7 @@ impl Compiler<'_> {
     }
 
     /// Where it is, and what is in it.
-    fn key_file(&mut self, written: &At<String>) -> Option<(PathBuf, String)> {
+    pub(super) fn key_file(&mut self, written: &At<String>) -> Option<(PathBuf, String)> {
         let path: PathBuf = self.folder.join(&written.value);
         match read_text(&path) {
             Ok(text) => Some((path, text)),

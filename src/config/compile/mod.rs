@@ -3,12 +3,16 @@
 
 mod cors;
 mod destination;
+mod egress;
 mod headers;
 mod identity;
 mod issuers;
+mod limits;
 mod listen;
+mod redis;
 mod routes;
 mod rules;
+mod upstream_tls;
 mod upstreams;
 mod url;
 
@@ -31,6 +35,8 @@ struct Compiler<'c> {
     source: &'c Source<'c>,
     /// Relative paths are relative to it.
     folder: &'c Path,
+    /// The `identity` of the whole file is wrong, so that what routes take from it isn't missing.
+    broken_identity: bool,
 }
 
 /// None where an error was found.
@@ -40,9 +46,11 @@ pub(super) fn compile(
     source: &Source<'_>,
     findings: &mut Findings,
 ) -> Option<Policy> {
-    let mut c = Compiler { findings, source, folder };
+    let mut c = Compiler { findings, source, folder, broken_identity: false };
     let listen = c.listeners(file);
     let admin = c.admin(file, &listen);
+    let admin_token = c.admin_token(file.admin_token.as_ref());
+    let redis = c.redis(file.redis.as_ref());
     let server = c.server(&file.server);
     let realm = c.realm(file.realm.as_ref());
     let logging = c.logging(&file.logging);
@@ -50,13 +58,16 @@ pub(super) fn compile(
     let issuers = file.issuers.iter().map(|issuer| c.issuer(issuer)).collect::<Vec<_>>();
     let mut upstreams = file.upstreams.iter().map(|upstream| c.upstream(upstream)).collect::<Vec<_>>();
     let identity = c.identity(&file.identity, &IdentityPlan::standard());
+    c.broken_identity = identity.is_none();
     let routes = c.routes(file, &mut upstreams, identity.as_ref());
     c.warn_of_plain_upstreams(file, &routes, &upstreams);
     c.warn_of_unused(file, &routes);
     Some(Policy {
         listen: listen.into_iter().collect::<Option<_>>()?,
         admin: admin?,
+        admin_token: admin_token?,
         server: server?,
+        redis: redis?,
         issuers: issuers.into_iter().collect::<Option<_>>()?,
         token_cache_bytes: file.token_cache_bytes.as_ref().map_or(TOKEN_CACHE_BYTES, |size| size.value),
         upstreams: upstreams.into_iter().collect::<Option<_>>()?,
