@@ -35,12 +35,15 @@ pub mod egress;
 pub mod headers;
 pub mod identity;
 pub mod limit;
+pub mod outgoing;
 pub mod protected_resource;
 pub mod upstream;
 
 pub mod body;
 pub mod refusal;
 pub mod respond;
+
+pub mod rehearsal;
 
 pub mod admin;
 pub mod fetch;
