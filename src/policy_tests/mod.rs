@@ -1,6 +1,7 @@
 //! Policy tests: requests with assumed tokens, decided by the code that decides live traffic, and held against what
 //! their author expects. No network, no clock but that of the process.
 
+mod beside;
 pub mod coverage;
 mod mismatch;
 mod subject;
@@ -12,7 +13,7 @@ use std::{
 };
 
 use self::subject::Prepared;
-pub use self::{coverage::Gaps, mismatch::Mismatch, subject::Subject};
+pub use self::{beside::unused_scopes, coverage::Gaps, mismatch::Mismatch, subject::Subject};
 use crate::{
     config::{self, Diagnostic, Environment, TestFile, WrittenTest},
     rehearsal::{Answer, Question},

@@ -149,18 +149,20 @@ fn coverage(configuration: &Configuration, subject: &Subject) -> String {
     let policy = subject.policy();
     let gaps = subject.gaps();
     let mut text = format!(
-        "{}: {} of {} routes and {} of {} rules were reached\n",
+        "{}: {} and {} were reached\n",
         configuration.path.display(),
-        gaps.all_routes - gaps.routes.len(),
-        gaps.all_routes,
-        gaps.reached_rules,
-        gaps.all_rules,
+        share(gaps.all_routes - gaps.routes.len(), gaps.all_routes, "route"),
+        share(gaps.reached_rules, gaps.all_rules, "rule"),
     );
     for line in missed(&gaps, policy) {
         // Writing to a String can't fail.
         let _ = writeln!(text, "  {line}");
     }
     text
+}
+
+fn share(part: usize, all: usize, what: &str) -> String {
+    format!("{part} of {all} {what}{}", if all == 1 { "" } else { "s" })
 }
 
 fn missed(gaps: &Gaps, policy: &Policy) -> Vec<String> {
