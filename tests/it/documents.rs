@@ -102,6 +102,23 @@ fn every_block_of_yaml_is_what_it_says() {
 }
 
 #[test]
+fn configurations_that_are_shipped_pass() {
+    let mut files = vec![root().join("gateway.yaml")];
+    for folder in ["docs", "deploy"] {
+        below(&root().join(folder), &["yaml", "yml"], &mut files);
+    }
+    let is_ours = |file: &Path| {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        name.starts_with("gateway") && !name.ends_with(".test.yaml")
+    };
+    for file in files.iter().filter(|file| is_ours(file)) {
+        if let Err(wrong) = config::load_without_secrets(file, &|_| None) {
+            panic!("{}:\n{}", file.display(), shown(&wrong));
+        }
+    }
+}
+
+#[test]
 fn files_of_policy_tests_pass_and_leave_nothing_out() {
     let mut files = vec![root().join("gateway.test.yaml")];
     for folder in ["docs", "deploy"] {
