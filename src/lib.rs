@@ -51,5 +51,7 @@ pub mod observe;
 pub mod shared_state;
 pub mod signer;
 
+pub mod policy_tests;
+
 pub mod cli;
 pub mod demo;

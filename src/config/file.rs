@@ -15,7 +15,7 @@ pub(super) use self::{
     allow::{Allow, ClaimTest, Rule},
     egress::{Egress, GrantWord},
     identity::{Assertion, Identity, IdentityValue},
-    issuer::{Audiences, Claims, Issuer, Jwt},
+    issuer::{Audiences, Claims, Issuer, Jwt, json},
     route::{Changes, Cors, HeaderList, Headers, RateLimit, Redirect, Respond, Route},
     server::{Admin, Listener, Logging, Mode, Server, Tracing},
     upstream::{Health, Retry, Tls as UpstreamTls, Upstream},
