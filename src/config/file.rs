@@ -28,6 +28,8 @@ use crate::token::secret::Secret;
 
 #[derive(Debug, Default)]
 pub(super) struct ConfigFile {
+    /// Those of the first file.
+    pub(super) include: Vec<At<String>>,
     pub(super) listen: Option<Vec<Listener>>,
     pub(super) admin: Admin,
     pub(super) admin_token: Option<At<Secret>>,
@@ -50,13 +52,7 @@ pub(super) struct ConfigFile {
 pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     let mut file = ConfigFile::default();
     let Some(top) = r.top(root) else { return file };
-    if let Some(version) = r.field(&top, "version")
-        && let Some(written) = r.text(&version)
-        && written.value != "1"
-    {
-        r.findings
-            .push(written.error(format!("{} is not a version of this format", written.shown())).hint("`version: 1`"));
-    }
+    file.include = version_and_include(&top, r);
     file.listen = r.field(&top, "listen").and_then(|field| server::listen(&field, r));
     if let Some(field) = r.field(&top, "admin") {
         (file.admin, file.admin_token) = server::admin(&field, r);
@@ -64,18 +60,11 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     if let Some(fields) = section(&top, "server", r) {
         file.server = server::server(&fields, r);
     }
-    for (name, field) in names(&top, "issuers", r) {
-        file.issuers.extend(r.fields(&field).map(|fields| issuer::issuer(name, &fields, r)));
-    }
-    file.broken_issuers = file.issuers.is_empty() && top.has("issuers") && r.findings.failed();
     if let Some(fields) = section(&top, "token_cache", r) {
         file.token_cache_bytes = r.field(&fields, "max_bytes").and_then(|field| r.size(&field));
     }
     if let Some(fields) = section(&top, "state", r) {
         file.redis = secret(&fields, "redis", r);
-    }
-    for (name, field) in names(&top, "upstreams", r) {
-        file.upstreams.extend(r.fields(&field).map(|fields| upstream::upstream(name, &fields, r)));
     }
     if let Some(fields) = section(&top, "identity", r) {
         file.identity = identity::identity(&fields, r);
@@ -89,11 +78,52 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     if let Some(fields) = section(&top, "tracing", r) {
         file.tracing = server::tracing(&fields, r);
     }
-    let routes = r.required(&top, "routes", "without a route there is nothing to protect");
-    for item in routes.and_then(|field| r.items(&field)).unwrap_or_default() {
+    if !top.has("include") {
+        r.required(&top, "routes", "without a route there is nothing to protect");
+    }
+    mergeable(&top, &mut file, r);
+    file
+}
+
+/// Reads an included file's tree into what is there already. Returns what it includes itself.
+pub(super) fn read_included(root: &Node, file: &mut ConfigFile, r: &mut Reader<'_>) -> Vec<At<String>> {
+    const TAKEN: [&str; 5] = ["issuers", "upstreams", "routes", "include", "version"];
+    let Some(top) = r.top(root) else { return Vec::new() };
+    for (key, at) in top.known().filter(|(key, _)| !TAKEN.contains(key)) {
+        let finding = at.error(format!("`{key}` can't be in an included file"));
+        r.findings.push(finding.hint(
+            "an included file has `issuers`, `upstreams`, `routes` and `include`; the rest is in the first file",
+        ));
+    }
+    let include = version_and_include(&top, r);
+    mergeable(&top, file, r);
+    include
+}
+
+fn version_and_include(top: &Fields<'_>, r: &mut Reader<'_>) -> Vec<At<String>> {
+    if let Some(written) = text(top, "version", r).filter(|written| written.value != "1") {
+        let finding = written.error(format!("{} is not a version of this format", written.shown()));
+        r.findings.push(finding.hint("`version: 1`"));
+    }
+    some_texts(top, "include", "name one file at least, or leave `include` out", r)
+        .map(|list| list.value)
+        .unwrap_or_default()
+}
+
+/// What every file may have a part of.
+fn mergeable(top: &Fields<'_>, file: &mut ConfigFile, r: &mut Reader<'_>) {
+    let known = file.issuers.len();
+    for (name, field) in names(top, "issuers", r) {
+        file.issuers.extend(r.fields(&field).map(|fields| issuer::issuer(name, &fields, r)));
+    }
+    file.broken_issuers |= file.issuers.len() == known && top.has("issuers") && r.findings.failed();
+    for (name, field) in names(top, "upstreams", r) {
+        file.upstreams.extend(r.fields(&field).map(|fields| upstream::upstream(name, &fields, r)));
+    }
+    let routes = r.field(top, "routes").and_then(|field| r.items(&field)).unwrap_or_default();
+    for item in routes {
         file.routes.extend(r.fields(&item).map(|fields| route::route(&item, &fields, r)));
     }
-    file
 }
 
 fn section<'n>(fields: &Fields<'n>, key: &'static str, r: &mut Reader<'_>) -> Option<Fields<'n>> {

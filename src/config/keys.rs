@@ -108,7 +108,7 @@ pub(super) const KEPT: &[(&str, &str)] = &[
 /// All that the configuration's contract lists.
 pub(super) const KEYS: &[(&str, State)] = &[
     ("version", Live),
-    ("include", Refused),
+    ("include", Live),
     ("listen", Live),
     ("listen.*.address", Live),
     ("listen.*.name", Live),

@@ -155,7 +155,7 @@ impl Compiler<'_> {
             true => written.value.clone(),
             false => {
                 let name = String::from_utf8_lossy(written.value.expose()).into_owned();
-                match read_text(&self.folder.join(name)) {
+                match read_text(&self.path(written.span, &name)) {
                     Ok(text) => Secret::new(text.into_bytes()),
                     Err(words) => {
                         let finding = written.error(format!("the private key's file: {words}"));

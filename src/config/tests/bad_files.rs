@@ -24,7 +24,6 @@ upstreams:
 rotues: []
 ";
     not_supported_yet: "\
-include: [routes/*.yaml]
 issuers:
   a:
     issuer: https://a.example

@@ -17,6 +17,7 @@ static FILES: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["internal.example".to_owned()]).unwrap();
     std::fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("included.yaml"), "version: 1\n").unwrap();
     std::fs::write(folder.path().join("private.pem"), made.signing_key.serialize_pem()).unwrap();
     folder
 });
@@ -89,6 +90,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "routes.*.cors.credentials" => json!(true),
         "routes.*.cors.max_age" => json!("10m"),
         "routes.*.revokes" => json!("token"),
+        "include" => json!([file("included.yaml")]),
         "listen.*.mode" => json!("ext_authz"),
         "listen.*.request_from" => json!("self"),
         "admin.token" => json!("s3cret"),
