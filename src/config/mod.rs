@@ -8,6 +8,7 @@ mod keys;
 mod placeholder;
 mod reader;
 mod redact;
+mod reference;
 mod units;
 mod yaml;
 
@@ -49,6 +50,18 @@ pub struct Loaded {
     pub hash: String,
     /// What `load_without_secrets` put placeholders for: `NAME` or `file:path`. Otherwise empty.
     pub placeholders: Vec<String>,
+}
+
+/// The JSON Schema (draft 2020-12) of a configuration, for editors.
+#[must_use]
+pub fn json_schema() -> String {
+    format!("{:#}\n", reference::json_schema())
+}
+
+/// What each key of a configuration means: a page in Markdown.
+#[must_use]
+pub fn reference() -> String {
+    reference::markdown()
 }
 
 /// Reads, resolves and compiles a file. Looks nothing up over the network.
