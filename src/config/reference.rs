@@ -113,6 +113,10 @@ impl Key {
         Key { absent: Absent::Means(words), ..self }
     }
 
+    const fn left_out(self, absent: Absent) -> Key {
+        Key { absent, ..self }
+    }
+
     const fn example(self, value: &'static str) -> Key {
         Key { example: Some(value), ..self }
     }

@@ -17,5 +17,6 @@ mod operations;
 mod paths;
 mod routes;
 mod rules;
+mod schema;
 mod streaming;
 mod tidy;

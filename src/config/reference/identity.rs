@@ -1,6 +1,7 @@
 //! Keys of `identity`, at the top and on a route.
 
 use super::{
+    Absent::{self, Default, Means},
     Key,
     Kind::{Duration, Named, OneOf, Scalar, Secret, Section, Text, Word},
     key,
@@ -8,7 +9,7 @@ use super::{
 
 /// The same keys below two places.
 macro_rules! identity {
-    ($at:literal, $doc:literal) => {
+    ($at:literal, $doc:literal, $headers:expr, $authorization:expr, $assertion:expr) => {
         [
             key($at, Section, $doc).default("{}").example("{}"),
             key(
@@ -17,11 +18,7 @@ macro_rules! identity {
                 "Headers and what they say: `subject`, `client`, `scopes` (joined by spaces), `roles` (by commas), \
                  `issuer` (its name in this file), `claims.<path>`, or a literal. What a token doesn't have is not sent.",
             )
-            .absent(if $at.len() == "identity".len() {
-                "`X-Auth-Subject`, `X-Auth-Client`, `X-Auth-Scopes`, `X-Auth-Roles` and `X-Auth-Issuer`"
-            } else {
-                "those of `identity` at the top"
-            })
+            .left_out($headers)
             .example(r#"{"X-Auth-Subject": "subject", "X-Tenant": "claims.tenant"}"#),
             key(concat!($at, ".headers.*.value"), Scalar, "A literal.").required().example("production"),
             key(
@@ -29,7 +26,7 @@ macro_rules! identity {
                 Word(&["forward", "remove"]),
                 "Whether the token goes on, as `Authorization: Bearer`.",
             )
-            .default("forward")
+            .left_out($authorization)
             .example("remove"),
             key(
                 concat!($at, ".assertion"),
@@ -37,7 +34,7 @@ macro_rules! identity {
                 "A short-lived JWT that the gateway signs and the upstream can verify. Its keys are at \
                  `/.well-known/bearward/jwks.json`.",
             )
-            .absent("none is sent")
+            .left_out($assertion)
             .example(r#"{"header": "X-Auth-Assertion", "private_key": "gateway.pem", "issuer": "https://gateway.example"}"#),
             key(concat!($at, ".assertion.header"), Text, "The header that carries it.").example("X-Auth-Assertion"),
             key(
@@ -55,8 +52,20 @@ macro_rules! identity {
     };
 }
 
-pub(super) const OF_ALL_ROUTES: [Key; 10] =
-    identity!("identity", "What an authorised request carries on. No client can send these headers itself.");
+pub(super) const OF_ALL_ROUTES: [Key; 10] = identity!(
+    "identity",
+    "What an authorised request carries on. No client can send these headers itself.",
+    Means("`X-Auth-Subject`, `X-Auth-Client`, `X-Auth-Scopes`, `X-Auth-Roles` and `X-Auth-Issuer`"),
+    Default("forward"),
+    Means("none is sent")
+);
 
-pub(super) const OF_A_ROUTE: [Key; 10] =
-    identity!("routes.*.identity", "Replaces what `identity` at the top says, key by key (`headers` as one).");
+const AS_AT_THE_TOP: Absent = Means("as `identity` at the top says");
+
+pub(super) const OF_A_ROUTE: [Key; 10] = identity!(
+    "routes.*.identity",
+    "Replaces what `identity` at the top says, key by key (`headers` as one).",
+    AS_AT_THE_TOP,
+    AS_AT_THE_TOP,
+    AS_AT_THE_TOP
+);

@@ -10,12 +10,9 @@ const HEAD: &str = "\
 <!-- Made by `bearward schema --reference`. -->
 
 Every key, grouped as the file is. [gateway.yaml](../gateway.yaml) shows most of them at work; `bearward check` says
-what is wrong with a file, and an editor says it while you write, by
-[gateway.schema.json](../gateway.schema.json):
-
-```yaml fragment
-# yaml-language-server: $schema=gateway.schema.json
-```
+what is wrong with a file. An editor says it while you write, and completes keys, where the file's first line is
+`# yaml-language-server: $schema=gateway.schema.json` ([gateway.schema.json](../gateway.schema.json), or what
+`bearward schema` prints).
 
 - **Durations** are whole numbers with a unit: `250ms`, `30s`, `5m`, `2h`. **Sizes**: `512B`, `64KiB`, `10MiB`, `1GiB`.
   **Rates**: `100/s`, `600/m`.
@@ -25,6 +22,8 @@ what is wrong with a file, and an editor says it while you write, by
 - A key that isn't known is an error, and so is one without a value: `{}` stands for all defaults.
 - Never printed, logged or served: the values of keys that are marked as secret.
 ";
+
+const NOT_IN_FORCE: &str = "*Not in force in this version: a file that has it is not run.*";
 
 /// The whole page.
 pub(in crate::config) fn markdown() -> String {
@@ -44,6 +43,9 @@ fn group(page: &mut String, title: &str, of: Option<&Key>, keys: Vec<&Key>) {
     let _ = writeln!(page, "\n## {title}\n");
     if let Some(key) = of {
         let _ = writeln!(page, "{}\n", key.doc);
+        if !is_in_force(key) {
+            let _ = writeln!(page, "{NOT_IN_FORCE}\n");
+        }
         for rule in key.rules {
             let _ = writeln!(page, "{}\n", rule_in_words(rule));
         }
@@ -96,8 +98,7 @@ fn step(kind: &Kind) -> String {
 fn value(kind: &Kind) -> String {
     let listed = |item: &Kind| format!("list: {}", value(item));
     match kind {
-        Kind::Text => "text".to_owned(),
-        Kind::Scalar => "text, number or flag".to_owned(),
+        Kind::Text | Kind::Scalar => "text".to_owned(),
         Kind::Secret => "secret".to_owned(),
         Kind::Url(_) => "URL".to_owned(),
         Kind::Flag => "`true` or `false`".to_owned(),
@@ -109,7 +110,9 @@ fn value(kind: &Kind) -> String {
         Kind::Count { least, most } if least == most => format!("`{least}`"),
         Kind::Count { least, most: 10_000_000.. } => format!("number from {least}"),
         Kind::Count { least, most } => format!("number from {least} to {most}"),
-        Kind::Word(words) => words.iter().map(|word| format!("`{}`", flow(&(*word).into()))).collect::<Vec<_>>().join(", "),
+        Kind::Word(words) => {
+            words.iter().map(|word| format!("`{}`", flow(&(*word).into()))).collect::<Vec<_>>().join(", ")
+        }
         Kind::OneOf(kinds) => kinds.iter().map(value).collect::<Vec<_>>().join(", or "),
         Kind::List(item) | Kind::Some(item) => listed(item),
         Kind::Named { name, value: Kind::Section } => format!("map: each {name}'s name to a map"),
@@ -133,8 +136,10 @@ fn meaning(key: &Key) -> String {
     if let Some(example) = key.example_value().map(|example| flow(&example)).filter(|example| example != "{}") {
         let _ = write!(text, " Example: `{}: {example}`", key.name());
     }
-    if !is_in_force(key) {
-        text.push_str(" *Not in force in this version: a file that has it is not run.*");
+    let above = key.path.rsplit_once('.').map_or("", |(above, _)| above.trim_end_matches(".*"));
+    let told_above = all().any(|key| key.path == above && !is_in_force(key));
+    if !is_in_force(key) && !told_above {
+        let _ = write!(text, " {NOT_IN_FORCE}");
     }
     text
 }
