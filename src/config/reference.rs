@@ -88,7 +88,6 @@ pub(super) enum Absent {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rule {
     ExactlyOne(&'static [&'static str]),
-    AtLeastOne(&'static [&'static str]),
     AtMostOne(&'static [&'static str]),
     /// The first only with the second.
     Needs(&'static str, &'static str),

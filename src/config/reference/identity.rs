@@ -1,7 +1,7 @@
 //! Keys of `identity`, at the top and on a route.
 
 use super::{
-    Absent::{self, Default, Means},
+    Absent::{self, Default, Means, Required},
     Key,
     Kind::{Duration, Named, OneOf, Scalar, Secret, Section, Text, Word},
     key,
@@ -9,7 +9,7 @@ use super::{
 
 /// The same keys below two places.
 macro_rules! identity {
-    ($at:literal, $doc:literal, $headers:expr, $authorization:expr, $assertion:expr) => {
+    ($at:literal, $doc:literal, $headers:expr, $authorization:expr, $assertion:expr, $needed:expr) => {
         [
             key($at, Section, $doc).default("{}").example("{}"),
             key(
@@ -36,14 +36,15 @@ macro_rules! identity {
             )
             .left_out($assertion)
             .example(r#"{"header": "X-Auth-Assertion", "private_key": "gateway.pem", "issuer": "https://gateway.example"}"#),
-            key(concat!($at, ".assertion.header"), Text, "The header that carries it.").example("X-Auth-Assertion"),
+            key(concat!($at, ".assertion.header"), Text, "The header that carries it.").default("X-Auth-Assertion").example("X-Auth-Assertion"),
             key(
                 concat!($at, ".assertion.private_key"),
                 Secret,
                 "A PEM file with the key that signs it: Ed25519, P-256 or RSA.",
             )
+            .left_out($needed)
             .example("gateway.pem"),
-            key(concat!($at, ".assertion.issuer"), Text, "Its `iss`.").example("https://gateway.example"),
+            key(concat!($at, ".assertion.issuer"), Text, "Its `iss`.").left_out($needed).example("https://gateway.example"),
             key(concat!($at, ".assertion.audience"), Scalar, "Its `aud`; `upstream` is the upstream's name.")
                 .default("upstream")
                 .example("orders-api"),
@@ -57,7 +58,8 @@ pub(super) const OF_ALL_ROUTES: [Key; 10] = identity!(
     "What an authorised request carries on. No client can send these headers itself.",
     Means("`X-Auth-Subject`, `X-Auth-Client`, `X-Auth-Scopes`, `X-Auth-Roles` and `X-Auth-Issuer`"),
     Default("forward"),
-    Means("none is sent")
+    Means("none is sent"),
+    Required
 );
 
 const AS_AT_THE_TOP: Absent = Means("as `identity` at the top says");
@@ -65,6 +67,7 @@ const AS_AT_THE_TOP: Absent = Means("as `identity` at the top says");
 pub(super) const OF_A_ROUTE: [Key; 10] = identity!(
     "routes.*.identity",
     "Replaces what `identity` at the top says, key by key (`headers` as one).",
+    AS_AT_THE_TOP,
     AS_AT_THE_TOP,
     AS_AT_THE_TOP,
     AS_AT_THE_TOP

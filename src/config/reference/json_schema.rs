@@ -37,7 +37,7 @@ fn definitions() -> Value {
             ],
         },
         "rate": {"type": "string", "pattern": r"^[0-9]+/(s|m|h)$|\$\{"},
-        "share": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?%$|\$\{"},
+        "share": {"type": "string", "pattern": r"^[0-9]+%$|\$\{"},
         "fraction": {
             "anyOf": [
                 {"type": "number", "minimum": 0, "maximum": 1},
@@ -70,7 +70,6 @@ fn conditions(rule: &Rule) -> Vec<Value> {
     let each = |keys: &[&str]| keys.iter().map(|key| json!({"required": [key]})).collect::<Vec<_>>();
     match rule {
         Rule::ExactlyOne(keys) => vec![json!({"oneOf": each(keys)})],
-        Rule::AtLeastOne(keys) => vec![json!({"anyOf": each(keys)})],
         Rule::AtMostOne(keys) => {
             let pairs = keys.iter().enumerate().flat_map(|(place, one)| {
                 keys.iter().skip(place + 1).map(move |other| json!({"not": {"required": [one, other]}}))

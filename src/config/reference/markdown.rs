@@ -154,7 +154,6 @@ fn rule_in_words(rule: &Rule) -> String {
     };
     match rule {
         Rule::ExactlyOne(keys) => format!("Exactly one of {} is there.", names(keys, "and")),
-        Rule::AtLeastOne(keys) => format!("One of {} is there at least.", names(keys, "and")),
         Rule::AtMostOne(keys) => format!("At most one of {} is there.", names(keys, "and")),
         Rule::Needs(key, other) => format!("`{key}` needs `{other}`."),
         Rule::NotEmpty => "It says something at least: `{}` is an error.".to_owned(),

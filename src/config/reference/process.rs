@@ -3,7 +3,7 @@
 use super::{
     COUNT_OR_NONE, Key,
     Kind::{Count, Duration, Flag, Fraction, List, OneOf, Secret, Section, Size, Text, Url, Word},
-    Rule::{AtLeastOne, Needs},
+    Rule::Needs,
     SIZE_OR_NONE, SOME_TEXTS, key,
 };
 
@@ -164,9 +164,7 @@ pub(super) const STORES: &[Key] = &[
     )
     .default("64MiB")
     .example("256MiB"),
-    key("state", Section, "What replicas share, and what outlives a restart.")
-        .example(r#"{"dir": "/var/lib/bearward"}"#)
-        .rules(&[AtLeastOne(&["redis", "dir"])]),
+    key("state", Section, "What replicas share, and what outlives a restart.").default("{}").example("{}"),
     key(
         "state.redis",
         Url(&["redis", "rediss"]),

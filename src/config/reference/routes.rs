@@ -134,12 +134,16 @@ pub(super) const KEYS: &[Key] = &[
         .example(r#"["login"]"#),
     key(
         "routes.*.token_from",
-        Kind::Some(&OneOf(&[Word(&["header"]), Named { name: "place", value: &Text }])),
-        "Where a token may be: `header` (Authorization), `{query: access_token}`, `{cookie: name}` or \
-         `{header: X-Api-Token}`. A request with two is refused.",
+        OneOf(&[Word(&["header"]), Section, Kind::Some(&OneOf(&[Word(&["header"]), Section]))]),
+        "Where a token may be: `header` (Authorization), or one of the places below; one, or a list of them. A request \
+         with two tokens is refused.",
     )
     .default(r#"["header"]"#)
-    .example(r#"["header", {"cookie": "session"}]"#),
+    .example(r#"["header", {"cookie": "session"}]"#)
+    .rules(&[ExactlyOne(&["query", "cookie", "header"])]),
+    key("routes.*.token_from.*.query", Text, "A parameter of the query.").example("access_token"),
+    key("routes.*.token_from.*.cookie", Text, "A cookie.").example("session"),
+    key("routes.*.token_from.*.header", Text, "A header that has the token alone.").example("X-Api-Token"),
     key(
         "routes.*.enforce",
         Flag,
@@ -150,13 +154,16 @@ pub(super) const KEYS: &[Key] = &[
     key("routes.*.rate_limit", OneOf(&[Section, Kind::Some(&Section)]), "How often it may be called; then 429.")
         .example(r#"[{"rate": "100/s", "per": "client"}]"#),
     key("routes.*.rate_limit.*.rate", Rate, "How many requests in which time.").required().example("100/s"),
-    key("routes.*.rate_limit.*.burst", Count { least: 1, most: 1_000_000_000 }, "How many at once.").example("200"),
+    key("routes.*.rate_limit.*.burst", Count { least: 1, most: 10_000_000 }, "How many at once.")
+        .absent("as many as `rate` names")
+        .example("200"),
     key(
         "routes.*.rate_limit.*.per",
         Text,
         "Whose requests are counted together: `client`, `subject`, `claims.<path>`, `ip` or `route`. Where a token \
          doesn't say, by IP address. The last two count before the credential is looked at.",
     )
+    .absent("`client`; on a public route `ip`")
     .example("subject"),
     key("routes.*.max_body_bytes", SIZE_OR_NONE, "A bigger request body gets 413.")
         .absent("`server.max_body_bytes`")
@@ -210,6 +217,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .example(r#"{"resource": "https://api.example.com/orders"}"#),
     key("routes.*.protected_resource.resource", HTTP_URL, "The API's own identifier, a URL.")
+        .required()
         .example("https://api.example.com/orders"),
     key("routes.*.protected_resource.scopes_supported", SOME_SCALARS, "Scopes that a client may ask for.")
         .example(r#"["orders:read"]"#),

@@ -7,7 +7,16 @@ use super::{
     SOME_SCALARS, key,
 };
 
-const TIMES: Kind = Count { least: 1, most: 1000 };
+const TIMES: Kind = Count { least: 1, most: 100 };
+
+/// Statuses after which another attempt makes sense.
+const RETRIED: Kind = OneOf(&[
+    Word(&["connect"]),
+    Count { least: 408, most: 408 },
+    Count { least: 425, most: 425 },
+    Count { least: 429, most: 429 },
+    Count { least: 500, most: 599 },
+]);
 
 pub(super) const KEYS: &[Key] = &[
     key("upstreams", Named { name: "upstream", value: &Section }, "Where requests go. Routes call them by name.")
@@ -52,7 +61,7 @@ pub(super) const KEYS: &[Key] = &[
     key("upstreams.*.health", Section, "Endpoints are asked whether they are well.")
         .absent("they are not asked")
         .example(r#"{"path": "/healthz"}"#),
-    key("upstreams.*.health.path", Text, "What they are asked for; 200 to 299 is well.").example("/healthz"),
+    key("upstreams.*.health.path", Text, "What they are asked for; 200 to 299 is well.").required().example("/healthz"),
     key("upstreams.*.health.interval", Duration, "How often.").default("5s").example("10s"),
     key("upstreams.*.health.timeout", Duration, "How long an answer may take.").default("1s").example("500ms"),
     key("upstreams.*.health.healthy", TIMES, "Good answers in a row that make an endpoint well again.")
@@ -66,7 +75,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .default("{}")
     .example("{}"),
-    key("upstreams.*.eject.failures", TIMES, "After how many.").default("5").example("3"),
+    key("upstreams.*.eject.failures", Count { least: 1, most: 10_000 }, "After how many.").default("5").example("3"),
     key("upstreams.*.eject.for", Duration, "For how long.").default("10s").example("30s"),
     key(
         "upstreams.*.retry",
@@ -74,14 +83,15 @@ pub(super) const KEYS: &[Key] = &[
         "When a request is tried again. Default: once more, if the connection failed before anything was sent.",
     )
     .example(r#"{"attempts": 3, "on": ["connect", 502, 503]}"#),
-    key("upstreams.*.retry.attempts", Count { least: 1, most: 100 }, "Attempts in all, the first included.")
+    key("upstreams.*.retry.attempts", Count { least: 1, most: 10 }, "Attempts in all, the first included.")
         .default("2")
         .example("3"),
     key(
         "upstreams.*.retry.on",
-        Kind::Some(&OneOf(&[Word(&["connect"]), Count { least: 400, most: 599 }])),
+        Kind::Some(&RETRIED),
         "After what: `connect`, or a status. After a status only for idempotent methods whose body is absent or small.",
     )
+    .default(r#"["connect"]"#)
     .example(r#"["connect", 502, 503]"#),
     key("upstreams.*.retry.budget", Share, "Retries as a share of requests: beyond it there are none.")
         .default("20%")
@@ -120,13 +130,14 @@ pub(super) const KEYS: &[Key] = &[
     .example(
         r#"{"endpoint": "https://login.example.com/token", "grant": "client_credentials", "client_id": "gateway", "client_secret": "${CLIENT_SECRET}"}"#,
     ),
-    key("upstreams.*.token.endpoint", HTTP_URL, "The token endpoint.").example("https://login.example.com/token"),
+    key("upstreams.*.token.endpoint", HTTP_URL, "The token endpoint; https, or on this machine.").required().example("https://login.example.com/token"),
     key(
         "upstreams.*.token.grant",
         Word(&["client_credentials", "password", "jwt_bearer", "token_exchange"]),
-        "How the token is got. `password` needs `username` and `password`; `jwt_bearer` (RFC 7523) `private_key`; \
+        "How the token is got. `password` needs `username` and `password`; `jwt_bearer` (RFC 7523) `private_key` and `assertion`; \
          `token_exchange` (RFC 8693) exchanges the caller's.",
     )
+    .required()
     .example("client_credentials"),
     key("upstreams.*.token.client_id", Scalar, "Who the gateway is there.").example("gateway"),
     key("upstreams.*.token.client_secret", Secret, "The secret of that client.").example("${CLIENT_SECRET}"),
@@ -144,11 +155,11 @@ pub(super) const KEYS: &[Key] = &[
     key("upstreams.*.token.assertion", Section, "Claims of the assertion, for `grant: jwt_bearer`.")
         .example(r#"{"iss": "gateway"}"#),
     key("upstreams.*.token.assertion.iss", Scalar, "Its `iss`.").absent("the client's id").example("gateway"),
-    key("upstreams.*.token.assertion.sub", Scalar, "Its `sub`.").example("service"),
+    key("upstreams.*.token.assertion.sub", Scalar, "Its `sub`.").absent("its `iss`").example("service"),
     key("upstreams.*.token.assertion.aud", Scalar, "Its `aud`.")
         .absent("the token endpoint")
         .example("https://login.example.com"),
-    key("upstreams.*.token.assertion.ttl", Duration, "How long it is good.").example("60s"),
+    key("upstreams.*.token.assertion.ttl", Duration, "How long it is good.").default("60s").example("30s"),
     key("upstreams.*.token.auth", Word(&["basic", "post"]), "How the client's secret is sent.")
         .default("post")
         .example("basic"),

@@ -50,8 +50,19 @@ fn suit(path: &str, file: &mut Value) {
         "listen.*.tls.client_certificate" => {
             set("/listen/0/tls", "client_ca", json!("clients.pem"));
         }
-        "issuers.*.introspection.bearer_token" => set("/issuers/login/introspection", "auth", json!("bearer")),
-        "issuers.*.introspection.private_key" => set("/issuers/login/introspection", "auth", json!("private_key_jwt")),
+        "issuers.*.introspection.bearer_token" => {
+            let asked = json!({"endpoint": "https://login.example.com/i", "auth": "bearer", "bearer_token": "${T}"});
+            set("/issuers/login", "introspection", asked);
+        }
+        "issuers.*.introspection.private_key" => {
+            let asked = json!({
+                "endpoint": "https://login.example.com/i",
+                "client_id": "gateway",
+                "auth": "private_key_jwt",
+                "private_key": "gateway.pem",
+            });
+            set("/issuers/login", "introspection", asked);
+        }
         "issuers.*.introspection.certificate" => set("/issuers/login/introspection", "key", json!("gw.key")),
         "issuers.*.introspection.key" => set("/issuers/login/introspection", "certificate", json!("gw.crt")),
         "upstreams.*.tls.certificate" => set("/upstreams/orders/tls", "key", json!("client.key")),
@@ -75,6 +86,14 @@ fn suit(path: &str, file: &mut Value) {
     {
         set(token, "grant", json!("jwt_bearer"));
         set(token, "private_key", json!("gateway.pem"));
+        if !path.contains("assertion") {
+            set(token, "assertion", json!({"iss": "gateway"}));
+        }
+    }
+    if let Some(place) = path.strip_prefix("routes.*.token_from.*.") {
+        let places = file.pointer_mut("/routes/0/token_from").unwrap();
+        let value = places[0][place].clone();
+        *places = json!([{place: value}]);
     }
     let mut leave = |pointer: &str, key: &str| {
         file.pointer_mut(pointer).unwrap().as_object_mut().unwrap().remove(key);
@@ -123,6 +142,9 @@ fn reach(file: &mut Value, path: &str) -> (String, String) {
         so_far = if so_far.is_empty() { part.to_owned() } else { format!("{so_far}.{part}") };
         if step.is_empty() {
             continue;
+        }
+        if let Some(item) = here.get_mut(0).filter(|item| item.is_string()) {
+            *item = json!({});
         }
         if let Value::Object(entries) = here {
             if !entries.contains_key(&step) {
