@@ -130,12 +130,14 @@ pub(super) const KEYS: &[Key] = &[
     .example(
         r#"{"endpoint": "https://login.example.com/token", "grant": "client_credentials", "client_id": "gateway", "client_secret": "${CLIENT_SECRET}"}"#,
     ),
-    key("upstreams.*.token.endpoint", HTTP_URL, "The token endpoint; https, or on this machine.").required().example("https://login.example.com/token"),
+    key("upstreams.*.token.endpoint", HTTP_URL, "The token endpoint; https, or on this machine.")
+        .required()
+        .example("https://login.example.com/token"),
     key(
         "upstreams.*.token.grant",
         Word(&["client_credentials", "password", "jwt_bearer", "token_exchange"]),
-        "How the token is got. `password` needs `username` and `password`; `jwt_bearer` (RFC 7523) `private_key` and `assertion`; \
-         `token_exchange` (RFC 8693) exchanges the caller's.",
+        "How the token is got. `password` needs `username` and `password`; `jwt_bearer` (RFC 7523) `private_key` and \
+         `assertion`; `token_exchange` (RFC 8693) exchanges the caller's.",
     )
     .required()
     .example("client_credentials"),
