@@ -46,5 +46,7 @@ pub mod admin;
 pub mod fetch;
 pub mod observe;
 
+pub mod policy_tests;
+
 pub mod cli;
 pub mod demo;

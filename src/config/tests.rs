@@ -7,6 +7,7 @@ mod key_table;
 mod mistakes;
 mod reference;
 mod routes;
+mod test_files;
 
 use super::*;
 
