@@ -7,6 +7,7 @@ mod hostile;
 mod includes;
 mod key_table;
 mod mistakes;
+mod reference;
 mod routes;
 mod test_files;
 
