@@ -48,6 +48,9 @@ use self::{
     interpolation::{Interpolation, LARGEST_FILE},
 };
 
+/// The keys whose change a running process can't take up (of `listen`, certificates can change).
+pub const NEEDS_RESTART: [&str; 3] = ["listen", "admin.address", "server.workers"];
+
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
 pub struct Loaded {

@@ -68,16 +68,13 @@ fn names_that_are_there_twice() {
     assert_eq!(
         found,
         [
-            "error: the route `a` is there twice, first at routes/a.yaml:5:12",
-            "--> routes/c.yaml:2:12",
             "error: the issuer `a` is there twice, first at gateway.yaml:3:3",
             "--> routes/b.yaml:2:3",
+            "error: the route `a` is there twice, first at routes/a.yaml:5:12",
+            "--> routes/c.yaml:2:12",
             "error: the upstream `u` is there twice, first at routes/a.yaml:3:3",
             "--> upstreams.yaml:3:3",
         ]
-        .map(str::to_owned)
-        .into_iter()
-        .collect::<Vec<_>>()
     );
 }
 
