@@ -42,6 +42,8 @@ pub mod respond;
 pub mod admin;
 pub mod fetch;
 pub mod observe;
+pub mod state_dir;
+pub mod watch;
 
 pub mod cli;
 pub mod demo;

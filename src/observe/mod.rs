@@ -254,6 +254,27 @@ impl KeysFetched<'_> {
     }
 }
 
+/// An issuer's keys can't be fetched, and those of an earlier run serve. Metric and log line (warn).
+#[derive(Debug)]
+pub struct KeysRestored<'e> {
+    /// The issuer's key in the configuration.
+    pub issuer: &'e str,
+    /// How many usable keys there are.
+    pub keys: usize,
+    /// Since they were fetched.
+    pub age: Duration,
+}
+
+impl KeysRestored<'_> {
+    /// Sets count and age, and logs it.
+    pub fn record(&self, metrics: &IssuerMetrics) {
+        metrics.keys.count.set(i64::try_from(self.keys).unwrap_or(i64::MAX));
+        metrics.keys.restored(self.age);
+        let age_seconds = self.age.as_secs();
+        tracing::warn!(issuer = self.issuer, keys = self.keys, age_seconds, "keys of an earlier run serve");
+    }
+}
+
 /// A token's verification has ended (not: was found in a cache).
 #[derive(Debug)]
 pub struct Verified {
