@@ -24,6 +24,7 @@ use crate::{
     route::{Destination, Found},
     server::{self, Arrival},
     snapshot::{Route, Snapshot},
+    token::credential::Credential,
 };
 
 /// The gateway: one for the process, asked by all workers.
@@ -96,11 +97,18 @@ async fn answer(
     let Some(route) = snapshot.routes.get(permit.route()) else { return Err(Refusal::NoRoute) };
 
     let body = upload(snapshot, exchange, route, body, arrival)?;
-    if let Destination::Answer(answer) = &route.settings.destination {
-        return answer_here(exchange, route, answer, permit, &head.method);
+    let is_private = permit.credential().is_some_and(Credential::is_from_elsewhere);
+    let mut response = match &route.settings.destination {
+        Destination::Answer(answer) => answer_here(exchange, route, answer, permit, &head.method)?,
+        Destination::Upstream(_) => {
+            let request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
+            forward(exchange, route, permit, request.map(|()| body), arrival).await?
+        }
+    };
+    if is_private {
+        headers::make_private(response.headers_mut());
     }
-    let request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
-    forward(exchange, route, permit, request.map(|()| body), arrival).await
+    Ok(response)
 }
 
 /// The path made canonical.
@@ -187,6 +195,7 @@ fn outgoing(
     let mut fields = head.headers;
     headers::remove_hop_by_hop(&mut fields);
     snapshot.reserved.strip(&mut fields, exchange.trusted_peer());
+    route.settings.token_from.strip(&mut fields);
     route.settings.headers.request.change_request(&mut fields);
 
     headers::add_forwarding(&mut fields, arrival.peer, exchange.trusted_peer(), arrival.scheme, host.as_deref());
@@ -208,10 +217,11 @@ fn target(path: Option<&CanonicalPath>, route: &Route, uri: &Uri) -> Result<Uri,
     let Some(path) = path else { return Err(Refusal::NoRoute) };
     let rewritten = route.settings.rewrite.as_ref().map(|rewrite| rewrite.apply(path)).transpose()?;
     let path = rewritten.as_ref().unwrap_or(path);
-    if path.as_str() == uri.path() && uri.authority().is_none() {
+    let query = route.settings.token_from.strip_query(uri.query());
+    if path.as_str() == uri.path() && uri.authority().is_none() && query.as_deref() == uri.query() {
         return Ok(uri.clone());
     }
-    let target = match uri.query() {
+    let target = match query {
         Some(query) => PathAndQuery::try_from(format!("{}?{query}", path.as_str())),
         None => PathAndQuery::try_from(path.as_str()),
     };

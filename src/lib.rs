@@ -23,6 +23,7 @@ pub mod exchange;
 pub mod gateway;
 
 pub mod path;
+pub mod query;
 pub mod request;
 
 pub mod decision;

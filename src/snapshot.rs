@@ -11,7 +11,7 @@ use crate::{
     config::Policy,
     headers::TrustedProxies,
     identity::ReservedNames,
-    observe::{Observer, RouteMetrics},
+    observe::{Observer, RouteMetrics, token_parameter},
     respond::Realm,
     route::{RouteSettings, RouteTable},
     state_dir::StateDir,
@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub max_token_bytes: usize,
     /// Between two pieces of a request body.
     pub body_timeout: Duration,
+    /// The query fields that are tokens on some route, for the log.
+    pub token_parameters: Vec<Box<str>>,
     /// For requests that no route takes.
     pub no_route: RouteMetrics,
 }
@@ -189,6 +191,12 @@ impl Snapshot {
             realm: Realm::new(&policy.realm),
             max_token_bytes: policy.server.max_token_bytes,
             body_timeout: policy.server.body_timeout,
+            token_parameters: policy
+                .routes
+                .iter()
+                .flat_map(|route| route.token_from.query_names())
+                .map(token_parameter)
+                .collect(),
             no_route: observer.route(""),
         };
         Ok((snapshot, new_stores))

@@ -8,6 +8,7 @@ mod identity;
 mod issuer;
 mod route;
 mod server;
+mod token_from;
 mod upstream;
 
 pub(super) use self::{
@@ -16,6 +17,7 @@ pub(super) use self::{
     issuer::{Audiences, Claims, Issuer, Jwt},
     route::{Changes, Cors, HeaderList, Headers, Redirect, Respond, Route},
     server::{Admin, Listener, Logging, Server, Tracing},
+    token_from::{TokenFrom, TokenPlace},
     upstream::Upstream,
 };
 use super::{

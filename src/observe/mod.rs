@@ -24,6 +24,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 pub(crate) use self::line::civil_date;
 pub(crate) use self::line::push_json;
+pub(crate) use self::query::token_parameter;
 use self::{
     handles::KeysState,
     line::with_line,
@@ -337,6 +338,8 @@ pub struct RequestFinished<'e> {
     pub path: &'e str,
     /// Without the question mark.
     pub query: Option<&'e str>,
+    /// Besides those that are known anywhere: as `token_parameter` makes them.
+    pub token_parameters: &'e [Box<str>],
     /// "" where none matched.
     pub route: &'e str,
     /// Of the answer.

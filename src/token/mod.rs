@@ -15,6 +15,7 @@ mod key_server;
 mod key_set;
 pub mod kind;
 mod pem;
+pub mod place;
 pub mod principal;
 mod roca;
 pub mod secret;

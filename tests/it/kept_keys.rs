@@ -63,7 +63,11 @@ fn a_key_file_is_read_again_however_it_was_replaced() {
         becomes(&gateway, "the new key is there", &tokens[now], 200);
         for (index, token) in tokens.iter().enumerate().filter(|(index, _)| *index != now) {
             let response = gateway.get_with("/closed", token);
-            assert_eq!((response.status, response.challenge().unwrap().error()), (401, Some("invalid_token")), "{index}");
+            assert_eq!(
+                (response.status, response.challenge().unwrap().error()),
+                (401, Some("invalid_token")),
+                "{index}"
+            );
         }
     };
 
@@ -116,8 +120,7 @@ fn pem_files_are_read_again_and_count_together() {
     let tokens = keys.each_ref().map(|key| Token::new(URL, key).without_header("kid").build());
     fs::write(&files[0], pem(&keys[0])).unwrap();
     fs::write(&files[1], pem(&keys[1])).unwrap();
-    let (_upstream, gateway) =
-        with_keys(&format!("public_keys: [{}, {}]", files[0].display(), files[1].display()));
+    let (_upstream, gateway) = with_keys(&format!("public_keys: [{}, {}]", files[0].display(), files[1].display()));
     let statuses = || tokens.each_ref().map(|token| gateway.get_with("/closed", token).status);
     assert_eq!(statuses(), [200, 200, 401]);
     fs::write(&files[1], pem(&keys[2])).unwrap();

@@ -5,6 +5,7 @@
 mod support;
 
 mod admission;
+mod challenges;
 mod command_line;
 mod demo;
 mod dry_run;
@@ -21,3 +22,4 @@ mod routes;
 mod rules;
 mod streaming;
 mod tidy;
+mod token_from;

@@ -66,7 +66,9 @@ fn a_rotation_without_overlap_refuses_no_good_token() {
 fn an_issuer_in_trouble_holds_up_no_other() {
     let (down, well, upstream) = (Issuer::start(&Key::es256("a")), Issuer::start(&Key::es256("b")), Upstream::start());
     let issuers: String = [("down", &down), ("well", &well)]
-        .map(|(name, issuer)| format!("  {name}: {{issuer: \"{}\", audiences: [api], http_timeout: 30s}}\n", issuer.url()))
+        .map(|(name, issuer)| {
+            format!("  {name}: {{issuer: \"{}\", audiences: [api], http_timeout: 30s}}\n", issuer.url())
+        })
         .concat();
     let gateway = Gateway::start(&configuration_of(&issuers, &upstream.url(), ROUTES));
     let at_start = down.fetches();
@@ -101,9 +103,7 @@ fn an_issuer_that_never_came_costs_the_others_nothing() {
         well.url()
     );
     let gateway = Gateway::start_unready(&configuration_of(&issuers, &upstream.url(), ROUTES));
-    eventually("the keys of the other are there", || {
-        gateway.get_with("/closed", &well.token().build()).status == 200
-    });
+    eventually("the keys of the other are there", || gateway.get_with("/closed", &well.token().build()).status == 200);
     assert_eq!(gateway.get_with("/closed", &lost.build()).status, 503);
     let nobodys = Token::new("https://elsewhere.example", &Key::es256("a")).build();
     assert_eq!(gateway.get_with("/closed", &nobodys).status, 401);

@@ -9,6 +9,7 @@ mod issuers;
 mod listen;
 mod routes;
 mod rules;
+mod token_places;
 mod upstreams;
 mod url;
 

@@ -51,6 +51,9 @@ fn example(path: &str, key_file: &str) -> Value {
         "upstreams.*.url" | "routes.*.upstream" => json!("https://orders.example.org"),
         "identity.authorization" | "routes.*.identity.authorization" => json!("remove"),
         "errors.realm" | "routes.*.name" | "listen.*.name" => json!("a name"),
+        "routes.*.token_from" => json!("header"),
+        "routes.*.token_from.*.query" | "routes.*.token_from.*.cookie" => json!("token"),
+        "routes.*.token_from.*.header" => json!("X-Api-Token"),
         "routes.*.listeners" => json!(["public"]),
         "routes.*.hosts" => json!(["*.example.org"]),
         "routes.*.path" => json!("/a/{id}"),
@@ -144,6 +147,9 @@ fn document(path: &str, value: Value) -> String {
     }
     if path.starts_with("routes.*.rate_limit.*") {
         file["routes"][0]["rate_limit"] = json!([{}]);
+    }
+    if path.starts_with("routes.*.token_from.*") {
+        file["routes"][0]["token_from"] = json!([{}]);
     }
     let mut place = &mut file;
     for part in path.split('.') {
