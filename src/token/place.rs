@@ -196,7 +196,8 @@ fn is_of(origin: &str, authority: &str) -> bool {
 }
 
 fn remove_cookie(headers: &mut HeaderMap, name: &str) {
-    let pairs = |line: &'_ HeaderValue| line.as_bytes().split(|byte| *byte == b';').any(|pair| cookie(pair, name).is_some());
+    let pairs =
+        |line: &'_ HeaderValue| line.as_bytes().split(|byte| *byte == b';').any(|pair| cookie(pair, name).is_some());
     if !headers.get_all(COOKIE).iter().any(pairs) {
         return;
     }
@@ -355,8 +356,7 @@ mod tests {
                 assert_eq!(ask(method, fields), expected, "{fields:?}");
             }
         }
-        let by_default_port =
-            [("cookie", "session=T"), ("host", "api.example"), ("origin", "https://api.example:443")];
+        let by_default_port = [("cookie", "session=T"), ("host", "api.example"), ("origin", "https://api.example:443")];
         assert_eq!(taken(Method::POST, None, &by_default_port), "T");
         // One that doesn't count isn't a second one either.
         let beside = [("cookie", "session=T"), ("authorization", "Bearer U")];
@@ -398,7 +398,10 @@ mod tests {
                 left
             })
         };
-        assert_eq!(left(all()), ["authorization: Bearer T", "cookie: a=b; c=\"d\"", "cookie: e=f", "x-api-tokens: kept"]);
+        assert_eq!(
+            left(all()),
+            ["authorization: Bearer T", "cookie: a=b; c=\"d\"", "cookie: e=f", "x-api-tokens: kept"]
+        );
         assert_eq!(left(TokenPlaces::default()).len(), fields.len());
         let without = left(TokenPlaces::new(vec![TokenPlace::Query("t".to_owned())]));
         assert!(!without.iter().any(|field| field.starts_with("authorization")), "{without:?}");

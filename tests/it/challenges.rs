@@ -54,9 +54,8 @@ fn parameters(response: &Response) -> Option<String> {
 #[test]
 fn every_refusal_says_what_the_table_has() {
     let scene = scene();
-    let token = |change: &dyn Fn(Token) -> Token| {
-        format!("Authorization: Bearer {}\r\n", change(scene.issuer.token()).build())
-    };
+    let token =
+        |change: &dyn Fn(Token) -> Token| format!("Authorization: Bearer {}\r\n", change(scene.issuer.token()).build());
     let good = token(&|token| token);
     let stranger = Key::es256("k1");
     let invalid = Some("error=invalid_token");

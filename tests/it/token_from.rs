@@ -139,7 +139,9 @@ fn a_cookie_needs_a_request_of_its_own_site() {
         scene.refuses("DELETE", "/hidden", &format!("{cookie}{fields}"), 401, None);
     }
     let mut client = scene.gateway.client();
-    client.send(format!("POST /hidden HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n{cookie}Content-Length: 0\r\n\r\n"));
+    client.send(format!(
+        "POST /hidden HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n{cookie}Content-Length: 0\r\n\r\n"
+    ));
     assert_eq!(client.receive().status, 200);
 }
 

@@ -57,10 +57,14 @@ impl Compiler<'_> {
             },
             Written::Header(name) => match HeaderName::from_bytes(name.value.as_bytes()) {
                 Err(_) => self.fail(name.error(format!("{} is not the name of a header", name.shown()))),
-                Ok(_) if is_alias(&name.value, "authorization") => self.fail(
-                    name.error("`Authorization` is written without a name").hint("`token_from: [header]`"),
-                ),
-                Ok(_) if is_alias(&name.value, "cookie") || is_taken(&name.value) || identity_names(file).has(&name.value) => {
+                Ok(_) if is_alias(&name.value, "authorization") => {
+                    self.fail(name.error("`Authorization` is written without a name").hint("`token_from: [header]`"))
+                }
+                Ok(_)
+                    if is_alias(&name.value, "cookie")
+                        || is_taken(&name.value)
+                        || identity_names(file).has(&name.value) =>
+                {
                     self.fail(name.error(format!("{} has a meaning of its own", name.shown())).hint("`X-Api-Token`"))
                 }
                 Ok(header) => Some(TokenPlace::Header(header)),

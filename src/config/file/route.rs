@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Identity, TokenFrom, allow, allow::Allow, duration, identity, section, size_or_none, some_texts, texts, time_or_none, token_from,
+    Identity, TokenFrom, allow, allow::Allow, duration, identity, section, size_or_none, some_texts, texts,
+    time_or_none, token_from,
 };
 use crate::config::{
     diagnostic::Finding,
