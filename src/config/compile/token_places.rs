@@ -37,7 +37,7 @@ impl Compiler<'_> {
 
     fn token_place(&mut self, written: &Written, file: &ConfigFile) -> Option<TokenPlace> {
         match written {
-            Written::Authorization(_) => Some(TokenPlace::Authorization),
+            Written::Authorization => Some(TokenPlace::Authorization),
             Written::Query(name) => {
                 let is_good = name.value.len() <= LONGEST_NAME
                     && name.value.bytes().any(|byte| byte.is_ascii_alphanumeric())

@@ -13,7 +13,7 @@ pub(in crate::config) struct TokenFrom {
 
 #[derive(Debug)]
 pub(in crate::config) enum TokenPlace {
-    Authorization(At<()>),
+    Authorization,
     Query(At<String>),
     Cookie(At<String>),
     Header(At<String>),
@@ -36,7 +36,7 @@ fn token_place(item: &Field<'_>, r: &mut Reader<'_>) -> Option<TokenPlace> {
             r.findings.push(item.at(()).error("this is no place where a token can be").hint(HINT));
             return None;
         }
-        return Some(TokenPlace::Authorization(item.at(())));
+        return Some(TokenPlace::Authorization);
     }
     let fields = r.fields(item)?;
     let mut text = |key| r.field(&fields, key).and_then(|field| r.text(&field));
