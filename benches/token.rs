@@ -31,11 +31,13 @@ use hyper::{HeaderMap, header::AUTHORIZATION};
 const RUNS: usize = 9;
 const CALLS: u32 = 2_000;
 
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
 struct Signer {
     algorithm: &'static str,
     jwk: String,
     parsed: ParsedPublicKey,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: Sign,
 }
 
 fn main() {

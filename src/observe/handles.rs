@@ -236,6 +236,12 @@ impl IssuerMetrics {
         }
     }
 
+    /// So many keys were in the configuration or its files: nothing had to be fetched.
+    pub fn keys_at_load(&self, count: usize) {
+        self.keys.count.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.keys.fetched();
+    }
+
     pub(super) fn count_verification(&self, algorithm: &'static str, result: &'static str) {
         let cell = ALGORITHMS
             .iter()

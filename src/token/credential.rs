@@ -41,7 +41,7 @@ impl Credential {
     }
 
     /// The same, found elsewhere than in `Authorization`.
-    pub(in crate::token) fn from_elsewhere(mut self) -> Credential {
+    pub(in crate::token) fn found_elsewhere(mut self) -> Credential {
         self.is_from_elsewhere = true;
         self
     }

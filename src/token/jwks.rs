@@ -138,7 +138,7 @@ impl KeyStore {
         match self.origin.clone() {
             Origin::Server(server, kept) => self.keep_fetching(&server, kept).await,
             Origin::Files(files) => self.keep_reading(files).await,
-            Origin::InPlace => self.tell(Ok(self.at_hand().map_or(0, |keys| keys.len()))),
+            Origin::InPlace => self.metrics.keys_at_load(self.at_hand().map_or(0, |keys| keys.len())),
         }
     }
 
@@ -181,7 +181,7 @@ impl KeyStore {
     }
 
     async fn keep_reading(self: Arc<Self>, files: KeyFiles) {
-        self.tell(Ok(self.at_hand().map_or(0, |keys| keys.len())));
+        self.metrics.keys_at_load(self.at_hand().map_or(0, |keys| keys.len()));
         let mut gone = self.fetches.subscribe();
         let store = Arc::downgrade(&self);
         drop(self);
@@ -277,10 +277,7 @@ impl KeyStore {
             fetches.ended = fetches.begun;
             fetches.is_ok = result.is_ok();
         });
-        self.tell(result.as_ref().map(|count| *count).map_err(String::as_str));
-    }
-
-    fn tell(&self, result: Result<usize, &str>) {
+        let result = result.as_ref().map(|count| *count).map_err(String::as_str);
         KeysFetched { issuer: &self.issuer, result }.record(&self.metrics);
     }
 
