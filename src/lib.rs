@@ -49,5 +49,7 @@ pub mod observe;
 pub mod state_dir;
 pub mod watch;
 
+pub mod policy_tests;
+
 pub mod cli;
 pub mod demo;
