@@ -22,6 +22,7 @@ mod policy_tests;
 mod rotation;
 mod routes;
 mod rules;
+mod schema;
 mod streaming;
 mod tidy;
 mod token_from;
