@@ -23,6 +23,7 @@ pub mod exchange;
 pub mod gateway;
 
 pub mod path;
+pub mod query;
 pub mod request;
 
 pub mod decision;
@@ -50,6 +51,8 @@ pub mod fetch;
 pub mod observe;
 pub mod shared_state;
 pub mod signer;
+pub mod state_dir;
+pub mod watch;
 
 pub mod policy_tests;
 

@@ -9,6 +9,7 @@ mod identity;
 mod issuer;
 mod route;
 mod server;
+mod token_from;
 mod upstream;
 
 pub(super) use self::{
@@ -18,6 +19,7 @@ pub(super) use self::{
     issuer::{Audiences, Claims, Issuer, Jwt, json},
     route::{Changes, Cors, HeaderList, Headers, RateLimit, Redirect, Respond, Route},
     server::{Admin, Listener, Logging, Mode, Server, Tracing},
+    token_from::{TokenFrom, TokenPlace},
     upstream::{Health, Retry, Tls as UpstreamTls, Upstream},
 };
 use super::{
@@ -40,6 +42,7 @@ pub(super) struct ConfigFile {
     pub(super) token_cache_bytes: Option<At<u64>>,
     /// `state.redis`
     pub(super) redis: Option<At<Secret>>,
+    pub(super) state_dir: Option<At<String>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) identity: Identity,
     pub(super) realm: Option<At<String>>,
@@ -65,6 +68,7 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     }
     if let Some(fields) = section(&top, "state", r) {
         file.redis = secret(&fields, "redis", r);
+        file.state_dir = text(&fields, "dir", r);
     }
     if let Some(fields) = section(&top, "identity", r) {
         file.identity = identity::identity(&fields, r);

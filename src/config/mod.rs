@@ -214,6 +214,8 @@ pub struct Policy {
     pub issuers: Vec<IssuerSettings>,
     /// `token_cache.max_bytes`
     pub token_cache_bytes: u64,
+    /// `state.dir`: what outlives a restart is kept there.
+    pub state_dir: Option<PathBuf>,
     /// Named ones in the file's order, then those that routes have in place.
     pub upstreams: Vec<UpstreamSettings>,
     /// In the file's order.

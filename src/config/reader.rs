@@ -271,12 +271,12 @@ impl<'r> Reader<'r> {
         Some(all)
     }
 
-    /// The items of a list; anything else is the only item.
-    pub(super) fn items_or_one<'n>(&mut self, field: &Field<'n>) -> Option<Vec<Field<'n>>> {
-        if field.is_list() {
-            return self.items(field);
+    /// The items of a list; anything else counts as a list of one.
+    pub(super) fn one_or_more<'n>(&mut self, field: &Field<'n>) -> Option<Vec<Field<'n>>> {
+        match field.is_list() {
+            true => self.items(field),
+            false => Some(vec![Field { pattern: join(&field.pattern, "*"), ..field.clone() }]),
         }
-        Some(vec![Field { pattern: join(&field.pattern, "*"), ..field.clone() }])
     }
 
     /// A field that may be left out.

@@ -135,6 +135,7 @@ pub(in crate::token) fn settings(name: &str, keys: KeySource) -> IssuerSettings 
         allow_http: false,
         sender: crate::token::issuer::SenderSettings::default(),
         logout: crate::token::issuer::LogoutSettings::default(),
+        tls_ca: None,
     }
 }
 

@@ -12,6 +12,7 @@ mod listen;
 mod redis;
 mod routes;
 mod rules;
+mod token_places;
 mod upstream_tls;
 mod upstreams;
 mod url;
@@ -68,6 +69,7 @@ pub(super) fn compile(file: &ConfigFile, source: &Sources, findings: &mut Findin
         redis: redis?,
         issuers: issuers.into_iter().collect::<Option<_>>()?,
         token_cache_bytes: file.token_cache_bytes.as_ref().map_or(TOKEN_CACHE_BYTES, |size| size.value),
+        state_dir: file.state_dir.as_ref().map(|dir| source.folder(dir.span).join(&dir.value)),
         upstreams: upstreams.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
         identity: identity?,

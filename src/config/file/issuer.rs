@@ -27,6 +27,7 @@ pub(in crate::config) struct Issuer {
     pub(in crate::config) allow_http: Option<At<bool>>,
     pub(in crate::config) sender: SenderSettings,
     pub(in crate::config) logout: LogoutSettings,
+    pub(in crate::config) tls_ca: Option<At<String>>,
 }
 
 #[derive(Debug)]
@@ -84,6 +85,7 @@ pub(super) fn issuer(name: At<String>, fields: &Fields<'_>, r: &mut Reader<'_>) 
         sender: sender(fields, r),
         logout: section(fields, "logout", r).map(|fields| logout(&fields, r)).unwrap_or_default(),
         allow_http: r.field(fields, "allow_http").and_then(|field| r.flag(&field).map(|flag| field.at_key(flag))),
+        tls_ca: r.field(fields, "tls_ca").and_then(|field| r.text(&field)),
     }
 }
 

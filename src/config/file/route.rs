@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ConfigFile, Identity, Listener, allow, allow::Allow, duration, identity, section, size_or_none, some_texts, text,
-    texts, time_or_none,
+    ConfigFile, Identity, Listener, TokenFrom, allow, allow::Allow, duration, identity, section, size_or_none,
+    some_texts, text, texts, time_or_none, token_from,
 };
 use crate::{
     config::{
@@ -32,6 +32,7 @@ pub(in crate::config) struct Route {
     pub(in crate::config) strip_prefix: Option<At<String>>,
     pub(in crate::config) rewrite: Option<At<String>>,
     pub(in crate::config) allow: Option<Allow>,
+    pub(in crate::config) token_from: Option<TokenFrom>,
     pub(in crate::config) enforce: Option<At<bool>>,
     pub(in crate::config) issuers: Option<At<Vec<At<String>>>>,
     pub(in crate::config) timeout: Option<Option<Duration>>,
@@ -130,6 +131,7 @@ pub(super) fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -
         strip_prefix: r.field(fields, "strip_prefix").and_then(|field| r.text(&field)),
         rewrite: r.field(fields, "rewrite").and_then(|field| r.text(&field)),
         allow: allow.and_then(|field| allow::access(&field, r)),
+        token_from: r.field(fields, "token_from").map(|field| token_from::token_from(&field, r)),
         enforce: r.field(fields, "enforce").and_then(|field| r.flag(&field).map(|flag| field.at_key(flag))),
         issuers: some_texts(fields, "issuers", "leave it out for every issuer", r),
         timeout: time_or_none(fields, "timeout", r),
@@ -147,7 +149,7 @@ pub(super) fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -
 
 fn rate_limits(fields: &Fields<'_>, r: &mut Reader<'_>) -> Vec<RateLimit> {
     let Some(field) = r.field(fields, "rate_limit") else { return Vec::new() };
-    let items = r.items_or_one(&field).unwrap_or_default();
+    let items = r.one_or_more(&field).unwrap_or_default();
     if items.is_empty() {
         r.findings.push(field.at(()).error("an empty list").hint("leave `rate_limit` out for no limit"));
     }
