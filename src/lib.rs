@@ -45,3 +45,5 @@ pub mod observe;
 
 pub mod cli;
 pub mod demo;
+
+mod der;

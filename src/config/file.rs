@@ -15,7 +15,7 @@ pub(super) use self::{
     identity::{Identity, IdentityValue},
     issuer::{Audiences, Claims, Issuer, Jwt},
     route::{Changes, Cors, HeaderList, Headers, Redirect, Respond, Route},
-    server::{Admin, Listener, Logging, Server},
+    server::{Admin, Listener, Logging, Server, Tls},
     upstream::Upstream,
 };
 use super::{

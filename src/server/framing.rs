@@ -1,11 +1,11 @@
 //! The guard between a connection's socket and hyper: hyper sees a head only after all of it was checked by RFC 9112, and
 //! a body only as far as it was. A refused head reaches hyper as a stand-in, so that it is answered in its turn.
 
-mod authority;
+pub(super) mod authority;
 mod chunked;
 pub(super) mod exchange;
-mod head;
-mod target;
+pub(super) mod head;
+pub(super) mod target;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +30,7 @@ use self::{
     exchange::{Exchanges, Noted},
     head::{BodyLength, Head, HeadScan, Progress},
 };
+use super::connection::First;
 use crate::{body::BodyFault, refusal::Refusal};
 
 /// How long a connection that is closed with something unread is read on, so that its client gets to the answer: a reset
@@ -109,17 +110,17 @@ enum TimedOut {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
-    pub(super) fn new(io: S, limits: Limits, exchanges: Exchanges) -> Guard<S> {
-        let now = Instant::now();
+    /// Begins with what was read already.
+    pub(super) fn new(io: S, first: First, limits: Limits, exchanges: Exchanges) -> Guard<S> {
         Guard {
             io,
             limits,
             exchanges,
             state: State::next_head(),
-            held: BytesMut::new(),
+            held: first.bytes,
             checked: 0,
-            head_since: Some(now),
-            timer: Box::pin(sleep_until(now + limits.header_timeout)),
+            head_since: Some(first.since),
+            timer: Box::pin(sleep_until(first.since + limits.header_timeout)),
             linger: None,
         }
     }

@@ -19,3 +19,4 @@ mod routes;
 mod rules;
 mod streaming;
 mod tidy;
+mod tls;

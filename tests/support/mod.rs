@@ -2,6 +2,7 @@
 //! loopback, all on port 0. Everything blocks: a test reads from top to bottom.
 
 pub(crate) mod binary;
+pub(crate) mod certificates;
 pub(crate) mod challenge;
 pub(crate) mod gateway;
 pub(crate) mod http;
