@@ -8,15 +8,15 @@ use std::{
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Compiler, Span};
+use super::{Compiler, Span, url::HttpUrl};
 use crate::{
     config::{
-        file::{Admin, ConfigFile, Listener, Logging, Server, Tls},
+        file::{Admin, ConfigFile, Listener, Logging, Server, Tls, Tracing},
         keys,
         reader::At,
     },
     headers::TrustedProxies,
-    observe::LoggingSettings,
+    observe::{LoggingSettings, TracingSettings},
     server::{self, Address, ClientCertificate, ListenSettings, ServerSettings, TlsFault, TlsSettings},
 };
 
@@ -246,6 +246,16 @@ impl Compiler<'_> {
             Some(level) => self.log_level(level)?,
         };
         Some(LoggingSettings { level, format: written.format, access: written.access.unwrap_or(true) })
+    }
+
+    pub(super) fn tracing(&mut self, written: &Tracing) -> Option<TracingSettings> {
+        if let Some(Err((at, words))) =
+            written.otlp.as_ref().map(|at| HttpUrl::parse(&at.value).map_err(|why| (at, why)))
+        {
+            return self.fail(at.error(words));
+        }
+        let otlp = written.otlp.as_ref().map(|at| at.value.clone());
+        Some(TracingSettings { otlp, sample: written.sample.unwrap_or(1.0) })
     }
 
     fn log_level(&mut self, written: &At<String>) -> Option<String> {

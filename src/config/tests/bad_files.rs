@@ -145,7 +145,7 @@ routes:
       - claims: {email: {matches: \"(\"}, x: {present: yes}, a..b: 1}
       - claims: {}
       - claims: {tenant: \"{claims.x}\"}
-      - {acr: [], max_age: 1500ms}
+      - {acr: [], max_age: 1500ms, token_kind: machine}
       - {acr: [\"a b\"], max_age: none}
 ";
     names: "\
