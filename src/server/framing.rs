@@ -27,7 +27,7 @@ use tokio::{
 
 use self::{
     chunked::ChunkScan,
-    exchange::{Exchanges, Noted},
+    exchange::{Exchanges, Next, Noted},
     head::{BodyLength, Head, HeadScan, Progress},
 };
 use super::connection::First;
@@ -48,6 +48,8 @@ pub(super) fn is_authority(text: &str) -> bool {
 const LINGER: Duration = Duration::from_secs(2);
 /// One a thread, so that an idle connection holds no buffer.
 const SCRATCH_BYTES: usize = 64 * 1024;
+/// What a client may send ahead of the answer to its last request; more waits in its socket.
+const MOST_AHEAD: usize = 16 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
@@ -94,6 +96,8 @@ enum State {
         fault: BodyFault,
         wrong: Option<Refusal>,
     },
+    /// The protocol was changed: whatever comes is handed on.
+    Tunnel,
     /// A head was refused: nothing that comes after it is looked at.
     Refused,
     /// The client has ended.
@@ -139,6 +143,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         if cursor.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        if self.checked == 0 && matches!(self.state, State::Head { .. }) {
+            match self.exchanges.next(cx) {
+                Next::Head => {}
+                Next::Answer => return self.poll_ahead(cx),
+                Next::Tunnel => {
+                    self.state = State::Tunnel;
+                    self.checked = self.held.len();
+                }
+            }
+        }
         if self.checked == 0
             && !self.held.is_empty()
             && let Some(result) = self.judge_held()
@@ -166,6 +180,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                 },
             }
         }
+    }
+
+    /// While an answer is under way, what comes is kept unseen: whether it is a request depends on the answer. A client that
+    /// goes away is noticed all the same.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.held.len() < MOST_AHEAD {
+            let ended = SCRATCH.with_borrow_mut(|scratch| {
+                let wanted = MOST_AHEAD.saturating_sub(self.held.len()).min(scratch.len());
+                let mut buffer = ReadBuf::new(scratch.get_mut(..wanted).unwrap_or_default());
+                ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+                self.held.extend_from_slice(buffer.filled());
+                Poll::Ready(io::Result::Ok(buffer.filled().is_empty()))
+            });
+            if ready!(ended)? {
+                self.held = BytesMut::new();
+                self.state = State::Ended;
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Pending
     }
 
     /// Reads once, and hands on what is in order without a detour where nothing is held. None: look again.
@@ -294,6 +328,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                     return Verdict::Broken;
                 }
             }
+            State::Tunnel => pass += body.len(),
             State::Head { .. } | State::Refused | State::Ended => {}
         }
         Verdict::Pass { skip, pass }
@@ -362,7 +397,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         match self.state {
             State::Head { .. } => !self.held.is_empty(),
             State::Fixed(_) | State::Chunked { .. } | State::Refused => true,
-            State::Ended => false,
+            State::Tunnel | State::Ended => false,
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::{
-    Request, Response,
+    Request, Response, StatusCode,
     body::Incoming,
     header::{CONNECTION, HeaderValue},
     server::conn::http1,
@@ -38,7 +38,7 @@ const MAX_FIELDS: usize = 110;
 const BUFFER_MARGIN: usize = 64 * 1024;
 
 /// Serves a connection until it ends, or until its last answer once draining has begun.
-pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     first: First,
     arrival: Arrival,
@@ -58,6 +58,7 @@ pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
             .max_headers(MAX_FIELDS)
             .max_buf_size(limits.max_header_bytes.saturating_add(BUFFER_MARGIN))
             .serve_connection(guard, service)
+            .with_upgrades()
     );
     // The connection first: what has arrived by now is answered.
     tokio::select! {
@@ -113,6 +114,10 @@ fn exchange<H: Handler>(
     async move {
         let refused = arrival.fault.is_some();
         let mut response = handler.handle(request, arrival).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            exchanges.switch();
+            return Ok(response.map(|body| Answer { body, _in_flight: in_flight }));
+        }
         let unwanted_body = response.body().is_own() && exchanges.is_in_body();
         if refused || unwanted_body || body_fault.get().is_some() || exchanges.is_closing() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -108,7 +108,9 @@ fn join_cookies(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn request(uri: &str, fields: &[(&'static str, &str)]) -> Request<()> {
+    type Field = (&'static str, &'static str);
+
+    fn request(uri: &str, fields: &[Field]) -> Request<()> {
         let mut request = Request::builder().uri(uri).body(()).unwrap();
         for (name, value) in fields {
             request.headers_mut().append(*name, value.parse().unwrap());
@@ -128,8 +130,8 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        let many: Vec<(&str, &str)> = vec![("x", "y"); 101];
-        let cases: [(&str, &[(&'static str, &str)], &str); 13] = [
+        let many: Vec<Field> = vec![("x", "y"); 101];
+        let cases: [(&str, &[Field], &str); 13] = [
             ("https://a/", &[("host", "b")], "path"),
             ("http://a/", &[("host", "a:81")], "path"),
             ("http://u@a/", &[], "path"),
