@@ -46,6 +46,8 @@ pub mod admin;
 pub mod fetch;
 pub mod observe;
 
+pub mod policy_tests;
+
 pub mod cli;
 pub mod demo;
 

@@ -7,6 +7,7 @@ mod key_table;
 mod listeners;
 mod mistakes;
 mod routes;
+mod test_files;
 
 use super::*;
 
