@@ -27,7 +27,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 
 use self::frames::Watched;
@@ -83,18 +83,23 @@ pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
             .keep_alive_timeout(ANSWER_WITHIN)
             .serve_connection(watched, service)
     );
-    let draining = tokio::select! {
+    tokio::select! {
         biased;
         _ = connection.as_mut() => return,
-        () = phases.reached(Phase::Draining) => true,
-        () = streams.idle_for(limits.idle_timeout) => false,
-    };
+        () = phases.reached(Phase::Draining) => {}
+        () = streams.idle_for(limits.idle_timeout) => {}
+    }
     // GOAWAY, twice, with a PING between: what is on its way is served (RFC 9113, section 6.8).
     connection.as_mut().graceful_shutdown();
-    if draining {
-        let _ = connection.await;
-    } else {
-        let _ = timeout(GOODBYE, connection).await;
+    let over = async {
+        sleep(GOODBYE).await;
+        streams.idle_for(GOODBYE).await;
+    };
+    // A client that doesn't answer the PING isn't waited for once it has all its answers.
+    tokio::select! {
+        biased;
+        _ = connection => {}
+        () = over => {}
     }
 }
 

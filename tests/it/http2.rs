@@ -202,7 +202,7 @@ fn by_alpn_over_tls() {
 #[test]
 fn requests_taken_back_without_end_end_the_connection() {
     let setting = start("");
-    let _hold = setting.upstream.answer_when_told();
+    setting.upstream.answer_never();
     let mut connection = setting.connect();
     let head = block(&get("/"));
     let mut sent = 0;
@@ -220,7 +220,6 @@ fn requests_taken_back_without_end_end_the_connection() {
     assert!(sent > 0);
     eventually("the upstream is left alone", || setting.upstream.open_connections() == 0);
     assert!(setting.upstream.requests().len() < 2000, "{}", setting.upstream.requests().len());
-    drop(_hold);
     setting.upstream.answer_with(200, "", b"hello");
     setting.still_serves();
 }
@@ -268,7 +267,7 @@ fn a_header_block_without_an_end_ends_the_connection() {
 #[test]
 fn more_requests_at_a_time_than_allowed_are_refused() {
     let setting = start("");
-    let hold = setting.upstream.answer_when_told();
+    setting.upstream.answer_never();
     let mut connection = setting.connect();
     for number in 0..128 {
         connection.request(1 + 2 * number, true, &get("/"));
@@ -278,7 +277,6 @@ fn more_requests_at_a_time_than_allowed_are_refused() {
     assert_eq!(connection.outcome(301), Outcome::Reset(7), "REFUSED_STREAM");
     drop(connection);
     eventually("the client's end ends them all", || setting.upstream.open_connections() == 0);
-    drop(hold);
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn a_tunnel_ends_with_its_token() {
     let text = configuration(&setting.issuer, &setting.upstream, ROUTES);
     let text = text.replace("http_timeout: 30s", "http_timeout: 30s, jwt: {clock_skew: 0s}");
     let gateway = Gateway::start(&text);
-    let token = Token::new(&setting.issuer.url(), &setting.key).exp_in(3).build();
+    let token = Token::new(setting.issuer.url(), &setting.key).exp_in(3).build();
     let mut client = gateway.client();
     client.send(format!("GET /chat HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {token}\r\n{ASK}\r\n"));
     assert_eq!(client.receive().status, 101);
@@ -183,11 +183,10 @@ fn a_drain_waits_for_tunnels() {
 #[test]
 fn a_client_that_leaves_behind_a_second_request_is_noticed() {
     let setting = start();
-    let hold = setting.upstream.answer_when_told();
+    setting.upstream.answer_never();
     let mut client = setting.gateway.client();
     client.send("GET /a HTTP/1.1\r\nHost: api\r\n\r\nGET /b HTTP/1.1\r\nHost: api\r\n\r\n");
     eventually("the first is on its way", || setting.upstream.open_connections() == 1);
     drop(client);
     eventually("it ends", || setting.upstream.open_connections() == 0);
-    drop(hold);
 }

@@ -108,7 +108,7 @@ impl Connection {
         self.outcome(stream)
     }
 
-    /// The next frame; None at the end of the connection. Settings are acknowledged.
+    /// The next frame; None at the end of the connection. Settings and pings are acknowledged.
     pub(crate) fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).ok()?;
@@ -118,6 +118,9 @@ impl Connection {
         let frame = Frame { kind: head[3], flags: head[4], stream, payload };
         if frame.kind == kind::SETTINGS && frame.flags & ACK == 0 {
             self.try_send(kind::SETTINGS, ACK, 0, &[]).ok();
+        }
+        if frame.kind == kind::PING && frame.flags & ACK == 0 {
+            self.try_send(kind::PING, ACK, 0, &frame.payload).ok();
         }
         Some(frame)
     }
@@ -216,6 +219,7 @@ fn status_of(block: &[u8]) -> u16 {
 /// Three digits (RFC 7541, appendix B).
 fn huffman_digits(bytes: &[u8]) -> u16 {
     let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+    let bits = bits + "1";
     let (mut rest, mut number) = (&*bits, 0);
     for _ in 0..3 {
         let long = u16::from_str_radix(&rest[..6], 2).unwrap();
