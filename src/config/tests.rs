@@ -6,6 +6,7 @@ mod hostile;
 mod key_table;
 mod listeners;
 mod mistakes;
+mod reference;
 mod routes;
 mod test_files;
 

@@ -20,6 +20,7 @@ mod paths;
 mod policy_tests;
 mod routes;
 mod rules;
+mod schema;
 mod streaming;
 mod tidy;
 mod tls;

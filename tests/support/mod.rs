@@ -8,6 +8,7 @@ pub(crate) mod gateway;
 pub(crate) mod h2;
 pub(crate) mod http;
 pub(crate) mod issuer;
+pub(crate) mod json_schema;
 pub(crate) mod keys;
 pub(crate) mod raw;
 pub(crate) mod token;
