@@ -15,6 +15,7 @@ use crate::{
     cors,
     decision::{self, Permit},
     exchange::Exchange,
+    headers,
     observe::Observer,
     outgoing::{self, Sender},
     path::CanonicalPath,
@@ -24,6 +25,7 @@ use crate::{
     route::{Destination, Found},
     server::{self, Arrival},
     snapshot::{Route, Snapshot},
+    token::credential::Credential,
     upstream::Upgrade,
 };
 
@@ -97,16 +99,23 @@ async fn answer(
     let Some(route) = snapshot.routes.get(permit.route()) else { return Err(Refusal::NoRoute) };
 
     let body = upload(snapshot, exchange, route, body, arrival)?;
-    if let Destination::Answer(answer) = &route.settings.destination {
-        return answer_here(exchange, route, answer, permit, &head.method);
+    let is_private = permit.credential().is_some_and(Credential::is_from_elsewhere);
+    let mut response = match &route.settings.destination {
+        Destination::Answer(answer) => answer_here(exchange, route, answer, permit, &head.method)?,
+        Destination::Upstream(_) => {
+            let upgrade = Upgrade::asked(&mut head, !body.is_end_stream());
+            let mut request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
+            if let Some(upgrade) = upgrade {
+                upgrade.write(request.headers_mut());
+                exchange.may_switch(upgrade, tunnel_end(route, &permit, &body));
+            }
+            forward(exchange, route, permit, request.map(|()| body), arrival).await?
+        }
+    };
+    if is_private {
+        headers::make_private(response.headers_mut());
     }
-    let upgrade = Upgrade::asked(&mut head, !body.is_end_stream());
-    let mut request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
-    if let Some(upgrade) = upgrade {
-        upgrade.write(request.headers_mut());
-        exchange.may_switch(upgrade, tunnel_end(route, &permit, &body));
-    }
-    forward(exchange, route, permit, request.map(|()| body), arrival).await
+    Ok(response)
 }
 
 /// The path made canonical, noted.

@@ -5,6 +5,7 @@
 mod support;
 
 mod admission;
+mod challenges;
 mod command_line;
 mod demo;
 mod documents;
@@ -12,16 +13,19 @@ mod dry_run;
 mod framing;
 mod http2;
 mod identity;
+mod kept_keys;
 mod keys;
 mod listeners;
 mod no_leaks;
 mod operations;
 mod paths;
 mod policy_tests;
+mod rotation;
 mod routes;
 mod rules;
 mod schema;
 mod streaming;
 mod tidy;
 mod tls;
+mod token_from;
 mod upgrade;
