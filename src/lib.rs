@@ -58,3 +58,5 @@ pub mod policy_tests;
 
 pub mod cli;
 pub mod demo;
+
+mod der;

@@ -18,7 +18,7 @@ pub(super) use self::{
     identity::{Assertion, Identity, IdentityValue},
     issuer::{Audiences, Claims, Issuer, Jwt, json},
     route::{Changes, Cors, HeaderList, Headers, RateLimit, Redirect, Respond, Route},
-    server::{Admin, Listener, Logging, Mode, Server, Tracing},
+    server::{Admin, Listener, Logging, Mode, Server, Tls, Tracing},
     token_from::{TokenFrom, TokenPlace},
     upstream::{Health, Retry, Tls as UpstreamTls, Upstream},
 };

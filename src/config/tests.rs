@@ -6,6 +6,7 @@ mod defaults;
 mod hostile;
 mod includes;
 mod key_table;
+mod listeners;
 mod mistakes;
 mod reference;
 mod routes;

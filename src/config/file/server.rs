@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{count_or_none, duration, flag, secret, size_or_none, some_time, text, texts};
+use super::{count_or_none, duration, flag, secret, section, size_or_none, some_time, text, texts};
 use crate::{
     config::{
         reader::{At, Field, Fields, Reader},
@@ -22,6 +22,7 @@ pub(in crate::config) struct Listener {
     pub(in crate::config) name: Option<At<String>>,
     pub(in crate::config) mode: Mode,
     pub(in crate::config) request_from: Option<At<RequestFrom>>,
+    pub(in crate::config) tls: Option<Tls>,
 }
 
 /// `listen.*.mode`
@@ -31,6 +32,14 @@ pub(in crate::config) enum Mode {
     Proxy,
     ForwardAuth,
     ExtAuthz,
+}
+
+#[derive(Debug)]
+pub(in crate::config) struct Tls {
+    pub(in crate::config) certificate: Option<At<String>>,
+    pub(in crate::config) key: Option<At<String>>,
+    pub(in crate::config) client_ca: Option<At<String>>,
+    pub(in crate::config) client_required: Option<At<bool>>,
 }
 
 #[derive(Debug, Default)]
@@ -84,13 +93,15 @@ pub(super) fn listen(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Vec<Listen
                 name: None,
                 mode: Mode::Proxy,
                 request_from: None,
+                tls: None,
             }));
         } else if let Some(fields) = r.fields(&item) {
             let name = r.field(&fields, "name").and_then(|field| r.text(&field));
             let address = r.required(&fields, "address", "an address and a port: `address: 127.0.0.1:8080`");
             let address = address.and_then(|field| r.text(&field));
             let (mode, request_from) = mode(&fields, r);
-            listeners.extend(address.map(|address| Listener { address, name, mode, request_from }));
+            let tls = section(&fields, "tls", r).map(|fields| tls(&fields, r));
+            listeners.extend(address.map(|address| Listener { address, name, mode, request_from, tls }));
         }
     }
     Some(listeners)
@@ -108,6 +119,16 @@ fn mode(fields: &Fields<'_>, r: &mut Reader<'_>) -> (Mode, Option<At<RequestFrom
         _ => r.field(fields, "request_from"),
     };
     (mode, place.and_then(|field| r.word(&field, &PLACES).map(|place| field.at_key(place))))
+}
+
+fn tls(fields: &Fields<'_>, r: &mut Reader<'_>) -> Tls {
+    let certificate = r.required(fields, "certificate", "a PEM file: the certificate, then those that vouch for it");
+    let certificate = certificate.and_then(|field| r.text(&field));
+    let key = r.required(fields, "key", "a PEM file: the certificate's private key").and_then(|field| r.text(&field));
+    let client_required = r.field(fields, "client_certificate").and_then(|field| {
+        r.word(&field, &[("optional", false), ("required", true)]).map(|required| field.at(required))
+    });
+    Tls { certificate, key, client_ca: r.field(fields, "client_ca").and_then(|field| r.text(&field)), client_required }
 }
 
 /// And its token.
