@@ -29,3 +29,4 @@ mod tidy;
 mod tls;
 mod token_from;
 mod upgrade;
+mod upstreams_tls;
