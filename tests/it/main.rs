@@ -8,6 +8,7 @@ mod admission;
 mod command_line;
 mod demo;
 mod dry_run;
+mod explain;
 mod framing;
 mod identity;
 mod keys;
