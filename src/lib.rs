@@ -48,5 +48,7 @@ pub mod fetch;
 pub mod moment;
 pub mod observe;
 
+pub mod policy_tests;
+
 pub mod cli;
 pub mod demo;
