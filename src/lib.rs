@@ -55,3 +55,5 @@ pub mod policy_tests;
 
 pub mod cli;
 pub mod demo;
+
+mod der;

@@ -16,7 +16,7 @@ pub(super) use self::{
     identity::{Identity, IdentityValue},
     issuer::{Audiences, Claims, Issuer, Jwt, json},
     route::{Changes, Cors, HeaderList, Headers, Redirect, Respond, Route},
-    server::{Admin, Listener, Logging, Server, Tracing},
+    server::{Admin, Listener, Logging, Server, Tls, Tracing},
     token_from::{TokenFrom, TokenPlace},
     upstream::Upstream,
 };
