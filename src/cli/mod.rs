@@ -2,7 +2,7 @@
 
 pub mod check;
 mod describe;
-mod moment;
+mod explain;
 pub mod run;
 mod schema;
 pub mod test;
@@ -63,6 +63,17 @@ enum Command {
         bearward check --without-secrets --deny-warnings    # in CI\n  \
         bearward check --online --describe                  # before going live")]
     Check(CheckArguments),
+    /// Say why a request would be let in, or not
+    ///
+    /// Which route, and why not its neighbours; each step of the token's verification; each rule; what would go
+    /// upstream; and the smallest change that would let it in. By the code that decides live traffic, which fetches keys
+    /// as it does; nothing is sent upstream, counted or cached. Without a token or claims: a request that has none.
+    #[command(after_help = "Examples:\n  \
+        bearward explain --url https://api.example.com/rest/x --token-file token.txt\n  \
+        pbpaste | bearward explain --method POST --url /rest/x --token-file -\n  \
+        bearward explain --url /rest/x --issuer cern --claims '{\"sub\": \"u1\", \"scope\": \"x:read\"}'\n  \
+        bearward explain --url /rest/x --json --exit-code    # in scripts")]
+    Explain(Box<explain::ExplainArguments>),
     /// Run policy tests
     ///
     /// Decides each test's request with the code that decides live traffic, without any network, and holds what comes of
@@ -174,6 +185,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match arguments.command {
         Command::Run => run::run(&arguments.config),
         Command::Check(asked) => check(&arguments.config, asked),
+        Command::Explain(asked) => explain(&arguments.config, &asked),
         Command::Test(asked) => run_tests(&arguments.config, asked),
         Command::Demo { port } => crate::demo::run(port),
         Command::Token(command) => token::run(command),
@@ -236,6 +248,16 @@ fn check(path: &Path, asked: CheckArguments) -> ExitCode {
     };
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     match check::run(path, &environment, options, &mut out, &mut err) {
+        Ok(code) => ExitCode::from(code),
+        // Nobody reads the answer.
+        Err(_) => ExitCode::from(NO),
+    }
+}
+
+fn explain(path: &Path, asked: &explain::ExplainArguments) -> ExitCode {
+    let colour = (colour_on(&io::stdout()), colour_on_stderr());
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    match explain::run(path, &environment, asked, colour, &mut io::stdin().lock(), (&mut out, &mut err)) {
         Ok(code) => ExitCode::from(code),
         // Nobody reads the answer.
         Err(_) => ExitCode::from(NO),
