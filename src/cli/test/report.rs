@@ -215,3 +215,46 @@ impl Paint {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::policy_tests;
+
+    fn report(colour: bool) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let config = "issuers: {a: {issuer: \"https://a.example\", audiences: [api]}}\n\
+                      routes: [{name: orders, path: /orders, upstream: \"http://127.0.0.1:1\", allow: [{scopes: [read]}]}]";
+        let tests = "config: gateway.yaml\ntests:\n\
+                     - {name: \"good \\e[2J\", request: GET /orders, expect: {status: 401}}\n\
+                     - name: bad\n  request: GET /orders\n  token: {issuer: a, claims: {sub: \"u\\e[2J\", scope: read}}\n  \
+                     expect: {decision: deny, upstream_headers: {X-Auth-Subject: v, X-Auth-Roles: {present: true}}}";
+        let file = folder.path().join("g.test.yaml");
+        std::fs::write(folder.path().join("gateway.yaml"), config).unwrap();
+        std::fs::write(&file, tests).unwrap();
+        let results = policy_tests::run(&[file], Path::new("other.yaml"), &|_| None).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        write(&results, Colours { out: colour, err: colour }, &mut out, &mut err).unwrap();
+        assert_eq!(String::from_utf8(err).unwrap(), "");
+        String::from_utf8(out).unwrap().replace(&folder.path().join("").display().to_string(), "")
+    }
+
+    #[test]
+    fn for_people() {
+        insta::assert_snapshot!(report(false));
+    }
+
+    #[test]
+    fn colours_are_for_terminals_and_no_name_steers_one() {
+        assert!(!report(false).contains('\u{1b}'));
+        let coloured = report(true);
+        assert!(
+            coloured.contains("\u{1b}[32mok")
+                && coloured.contains("\u{1b}[1;31m1 failed")
+                && !coloured.contains("\u{1b}[2J")
+        );
+    }
+}
