@@ -79,6 +79,14 @@ pub struct Observer {
     issuers: Mutex<HashMap<String, Weak<KeysState>>>,
 }
 
+/// A query as it may be shown: without the values of parameters that hold tokens.
+pub(crate) fn without_tokens(query: &str) -> String {
+    const LONGEST: usize = 8 << 10;
+    let mut shown = String::new();
+    query::push_query(&mut shown, query, LONGEST, line::Within::Message);
+    shown
+}
+
 impl Observer {
     /// One that counts and logs to stdout, by a thread of its own. `install_log` makes the events of `tracing` go there
     /// too.

@@ -9,8 +9,9 @@ use std::{
 use crate::{
     cli::describe,
     config::{Diagnostic, Policy, printable},
+    explain::Explanation,
     policy::Access,
-    policy_tests::{Configuration, Evidence, FileResults, Gaps, Outcome, Results, Subject, TestResult},
+    policy_tests::{Configuration, FileResults, Gaps, Outcome, Results, Subject, TestResult},
 };
 
 /// Where colours may be used.
@@ -107,21 +108,12 @@ fn write_failure(
     }
     if let (Some(subject), Some(evidence)) = (results.subject_of(file), &test.evidence) {
         writeln!(text)?;
-        for line in trace(subject, evidence).lines() {
+        let trace = Explanation::new(subject.snapshot(), &evidence.question, &evidence.answer).to_text(paint.colour);
+        for line in trace.lines() {
             writeln!(text, "{}", format!("    {line}").trim_end())?;
         }
     }
     Ok(())
-}
-
-/// How the decision came about.
-fn trace(subject: &Subject, evidence: &Evidence) -> String {
-    let answer = &evidence.answer;
-    let route = answer.route(subject.snapshot()).map_or("no route", |route| &route.settings.name);
-    match answer.refusal() {
-        Some(refusal) => format!("{route}: {}: {}", answer.reason(), refusal.detail()),
-        None => format!("{route}: {}", answer.reason()),
-    }
 }
 
 fn summary(results: &Results, paint: &Paint) -> String {
