@@ -182,6 +182,7 @@ fn colour_on_stderr() -> bool {
     colour_on(&io::stderr())
 }
 
+/// Whether what goes there may be coloured (see no-color.org).
 fn colour_on(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

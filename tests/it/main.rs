@@ -9,6 +9,7 @@ mod command_line;
 mod demo;
 mod documents;
 mod dry_run;
+mod explain;
 mod framing;
 mod identity;
 mod keys;
