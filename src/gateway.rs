@@ -101,6 +101,7 @@ async fn answer(
             let request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
             forward(exchange, route, permit, request.map(|()| body), arrival).await?
         }
+        Destination::Decision => return Err(Refusal::NoRoute),
     };
     if is_private {
         headers::make_private(response.headers_mut());

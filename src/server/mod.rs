@@ -4,6 +4,7 @@ mod connection;
 mod drain;
 mod framing;
 mod listener;
+mod mode;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -22,6 +23,7 @@ use std::{
 use hyper::{Request, Response, body::Incoming};
 use tokio::sync::Semaphore;
 
+pub use self::mode::{ListenMode, RequestFrom};
 use self::{
     drain::{AllGone, Phase, PhaseSender},
     framing::Limits,
@@ -218,4 +220,6 @@ pub struct ListenSettings {
     pub name: Arc<str>,
     /// Where.
     pub address: SocketAddr,
+    /// What is done with its requests.
+    pub mode: ListenMode,
 }

@@ -94,7 +94,7 @@ fn settings() -> ServerSettings {
 }
 
 fn listen(address: &str) -> ListenSettings {
-    ListenSettings { name: address.into(), address: address.parse().unwrap() }
+    ListenSettings { name: address.into(), address: address.parse().unwrap(), mode: super::ListenMode::Proxy }
 }
 
 fn serve(settings: &ServerSettings) -> (Running, SocketAddr) {

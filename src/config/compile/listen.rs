@@ -12,13 +12,14 @@ use tracing_subscriber::EnvFilter;
 use super::{Compiler, url::HttpUrl};
 use crate::{
     config::{
-        file::{Admin, ConfigFile, Logging, Server, Tracing},
+        file::{Admin, ConfigFile, Listener, Logging, Mode, Server, Tracing},
         keys,
         reader::At,
     },
     headers::TrustedProxies,
     observe::{LoggingSettings, TracingSettings},
-    server::{ListenSettings, ServerSettings},
+    server::{ListenMode, ListenSettings, ServerSettings},
+    token::secret::Secret,
 };
 
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -49,7 +50,11 @@ fn overlap_hint(one: SocketAddr, other: SocketAddr) -> Option<String> {
 impl Compiler<'_> {
     pub(super) fn listeners(&mut self, file: &ConfigFile) -> Vec<Option<ListenSettings>> {
         let Some(written) = &file.listen else {
-            return vec![Some(ListenSettings { name: Arc::from(LISTEN.to_string()), address: LISTEN })];
+            return vec![Some(ListenSettings {
+                name: Arc::from(LISTEN.to_string()),
+                address: LISTEN,
+                mode: ListenMode::Proxy,
+            })];
         };
         self.unique("the listener", written.iter().filter_map(|listener| listener.name.as_ref()));
         let mut places = HashMap::new();
@@ -67,9 +72,39 @@ impl Compiler<'_> {
                 }
             }
             let name = self.name(listener.name.as_ref().unwrap_or(&listener.address));
-            listeners.push(address.zip(name).map(|(address, name)| ListenSettings { name, address }));
+            let mode = self.mode(listener);
+            listeners.push(address.zip(name).zip(mode).map(|((address, name), mode)| ListenSettings {
+                name,
+                address,
+                mode,
+            }));
         }
         listeners
+    }
+
+    fn mode(&mut self, written: &Listener) -> Option<ListenMode> {
+        match (written.mode, &written.request_from) {
+            (Mode::ForwardAuth, place) => place.as_ref().map(|at| ListenMode::ForwardAuth(at.value)),
+            (_, Some(at)) => {
+                let finding = at.error("`request_from` is of listeners with `mode: forward_auth` alone");
+                self.fail(finding.hint("leave it out"))
+            }
+            (Mode::Proxy, None) => Some(ListenMode::Proxy),
+            (Mode::ExtAuthz, None) => Some(ListenMode::ExtAuthz),
+        }
+    }
+
+    /// Inner None: everything but health and metrics is for loopback alone. Clients send it as a Bearer token.
+    pub(super) fn admin_token(&mut self, written: Option<&At<Secret>>) -> Option<Option<Secret>> {
+        let Some(written) = written else { return Some(None) };
+        // RFC 6750, section 2.1: b64token.
+        let good = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+        match written.value.expose().iter().all(good) {
+            true => Some(Some(written.value.clone())),
+            false => self.fail(
+                written.error("this can't be sent as a Bearer token").hint("letters, digits and `-._~+/`; no spaces"),
+            ),
+        }
     }
 
     /// Inner None: off.
