@@ -112,7 +112,7 @@ impl App {
         if let Some(address) = admin_address {
             tracing::info!(listener = "admin", address = %address, "listening");
         }
-        let state = Arc::new(AdminState { health: readiness.clone(), observer });
+        let state = Arc::new(AdminState { health: readiness.clone(), observer, gateway });
         let control = Control::start(admin, state, stores, readiness.clone())?;
         Ok(App {
             running: Some(running),
