@@ -99,8 +99,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "listen.*.mode" => json!("ext_authz"),
         "listen.*.request_from" => json!("self"),
         "admin.token" => json!("s3cret"),
-        "state"
-        | "issuers.*.logout"
+        "issuers.*.logout"
         | "issuers.*.dpop"
         | "upstreams.*.eject"
         | "upstreams.*.retry"
