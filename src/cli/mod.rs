@@ -90,7 +90,7 @@ enum Command {
         request: GET https://api.example.com/orders\n      \
         token: {issuer: login, claims: {sub: u1, scope: \"orders:read\"}}   # iss, aud, exp are filled in\n      \
         expect: {decision: allow, route: orders}")]
-    Test(TestArguments),
+    Test(test::TestArguments),
     /// Show a gateway at work, in one process on loopback
     ///
     /// Starts an issuer of tokens, an echo API and the gateway before it, and prints curl lines to paste.
@@ -153,19 +153,6 @@ struct CheckArguments {
     online: bool,
 }
 
-#[derive(Debug, Args)]
-struct TestArguments {
-    /// Files of tests; one that names no configuration is about that of `--config`
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-    /// Write the results to a file, too, as JUnit's XML
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
-    /// Run again at each change of the tests, the configuration or what it reads
-    #[arg(long)]
-    watch: bool,
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
     Text,
@@ -186,7 +173,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run => run::run(&arguments.config),
         Command::Check(asked) => check(&arguments.config, asked),
         Command::Explain(asked) => explain(&arguments.config, &asked),
-        Command::Test(asked) => run_tests(&arguments.config, asked),
+        Command::Test(asked) => test::command(&arguments.config, asked),
         Command::Demo { port } => crate::demo::run(port),
         Command::Token(command) => token::run(command),
         Command::Schema { reference } => schema::run(reference),
@@ -212,26 +199,6 @@ fn colour_on_stderr() -> bool {
 /// Whether what goes there may be coloured (see no-color.org).
 fn colour_on(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-fn run_tests(config: &Path, asked: TestArguments) -> ExitCode {
-    let colours = test::Colours { out: colour_on(&io::stdout()), err: colour_on_stderr() };
-    let options = test::Options { files: asked.files, junit: asked.junit, colours };
-    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    let ran = match asked.watch {
-        true => test::watch(&options, config, &environment, &mut out, &mut err),
-        false => test::run(&options, config, &environment, &mut out, &mut err),
-    };
-    drop((out, err));
-    match ran {
-        Ok(code) => ExitCode::from(code),
-        // Nobody reads the answer.
-        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(NO),
-        Err(why) => {
-            complain(format_args!("error: {why}"));
-            ExitCode::from(WRONG_USAGE)
-        }
-    }
 }
 
 fn check(path: &Path, asked: CheckArguments) -> ExitCode {

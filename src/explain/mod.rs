@@ -213,6 +213,7 @@ fn place(route: &RouteSettings) -> String {
     let leads = match route.destination {
         Destination::Upstream(_) => "",
         Destination::Answer(_) => ", answered by the gateway",
+        Destination::Decision => ", decided and not sent on",
     };
     format!("{}{hosts}, for {}{leads}", listed(&paths, "or"), methods(&route.methods))
 }
