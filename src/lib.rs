@@ -23,6 +23,7 @@ pub mod exchange;
 pub mod gateway;
 
 pub mod path;
+pub mod query;
 pub mod request;
 
 pub mod decision;
@@ -47,6 +48,8 @@ pub mod admin;
 pub mod fetch;
 pub mod moment;
 pub mod observe;
+pub mod state_dir;
+pub mod watch;
 
 pub mod policy_tests;
 

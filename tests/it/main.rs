@@ -5,6 +5,7 @@
 mod support;
 
 mod admission;
+mod challenges;
 mod command_line;
 mod demo;
 mod documents;
@@ -12,14 +13,17 @@ mod dry_run;
 mod explain;
 mod framing;
 mod identity;
+mod kept_keys;
 mod keys;
 mod listeners;
 mod no_leaks;
 mod operations;
 mod paths;
 mod policy_tests;
+mod rotation;
 mod routes;
 mod rules;
 mod schema;
 mod streaming;
 mod tidy;
+mod token_from;

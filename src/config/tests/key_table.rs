@@ -17,7 +17,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "listen.*.address" => json!("127.0.0.1:0"),
         "admin" => json!("off"),
         "admin.address" => json!("127.0.0.1:0"),
-        "server" | "issuers" | "upstreams" | "identity" | "errors" | "logging" | "token_cache" => json!({}),
+        "server" | "issuers" | "upstreams" | "identity" | "errors" | "logging" | "token_cache" | "state" => json!({}),
         "issuers.*.jwt"
         | "issuers.*.claims"
         | "issuers.*.claims.token_kind"
@@ -40,6 +40,8 @@ fn example(path: &str, key_file: &str) -> Value {
         "issuers.*.jwt.jwks" => serde_json::from_str(KEY_SET).unwrap(),
         "issuers.*.jwt.public_keys" => json!([key_file.replace("keys.json", "key.pem")]),
         "issuers.*.jwt.secret" | "issuers.*.jwt.secret_base64" => json!("0123456789abcdef".repeat(4)),
+        "issuers.*.tls_ca" => json!(key_file.replace("keys.json", "ca.pem")),
+        "state.dir" => json!("state"),
         "issuers.*.jwt.algorithms" => json!(["RS256"]),
         "issuers.*.jwt.types" => json!(["application/AT+JWT"]),
         "issuers.*.jwt.require_claims" => json!(["exp", "sub"]),
@@ -49,6 +51,9 @@ fn example(path: &str, key_file: &str) -> Value {
         "upstreams.*.url" | "routes.*.upstream" => json!("https://orders.example.org"),
         "identity.authorization" | "routes.*.identity.authorization" => json!("remove"),
         "errors.realm" | "routes.*.name" | "listen.*.name" => json!("a name"),
+        "routes.*.token_from" => json!("header"),
+        "routes.*.token_from.*.query" | "routes.*.token_from.*.cookie" => json!("token"),
+        "routes.*.token_from.*.header" => json!("X-Api-Token"),
         "routes.*.listeners" => json!(["public"]),
         "routes.*.hosts" => json!(["*.example.org"]),
         "routes.*.path" => json!("/a/{id}"),
@@ -143,6 +148,9 @@ fn document(path: &str, value: Value) -> String {
     if path.starts_with("routes.*.rate_limit.*") {
         file["routes"][0]["rate_limit"] = json!([{}]);
     }
+    if path.starts_with("routes.*.token_from.*") {
+        file["routes"][0]["token_from"] = json!([{}]);
+    }
     let mut place = &mut file;
     for part in path.split('.') {
         place = match (part, place.is_array()) {
@@ -162,6 +170,8 @@ fn every_key_in_force_is_accepted() {
     let key_file = folder.path().join("keys.json");
     std::fs::write(&key_file, KEY_SET).unwrap();
     std::fs::write(folder.path().join("key.pem"), KEY_PEM).unwrap();
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("ca.pem"), certificate.cert.pem()).unwrap();
     for (path, _) in KEYS.iter().filter(|(_, state)| *state != State::Refused) {
         let text = document(path, example(path, key_file.to_str().unwrap()));
         if let Err(found) = load_str(&text, "f") {
