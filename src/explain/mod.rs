@@ -126,10 +126,10 @@ impl Explanation {
             let name = route.upstream.as_ref()?.settings().name.to_string();
             let headers = answer.upstream_headers.iter();
             let headers = headers.map(|(name, value)| (spelled(name), value.clone())).collect();
-            Some(UpstreamPart { name, target: without_tokens(&target), headers })
+            Some(UpstreamPart { name, target: without_tokens(&target, snapshot), headers })
         });
         Explanation {
-            request: printable(&format!("{} {}", question.method(), without_tokens(&question.url()))),
+            request: printable(&format!("{} {}", question.method(), without_tokens(&question.url(), snapshot))),
             is_allowed: answer.is_allowed(),
             is_enforced: answer.is_enforced(),
             status: answer.status(),
@@ -252,9 +252,9 @@ fn spelled(name: &str) -> String {
 }
 
 /// An address without the values of its query's token parameters.
-fn without_tokens(url: &str) -> String {
+fn without_tokens(url: &str, snapshot: &Snapshot) -> String {
     match url.split_once('?') {
-        Some((path, query)) => format!("{path}?{}", crate::observe::without_tokens(query)),
+        Some((path, query)) => format!("{path}?{}", crate::observe::without_tokens(query, &snapshot.token_parameters)),
         None => url.to_owned(),
     }
 }

@@ -80,11 +80,11 @@ pub struct Observer {
     issuers: Mutex<HashMap<String, Weak<KeysState>>>,
 }
 
-/// A query as it may be shown: without the values of parameters that hold tokens.
-pub(crate) fn without_tokens(query: &str) -> String {
+/// A query as it may be shown: without the values of parameters that hold tokens; `own`: more of them (`token_parameter`).
+pub(crate) fn without_tokens(query: &str, own: &[Box<str>]) -> String {
     const LONGEST: usize = 8 << 10;
     let mut shown = String::new();
-    query::push_query(&mut shown, query, LONGEST, line::Within::Message);
+    query::push_query(&mut shown, query, own, LONGEST, line::Within::Message);
     shown
 }
 
