@@ -127,6 +127,7 @@ impl Compiler<'_> {
             WrittenTest::OneOf(values) => {
                 let paths = route.paths?;
                 let texts = values.iter().map(|value| match RequestText::parse(&value.value, paths) {
+                    Ok(text) if value.foreign => Some(text.hidden()),
                     Ok(text) => Some(text),
                     Err(words) => self.fail(value.error_about(&words)),
                 });
