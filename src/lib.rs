@@ -42,6 +42,7 @@ pub mod respond;
 pub mod admin;
 pub mod fetch;
 pub mod observe;
+pub mod signer;
 
 pub mod cli;
 pub mod demo;

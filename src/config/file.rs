@@ -5,6 +5,7 @@ use std::time::Duration;
 
 mod allow;
 mod identity;
+mod introspection;
 mod issuer;
 mod route;
 mod server;
@@ -13,6 +14,7 @@ mod upstream;
 pub(super) use self::{
     allow::{Allow, ClaimTest, Rule},
     identity::{Identity, IdentityValue},
+    introspection::{AuthWord, Introspection, Userinfo},
     issuer::{Audiences, Claims, Issuer, Jwt},
     route::{Changes, Cors, HeaderList, Headers, Redirect, Respond, Route},
     server::{Admin, Listener, Logging, Server},

@@ -94,11 +94,15 @@ impl KeyStore {
     /// A local set that isn't a JWKS or has no usable key, in words for the configuration's author.
     pub fn new(settings: &IssuerSettings, observer: Arc<Observer>) -> Result<Arc<KeyStore>, String> {
         let (place, local) = match &settings.jwt.keys {
-            KeySource::Discovery => (Some(Place::Discovered(settings.issuer.clone())), None),
+            KeySource::Discovery => {
+                let issuer = settings.issuer.clone().ok_or("discovery needs `issuer`")?;
+                (Some(Place::Discovered(issuer)), None)
+            }
             KeySource::Uri(uri) => (Some(Place::Uri(uri.clone())), None),
             KeySource::File { text, .. } | KeySource::Inline(text) => (None, Some(KeySet::parse(text.as_bytes())?)),
             KeySource::PublicKeys(files) => (None, Some(KeySet::of_pem(files.iter().map(|(_, text)| text.as_str()))?)),
             KeySource::Secret(secret) => (None, Some(KeySet::of_secret(secret)?)),
+            KeySource::Nowhere => (None, Some(KeySet::empty())),
         };
         let rules = FetchRules {
             timeout: settings.http_timeout,
@@ -270,7 +274,7 @@ impl Remote {
         let uri = match (&self.place, discovered.take()) {
             (Place::Uri(uri), _) => uri.clone(),
             (Place::Discovered(_), Some(uri)) => uri,
-            (Place::Discovered(issuer), None) => discovery::jwks_uri(issuer, &self.rules).await?,
+            (Place::Discovered(issuer), None) => discovery::find(issuer, "jwks_uri", &self.rules).await?,
         };
         let answer = get_json(&uri, &self.rules).await.map_err(|error| error.to_string())?;
         let keys = KeySet::parse(&answer.body)?;

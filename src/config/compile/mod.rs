@@ -5,6 +5,7 @@ mod cors;
 mod destination;
 mod headers;
 mod identity;
+mod introspection;
 mod issuers;
 mod listen;
 mod routes;

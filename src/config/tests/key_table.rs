@@ -31,6 +31,18 @@ fn example(path: &str, key_file: &str) -> Value {
         "server.max_connections" | "upstreams.*.max_connections" => json!(100),
         "issuers.*.issuer" => json!("https://auth.example.org"),
         "issuers.*.audiences" => json!(["api"]),
+        "issuers.*.introspection" => json!({"client_id": "a", "client_secret": "b"}),
+        "issuers.*.introspection.endpoint" | "issuers.*.userinfo.endpoint" => json!("https://auth.example.org/ask"),
+        "issuers.*.introspection.client_id" => json!("a"),
+        "issuers.*.introspection.client_secret" => json!("b"),
+        "issuers.*.introspection.auth" => json!("post"),
+        "issuers.*.introspection.bearer_token" => json!("opaque"),
+        "issuers.*.introspection.private_key" => json!(key_file.replace("keys.json", "private.pem")),
+        "issuers.*.introspection.tokens" => json!("^[0-9a-f]{40}$"),
+        "issuers.*.introspection.max_concurrent" => json!(8),
+        "issuers.*.introspection.signed" => json!(true),
+        "issuers.*.userinfo" => json!({}),
+        path if path.ends_with("_ttl") => json!("0s"),
         "routes.*.enforce"
         | "issuers.*.jwt.discovery"
         | "issuers.*.jwt.require_issuer"
@@ -108,6 +120,16 @@ fn document(path: &str, value: Value) -> String {
     if path == "issuers" || path == "upstreams" {
         file["routes"] = json!([]);
     }
+    if path.starts_with("issuers.*.introspection.") {
+        file["issuers"]["main"]["introspection"] = match path.rsplit('.').next() {
+            Some("bearer_token") => json!({"auth": "bearer"}),
+            Some("private_key") => json!({"auth": "private_key_jwt", "client_id": "a"}),
+            _ => json!({"client_id": "a", "client_secret": "b"}),
+        };
+    }
+    if path.starts_with("issuers.*.userinfo") {
+        file["issuers"]["main"]["audiences"] = json!("any");
+    }
     if path.starts_with("listen.*") {
         file["listen"] = json!([{"address": "127.0.0.1:0"}]);
     }
@@ -157,6 +179,8 @@ fn every_key_in_force_is_accepted() {
     let key_file = folder.path().join("keys.json");
     std::fs::write(&key_file, KEY_SET).unwrap();
     std::fs::write(folder.path().join("key.pem"), KEY_PEM).unwrap();
+    let pair = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(folder.path().join("private.pem"), pair.serialize_pem()).unwrap();
     for (path, _) in KEYS.iter().filter(|(_, state)| *state == State::Live) {
         let text = document(path, example(path, key_file.to_str().unwrap()));
         if let Err(found) = load_str(&text, "f") {

@@ -1,0 +1,92 @@
+//! What an issuer says of a token, held against what it may say (RFC 7662, section 2.2).
+
+use serde_json::{Map, Value};
+
+use super::Way;
+use crate::{
+    refusal::TokenFault,
+    token::{
+        claims::audiences,
+        date::{self, Round},
+        issuer::{Audiences, IssuerSettings},
+    },
+};
+
+/// What an answer comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Judgment {
+    /// The token is good until then (Unix seconds, no skew).
+    Good(Option<i64>),
+    /// It is no good.
+    Bad(TokenFault),
+}
+
+/// An answer that can't be used: nothing is known of the token. Holds nothing of the answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Broken(pub(super) &'static str);
+
+/// Judges an answer's members. `now` in Unix seconds.
+///
+/// # Errors
+/// No `active` where there must be one, or a member of a wrong JSON type.
+pub(super) fn judge(
+    settings: &IssuerSettings,
+    way: &Way,
+    members: &Map<String, Value>,
+    now: i64,
+) -> Result<Judgment, Broken> {
+    if let Way::Introspection(_) = way {
+        match members.get("active") {
+            None => return Err(Broken("the answer has no `active`")),
+            Some(Value::Bool(true)) => {}
+            Some(_) => return Ok(Judgment::Bad(TokenFault::Inactive)),
+        }
+    }
+    let issuer = text(members, "iss")?;
+    let string_dates = settings.jwt.string_dates;
+    let date = |claim, round| {
+        date::of(members, claim, round, string_dates).map_err(|_| Broken("the answer has a date that isn't a number"))
+    };
+    let (expires_at, begins_at, issued_at) = (date("exp", Round::Down)?, date("nbf", Round::Up)?, date("iat", Round::Up)?);
+    let audiences = audiences(members).ok_or(Broken("the answer has an `aud` that isn't a text or a list of texts"))?;
+    let has_audience = members.get("aud").is_some_and(|value| !value.is_null());
+    let is_expected = match &settings.audiences {
+        Audiences::Any => true,
+        Audiences::OneOf(accepted) => audiences.iter().any(|audience| accepted.contains(audience)),
+    };
+    // The issuer's clock and ours are two; only an end is taken at its word.
+    let skew = i64::try_from(settings.jwt.clock_skew.as_secs()).unwrap_or(i64::MAX);
+    let is_yet_to_come = |time: Option<i64>| time.is_some_and(|time| now < time.saturating_sub(skew));
+    let faults = [
+        (!is_access_token(members)?, TokenFault::Type),
+        (issuer.zip(settings.issuer.as_deref()).is_some_and(|(said, own)| said != own), TokenFault::Issuer),
+        (expires_at.is_some_and(|end| now >= end), TokenFault::Expired),
+        (is_yet_to_come(begins_at), TokenFault::NotYetValid),
+        (is_yet_to_come(issued_at), TokenFault::IssuedInFuture),
+        (has_audience && !is_expected, TokenFault::Audience),
+        (is_bound(members)?, TokenFault::Binding),
+    ];
+    Ok(match faults.into_iter().find(|(is_so, _)| *is_so) {
+        Some((_, fault)) => Judgment::Bad(fault),
+        None => Judgment::Good(expires_at),
+    })
+}
+
+/// Some servers answer for refresh and identity tokens, too, and say so here: no API takes those.
+fn is_access_token(members: &Map<String, Value>) -> Result<bool, Broken> {
+    Ok(text(members, "token_use")?.is_none_or(|purpose| matches!(purpose, "access" | "access_token")))
+}
+
+/// RFC 7800, section 3.1; RFC 9449, section 6.2. No proof is honoured, so such a token is nobody's to present.
+fn is_bound(members: &Map<String, Value>) -> Result<bool, Broken> {
+    let is_dpop = text(members, "token_type")?.is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
+    Ok(is_dpop || members.get("cnf").is_some_and(|value| !value.is_null()))
+}
+
+fn text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Option<&'m str>, Broken> {
+    match members.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Broken("the answer has a member that should be a text and isn't")),
+    }
+}
