@@ -98,6 +98,8 @@ pub enum RuleFault {
     Issuer,
     /// The token isn't for an audience that the rule asks for besides.
     Audience,
+    /// The token is a client's own and the rule wants a user's, or the other way round.
+    TokenKind,
     /// A claim.
     Claim,
     /// Nothing but how, or how long ago, the user authenticated (RFC 9470): the client can have that done anew.
@@ -222,6 +224,7 @@ impl RuleFault {
             RuleFault::Role => "role",
             RuleFault::Issuer => "issuer",
             RuleFault::Audience => "audience",
+            RuleFault::TokenKind => "token_kind",
             RuleFault::Claim => "claim",
             RuleFault::StepUp(StepUp { missed: Missed::Acr, .. }) => "acr",
             RuleFault::StepUp(StepUp { missed: Missed::MaxAge, .. }) => "max_age",
@@ -235,6 +238,7 @@ impl RuleFault {
             RuleFault::Role => "the token lacks a role that is needed here",
             RuleFault::Issuer => "tokens of this issuer are not enough here",
             RuleFault::Audience => "the token lacks an audience that is needed here",
+            RuleFault::TokenKind => "tokens of this kind are not enough here",
             RuleFault::Claim => "a claim of the token is not what is needed here",
             RuleFault::StepUp(StepUp { missed: Missed::Acr, .. }) => "a stronger authentication is needed here",
             RuleFault::StepUp(StepUp { missed: Missed::MaxAge, .. }) => "a more recent authentication is needed here",

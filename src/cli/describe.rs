@@ -7,6 +7,7 @@ use crate::{
     method::MethodSet,
     policy::{Access, ClaimTest, Condition, Rule},
     route::{HostPattern, RouteSettings},
+    token::kind::TokenKind,
 };
 
 /// Says a route in a sentence.
@@ -106,6 +107,8 @@ pub(super) fn condition(condition: &Condition) -> String {
         Condition::AnyRole(any) => format!("role {}", listed(any, "or")),
         Condition::Issuers(any) => format!("issuer {}", listed(any, "or")),
         Condition::Audiences(any) => format!("audience {}", listed(any, "or")),
+        Condition::TokenKind(TokenKind::User) => "a user's token".to_owned(),
+        Condition::TokenKind(TokenKind::Client) => "a client's own token".to_owned(),
         // Values may have come from a file and stay unsaid.
         Condition::Claim(path, ClaimTest::OneOf(_)) => format!("claim {path} of a value that it names"),
         Condition::Claim(path, ClaimTest::Matches(_)) => format!("claim {path} that matches"),
@@ -138,12 +141,20 @@ mod tests {
     #[test]
     fn every_condition_is_said() {
         let text = "- {name: r, path: /r, upstream: \"http://127.0.0.1:1\", enforce: false, allow: [{issuers: [a], audiences: [x], \
-                    claims: {t: v, u: {present: false}}, acr: [s], max_age: 5m}]}\n\
+                    token_kind: user, claims: {t: v, u: {present: false}}, acr: [s], max_age: 5m}]}\n\
                     - {name: o, path: /o, upstream: \"http://127.0.0.1:1\", allow: optional}";
         let said = described(text);
-        for part in
-            ["issuer a", "audience x", "claim t of", "no claim u", "acr s", "last 300 s", "a dry run", "no token, and"]
-        {
+        for part in [
+            "issuer a",
+            "audience x",
+            "a user's token",
+            "claim t of",
+            "no claim u",
+            "acr s",
+            "last 300 s",
+            "a dry run",
+            "no token, and",
+        ] {
             assert!(said.contains(part), "{part}: {said}");
         }
     }

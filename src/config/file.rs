@@ -17,7 +17,7 @@ pub(super) use self::{
     introspection::{AuthWord, Introspection, Userinfo},
     issuer::{Audiences, Claims, Issuer, Jwt},
     route::{Changes, Cors, HeaderList, Headers, Redirect, Respond, Route},
-    server::{Admin, Listener, Logging, Server},
+    server::{Admin, Listener, Logging, Server, Tracing},
     upstream::Upstream,
 };
 use super::{
@@ -39,6 +39,7 @@ pub(super) struct ConfigFile {
     pub(super) realm: Option<At<String>>,
     pub(super) routes: Vec<Route>,
     pub(super) logging: Logging,
+    pub(super) tracing: Tracing,
 }
 
 /// Reads the whole tree.
@@ -77,6 +78,9 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     }
     if let Some(fields) = section(&top, "logging", r) {
         file.logging = server::logging(&fields, r);
+    }
+    if let Some(fields) = section(&top, "tracing", r) {
+        file.tracing = server::tracing(&fields, r);
     }
     let routes = r.required(&top, "routes", "without a route there is nothing to protect");
     for item in routes.and_then(|field| r.items(&field)).unwrap_or_default() {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{facts::Facts, text::RequestText};
 use crate::{
     refusal::{Missed, RuleFault, StepUp},
-    token::{claims::ClaimPath, principal::Principal},
+    token::{claims::ClaimPath, kind::TokenKind, principal::Principal},
 };
 
 /// One thing that a rule asks of a token.
@@ -26,6 +26,8 @@ pub enum Condition {
     Roles(Vec<Arc<str>>),
     /// One of these roles at least.
     AnyRole(Vec<Arc<str>>),
+    /// That the token is a user's, or a client's own.
+    TokenKind(TokenKind),
     /// A claim.
     Claim(ClaimPath, ClaimTest),
     /// One of these classes of authentication (RFC 9470).
@@ -81,6 +83,7 @@ impl Condition {
             Condition::AnyScope(wanted) => has_any(principal.scopes(), wanted),
             Condition::Roles(wanted) => has_all(principal.roles(), wanted),
             Condition::AnyRole(wanted) => has_any(principal.roles(), wanted),
+            Condition::TokenKind(wanted) => principal.kind() == *wanted,
             Condition::Claim(path, test) => test.holds(&path.find(principal.claims()), facts),
             Condition::Acr(wanted) => principal
                 .claims()
@@ -97,6 +100,7 @@ impl Condition {
             Condition::Audiences(_) => RuleFault::Audience,
             Condition::Scopes(wanted) | Condition::AnyScope(wanted) => RuleFault::Scope(wanted.join(" ").into()),
             Condition::Roles(_) | Condition::AnyRole(_) => RuleFault::Role,
+            Condition::TokenKind(_) => RuleFault::TokenKind,
             Condition::Claim(..) => RuleFault::Claim,
             Condition::Acr(_) | Condition::MaxAge(_) => RuleFault::StepUp(StepUp::of(std::slice::from_ref(self), self)),
         }
@@ -240,6 +244,19 @@ mod tests {
             assert_eq!(holds(&Condition::Audiences(list("a b")), json!({"aud": aud})), expected, "{aud}");
         }
         assert!(!holds(&Condition::Audiences(list("a")), json!({})));
+    }
+
+    #[test]
+    fn users_and_clients() {
+        use TokenKind::{Client, User};
+
+        for (wanted, held, expected) in
+            [(User, User, true), (User, Client, false), (Client, User, false), (Client, Client, true)]
+        {
+            let principal = Principal::for_test(&[], &[]).with_kind(held);
+            let met = with_facts(&principal, |facts| Condition::TokenKind(wanted).holds(facts));
+            assert_eq!(met, expected, "{wanted:?} {held:?}");
+        }
     }
 
     #[test]

@@ -84,6 +84,10 @@ impl Principal {
         Principal { claims, ..self }
     }
     #[cfg(test)]
+    pub(crate) fn with_kind(self, kind: TokenKind) -> Principal {
+        Principal { kind, ..self }
+    }
+    #[cfg(test)]
     pub(crate) fn for_test(scopes: &[&str], roles: &[&str]) -> Principal {
         let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
         Principal {

@@ -13,6 +13,7 @@ mod identity;
 mod keys;
 mod listeners;
 mod no_leaks;
+mod opaque;
 mod operations;
 mod paths;
 mod routes;

@@ -94,6 +94,8 @@ const ROUTES: &str = r#"
   - {name: host, path: /host, upstream: echo, allow: [{claims: {site: "{host}"}}]}
   - {name: issuer, path: /issuer, upstream: echo, allow: [{issuers: [main]}]}
   - {name: audience, path: /audience, upstream: echo, allow: [{audiences: [orders, carts]}]}
+  - {name: people, path: /people, upstream: echo, allow: [{token_kind: user}]}
+  - {name: machines, path: /machines, upstream: echo, allow: [{token_kind: client}]}
   - name: forms
     path: /forms
     upstream: echo
@@ -211,6 +213,18 @@ fn a_stronger_or_fresher_authentication_is_asked_for() {
     scene.forbids("step-up", "role", "/step-up", &staff.clone().roles(&[]).without("auth_time"), "");
     scene.lets_in("/step-up", &staff, "");
     scene.lets_in("/step-up", &reader.claim("auth_time", json!(now() - 400)), "");
+}
+
+#[test]
+fn a_users_token_is_told_from_a_clients_own() {
+    let scene = Scene::new(ROUTES);
+    let user = scene.token();
+    scene.lets_in("/people", &user, "");
+    scene.forbids("machines", "token_kind", "/machines", &user, "");
+    for client in [scene.token().sub("c1"), scene.token().without("sub")] {
+        scene.lets_in("/machines", &client, "");
+        scene.forbids("people", "token_kind", "/people", &client, "");
+    }
 }
 
 #[test]

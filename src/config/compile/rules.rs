@@ -68,6 +68,7 @@ impl Compiler<'_> {
         let any_role = rule.any_role.as_ref().map(|list| Some(Condition::AnyRole(texts(list))));
         let mut conditions =
             [issuers, audiences, scopes, any_scope, roles, any_role].into_iter().flatten().collect::<Vec<_>>();
+        conditions.extend(rule.token_kind.map(|kind| Some(Condition::TokenKind(kind))));
         for (claim, test) in &rule.claims {
             let path = ClaimPath::parse(&claim.value).map_err(|words| self.findings.push(claim.error_about(&words)));
             let test = self.claim_test(test, route);

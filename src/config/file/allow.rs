@@ -6,6 +6,7 @@ use super::{
     super::reader::{At, Field, Fields, Reader},
     duration, some_texts,
 };
+use crate::token::kind::TokenKind;
 
 #[derive(Debug)]
 pub(in crate::config) enum Allow {
@@ -24,6 +25,7 @@ pub(in crate::config) struct Rule {
     pub(in crate::config) any_scope: Option<At<Vec<At<String>>>>,
     pub(in crate::config) roles: Option<At<Vec<At<String>>>>,
     pub(in crate::config) any_role: Option<At<Vec<At<String>>>>,
+    pub(in crate::config) token_kind: Option<TokenKind>,
     pub(in crate::config) claims: Vec<(At<String>, ClaimTest)>,
     pub(in crate::config) acr: Option<At<Vec<At<String>>>>,
     pub(in crate::config) max_age: Option<At<Duration>>,
@@ -89,10 +91,16 @@ fn rule(item: &Field<'_>, r: &mut Reader<'_>) -> Option<Rule> {
         any_scope: some_texts(&fields, "any_scope", HINT, r),
         roles: some_texts(&fields, "roles", HINT, r),
         any_role: some_texts(&fields, "any_role", HINT, r),
+        token_kind: token_kind(&fields, r),
         claims: claims(&fields, r),
         acr: some_texts(&fields, "acr", HINT, r),
         max_age: duration(&fields, "max_age", r),
     })
+}
+
+fn token_kind(fields: &Fields<'_>, r: &mut Reader<'_>) -> Option<TokenKind> {
+    let field = r.field(fields, "token_kind")?;
+    r.word(&field, &[("user", TokenKind::User), ("client", TokenKind::Client)])
 }
 
 fn claims(fields: &Fields<'_>, r: &mut Reader<'_>) -> Vec<(At<String>, ClaimTest)> {

@@ -90,3 +90,107 @@ fn text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Option<&'m st
         Some(_) => Err(Broken("the answer has a member that should be a text and isn't")),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::token::{
+        introspection::{ClientAuth, ClientSettings},
+        issuer::KeySource,
+        tests::settings,
+    };
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn introspection() -> Way {
+        Way::Introspection(ClientSettings { id: None, auth: ClientAuth::None, signed: false })
+    }
+
+    fn asked(members: &Value, way: &Way) -> Result<Judgment, Broken> {
+        judge(&settings("a", KeySource::Nowhere), way, members.as_object().unwrap(), NOW)
+    }
+
+    /// An active one with these members besides.
+    fn active(more: Value) -> Result<Judgment, Broken> {
+        let mut members = json!({"active": true});
+        members.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        asked(&members, &introspection())
+    }
+
+    #[test]
+    fn only_the_boolean_true_is_active() {
+        assert_eq!(active(json!({})), Ok(Judgment::Good(None)));
+        for value in [json!(false), json!("true"), json!("false"), json!(1), json!(null), json!([true]), json!({"a": true})] {
+            let answer = asked(&json!({"active": value, "sub": "joe"}), &introspection());
+            assert_eq!(answer, Ok(Judgment::Bad(TokenFault::Inactive)), "{value}");
+        }
+        for members in [json!({}), json!({"Active": true}), json!({"sub": "joe", "exp": NOW + 10})] {
+            assert!(asked(&members, &introspection()).is_err(), "{members}");
+            assert!(matches!(asked(&members, &Way::Userinfo), Ok(Judgment::Good(_))), "{members}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_must_fit() {
+        for (members, expected) in [
+            (json!({"exp": NOW + 1}), Ok(Some(NOW + 1))),
+            (json!({"exp": f64::from(1_800_000_000) + 1.9}), Ok(Some(NOW + 1))),
+            (json!({"exp": NOW}), Err(TokenFault::Expired)),
+            (json!({"exp": NOW - 1}), Err(TokenFault::Expired)),
+            (json!({"exp": 0}), Err(TokenFault::Expired)),
+            (json!({"exp": null}), Ok(None)),
+            (json!({"nbf": NOW + 30}), Ok(None)),
+            (json!({"nbf": NOW + 31}), Err(TokenFault::NotYetValid)),
+            (json!({"iat": NOW + 31}), Err(TokenFault::IssuedInFuture)),
+            (json!({"iss": "https://a.example"}), Ok(None)),
+            (json!({"iss": "https://a.example/"}), Err(TokenFault::Issuer)),
+            (json!({"iss": "https://b.example", "exp": 0}), Err(TokenFault::Issuer)),
+            (json!({"aud": "api"}), Ok(None)),
+            (json!({"aud": ["x", "api-2"]}), Ok(None)),
+            (json!({"aud": "x"}), Err(TokenFault::Audience)),
+            (json!({"aud": []}), Err(TokenFault::Audience)),
+            (json!({"aud": null}), Ok(None)),
+            (json!({"cnf": {"jkt": "x"}}), Err(TokenFault::Binding)),
+            (json!({"cnf": {}}), Err(TokenFault::Binding)),
+            (json!({"cnf": null}), Ok(None)),
+            (json!({"token_type": "dpop"}), Err(TokenFault::Binding)),
+            (json!({"token_type": "bearer", "token_use": "access_token"}), Ok(None)),
+            (json!({"token_use": "refresh_token"}), Err(TokenFault::Type)),
+            (json!({"token_use": "id"}), Err(TokenFault::Type)),
+        ] {
+            let expected = expected.map_or_else(Judgment::Bad, Judgment::Good);
+            assert_eq!(active(members.clone()), Ok(expected), "{members}");
+        }
+    }
+
+    #[test]
+    fn a_member_of_another_type_breaks_the_answer() {
+        for members in [
+            json!({"exp": "1800000100"}),
+            json!({"exp": true}),
+            json!({"nbf": "x"}),
+            json!({"iat": []}),
+            json!({"iss": 5}),
+            json!({"aud": 5}),
+            json!({"aud": ["api", 5]}),
+            json!({"token_type": 5}),
+            json!({"token_use": ["access_token"]}),
+        ] {
+            assert!(active(members.clone()).is_err(), "{members}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_but_true_is_good(value in "\\PC{0,8}", number in any::<i64>()) {
+            for active in [json!(value), json!(number)] {
+                let answer = asked(&json!({"active": active}), &introspection());
+                prop_assert_eq!(answer, Ok(Judgment::Bad(TokenFault::Inactive)));
+            }
+        }
+    }
+}
