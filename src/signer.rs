@@ -127,7 +127,9 @@ impl fmt::Debug for Signer {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, UnparsedPublicKey};
-    use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData};
+    use rcgen::{
+        KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData,
+    };
 
     use super::*;
 
@@ -138,7 +140,11 @@ mod tests {
     #[test]
     fn what_it_signs_verifies() {
         for (kind, name, verification) in [
-            (&PKCS_ECDSA_P256_SHA256, "ES256", &ECDSA_P256_SHA256_FIXED as &dyn aws_lc_rs::signature::VerificationAlgorithm),
+            (
+                &PKCS_ECDSA_P256_SHA256,
+                "ES256",
+                &ECDSA_P256_SHA256_FIXED as &dyn aws_lc_rs::signature::VerificationAlgorithm,
+            ),
             (&PKCS_ECDSA_P384_SHA384, "ES384", &ECDSA_P384_SHA384_FIXED),
             (&PKCS_ED25519, "EdDSA", &ED25519),
         ] {
@@ -147,7 +153,8 @@ mod tests {
             let Value::Object(claims) = json!({"sub": "x"}) else { unreachable!() };
             let token = signer.jwt("JWT", &claims).unwrap();
             let (signed, signature) = token.rsplit_once('.').unwrap();
-            let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(signed.split('.').next().unwrap()).unwrap()).unwrap();
+            let header: Value =
+                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(signed.split('.').next().unwrap()).unwrap()).unwrap();
             assert_eq!(header, json!({"alg": name, "typ": "JWT"}));
             let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
             UnparsedPublicKey::new(verification, pair.der_bytes()).verify(signed.as_bytes(), &signature).unwrap();
@@ -168,7 +175,9 @@ mod tests {
     #[test]
     fn what_is_no_key_is_refused_and_nothing_prints() {
         let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        for text in ["", "secret", &pair.public_key_pem(), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
+        for text in
+            ["", "secret", &pair.public_key_pem(), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+        {
             assert!(signer(text).is_err(), "{text}");
         }
         let one = signer(&pair.serialize_pem()).unwrap();

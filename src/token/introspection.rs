@@ -50,7 +50,7 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// How long a discovered endpoint is taken for the right one.
 const DISCOVERED_FOR: Duration = Duration::from_secs(600);
 /// When it is worth to ask again: after a failure, and where too many ask.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
+pub(in crate::token) const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const WHEN_BUSY: Duration = Duration::from_secs(1);
 
 /// `issuers.*.introspection` or `issuers.*.userinfo`
@@ -137,8 +137,7 @@ impl Introspector {
     /// None for an issuer that isn't asked about tokens.
     pub(in crate::token) fn new(settings: &IssuerSettings, observer: &Observer) -> Option<Arc<Introspector>> {
         let own = settings.introspection.clone()?;
-        let rules =
-            |timeout| FetchRules { timeout, allow_http: settings.allow_http, max_body_bytes: MAX_ANSWER_BYTES };
+        let rules = |timeout| FetchRules { timeout, allow_http: settings.allow_http, max_body_bytes: MAX_ANSWER_BYTES };
         Some(Arc::new(Introspector {
             issuer: settings.issuer.clone(),
             rules: rules(own.timeout),
@@ -243,6 +242,27 @@ impl Introspector {
         Ok(endpoint)
     }
 
+    /// Asks once, and neither counts nor remembers anything.
+    ///
+    /// # Errors
+    /// There is no answer that can be used; in words for the operator.
+    pub(in crate::token) async fn judged(
+        &self,
+        issuer: &Arc<Issuer>,
+        token: &str,
+        fingerprint: Fingerprint,
+    ) -> Result<Said, String> {
+        let Some(members) = self.answer(issuer, token).await? else { return Ok(Said::Inactive) };
+        match answer::judge(&issuer.settings, &self.settings.way, &members, now()) {
+            Ok(Judgment::Good(expires_at)) => {
+                Ok(Said::Good(Arc::new(Principal::of(issuer, &members, expires_at, fingerprint))))
+            }
+            Ok(Judgment::Bad(TokenFault::Inactive)) => Ok(Said::Inactive),
+            Ok(Judgment::Bad(fault)) => Ok(Said::Bad(fault)),
+            Err(Broken(why)) => Err(why.to_owned()),
+        }
+    }
+
     /// The members of the issuer's answer; None: it says no.
     async fn answer(&self, issuer: &Arc<Issuer>, token: &str) -> Result<Option<Map<String, Value>>, String> {
         let endpoint = self.endpoint().await?;
@@ -259,7 +279,9 @@ impl Introspector {
             (_, StatusCode::OK) => match json::parse_object(&fetched.body) {
                 Ok(members) => Ok(Some(members)),
                 // Where, not what: the answer is about somebody.
-                Err(error) => Err(format!("{endpoint}: the answer isn't a JSON object, from column {}", error.column())),
+                Err(error) => {
+                    Err(format!("{endpoint}: the answer isn't a JSON object, from column {}", error.column()))
+                }
             },
             (Way::Userinfo, status) if is_no(status, &fetched.headers) => Ok(None),
             (_, status) => Err(format!("{endpoint}: status {}", status.as_u16())),
@@ -292,8 +314,8 @@ impl Question {
     /// Asks, judges the answer and remembers what it comes to.
     async fn ask(&self) -> Said {
         let began = Instant::now();
-        let result = self.judged().await;
         let own = &self.introspector;
+        let result = own.judged(&self.issuer, &self.token, self.fingerprint).await;
         let is_news = own.is_failing.swap(result.is_err(), Ordering::Relaxed) != result.is_err();
         Introspected {
             issuer: &self.issuer.settings.name,
@@ -308,19 +330,6 @@ impl Question {
         };
         self.cache.keep_said(self.name, &self.issuer, &own.settings, &said, now());
         said
-    }
-
-    async fn judged(&self) -> Result<Said, String> {
-        let (own, settings) = (&self.introspector, &self.issuer.settings);
-        let Some(members) = own.answer(&self.issuer, &self.token).await? else { return Ok(Said::Inactive) };
-        match answer::judge(settings, &own.settings.way, &members, now()) {
-            Ok(Judgment::Good(expires_at)) => {
-                Ok(Said::Good(Arc::new(Principal::of(settings, members, expires_at, self.fingerprint))))
-            }
-            Ok(Judgment::Bad(TokenFault::Inactive)) => Ok(Said::Inactive),
-            Ok(Judgment::Bad(fault)) => Ok(Said::Bad(fault)),
-            Err(Broken(why)) => Err(why.to_owned()),
-        }
     }
 }
 
@@ -344,9 +353,10 @@ fn signed_text(fetched: &Fetched) -> Result<&str, &'static str> {
 /// may be about something else: too many requests, a firewall.
 fn is_no(status: StatusCode, headers: &HeaderMap) -> bool {
     let has_challenge = || {
-        headers.get_all(WWW_AUTHENTICATE).iter().any(|value| {
-            value.as_bytes().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
-        })
+        headers
+            .get_all(WWW_AUTHENTICATE)
+            .iter()
+            .any(|value| value.as_bytes().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer")))
     };
     match status {
         StatusCode::UNAUTHORIZED => true,
@@ -354,4 +364,3 @@ fn is_no(status: StatusCode, headers: &HeaderMap) -> bool {
         _ => false,
     }
 }
-

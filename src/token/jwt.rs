@@ -46,8 +46,7 @@ pub(in crate::token) fn is_one(text: &str) -> bool {
 }
 
 /// base64url that doesn't mind unused bits.
-const GENEROUS: GeneralPurpose =
-    GeneralPurpose::new(&alphabet::URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
+const GENEROUS: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 impl<'t> Jwt<'t> {
     /// Takes a token apart. `jwk`, `jku`, `x5c`, `x5u` in the header are not looked at.
@@ -68,6 +67,24 @@ impl<'t> Jwt<'t> {
             typ: media_type(optional_text(&header, "typ")?.unwrap_or("JWT")),
             kid: optional_text(&header, "kid")?.map(str::to_owned),
             is_critical: header.contains_key("crit"),
+            issuer: optional_text(&claims, "iss")?.map(str::to_owned),
+            audiences: audiences(&claims).ok_or(NotAJwt)?,
+            claims,
+        })
+    }
+
+    /// Claims that nobody has signed: no key fits them, no algorithm is theirs.
+    ///
+    /// # Errors
+    /// `iss` or `aud` of a wrong JSON type.
+    pub(in crate::token) fn assumed(claims: Map<String, Value>) -> Result<Jwt<'static>, NotAJwt> {
+        Ok(Jwt {
+            signed: "",
+            signature: vec![],
+            algorithm: None,
+            typ: media_type("JWT"),
+            kid: None,
+            is_critical: false,
             issuer: optional_text(&claims, "iss")?.map(str::to_owned),
             audiences: audiences(&claims).ok_or(NotAJwt)?,
             claims,

@@ -17,6 +17,7 @@ mod opaque;
 pub mod pattern;
 mod pem;
 pub mod principal;
+pub mod rehearsal;
 mod roca;
 pub mod secret;
 mod trial;
@@ -76,22 +77,18 @@ async fn verify_at(
         };
     }
     let Ok(jwt) = Jwt::parse(credential.expose()) else { return malformed() };
-    let named = jwt.issuer();
-    let its_own = issuers.iter().find(|issuer| named.is_some() && named == issuer.settings.issuer.as_deref());
-    if let Some(issuer) = its_own.filter(|issuer| !issuer.settings.takes_jwts) {
+    if let Some(issuer) = opaque::asked_about(&jwt, issuers) {
         return opaque::ask(credential, &[issuer], name, cache).await;
     }
     let began = Instant::now();
     let mut waited = Duration::ZERO;
-    let trial = Trial { credential, jwt: &jwt, issuers, cache, name, now };
+    let trial = Trial { credential, jwt: &jwt, issuers, cache, name, may_fetch: true, now };
     let (issuer, result) = match trial.judge(&mut waited).await {
         End::Found(principal) => return Ok(principal),
         End::Judged(issuer, result) => (Some(issuer), result),
         End::NotSigned(issuer, refusal) => {
-            // A JWT that names nobody and that nobody has signed may be somebody's opaque token.
-            let is_opaque = named.is_none() && matches!(refusal, Refusal::Token(_));
             let candidates = opaque::candidates(issuers, credential);
-            if is_opaque && !candidates.is_empty() {
+            if opaque::may_be_one(&jwt, &refusal) && !candidates.is_empty() {
                 return opaque::ask(credential, &candidates, name, cache).await;
             }
             (issuer, Err(refusal))

@@ -7,6 +7,7 @@ use super::{
     credential::Credential,
     introspection::{Said, Source},
     issuer::Issuer,
+    jwt::Jwt,
     principal::Principal,
 };
 use crate::refusal::{Refusal, TokenFault};
@@ -20,6 +21,17 @@ pub(in crate::token) fn candidates<'i>(issuers: &'i [Arc<Issuer>], credential: &
         issuer.introspector.as_ref().is_some_and(|introspector| introspector.fits(credential.expose()))
     };
     issuers.iter().filter(fits).collect()
+}
+
+/// The issuer that a JWT names, if that is asked about its JWTs too.
+pub(in crate::token) fn asked_about<'i>(jwt: &Jwt<'_>, issuers: &'i [Arc<Issuer>]) -> Option<&'i Arc<Issuer>> {
+    let named = jwt.issuer()?;
+    issuers.iter().find(|issuer| !issuer.settings.takes_jwts && issuer.settings.issuer.as_deref() == Some(named))
+}
+
+/// Whether a JWT that nobody is known to have signed may be somebody's opaque token: it names nobody either.
+pub(in crate::token) fn may_be_one(jwt: &Jwt<'_>, refusal: &Refusal) -> bool {
+    jwt.issuer().is_none() && matches!(refusal, Refusal::Token(_))
 }
 
 /// Asks these issuers one after the other until one says that the token is its own; that is final. `name` is the

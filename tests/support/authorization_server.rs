@@ -32,7 +32,6 @@ struct State {
     instead: Mutex<Option<(u16, String, String)>>,
     is_held: Mutex<bool>,
     changed: Condvar,
-    /// What an introspection's answer is turned into.
     questions: Mutex<Vec<Request>>,
     discoveries: AtomicUsize,
     jwks: Mutex<String>,
@@ -99,6 +98,11 @@ impl AuthorizationServer {
     /// From now on the answer about this token is this.
     pub(crate) fn say(&self, token: &str, answer: Value) {
         self.state.answers.lock().unwrap().insert(token.to_owned(), answer);
+    }
+
+    /// The answer about this token.
+    pub(crate) fn answer_about(&self, token: &str) -> Value {
+        self.state.answers.lock().unwrap()[token].clone()
     }
 
     pub(crate) fn forget(&self, token: &str) {
@@ -184,7 +188,9 @@ fn answer(state: &State, request: Request, stream: &mut TcpStream) -> io::Result
     let target = request.target.clone();
     let token = match target.as_str() {
         "/introspect" => field(&request.body, "token"),
-        "/userinfo" => request.fields.get("authorization").and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned),
+        "/userinfo" => {
+            request.fields.get("authorization").and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned)
+        }
         _ => None,
     };
     if token.is_some() {
@@ -211,7 +217,8 @@ fn answer(state: &State, request: Request, stream: &mut TcpStream) -> io::Result
         ("/jwks", _) => (200, state.jwks.lock().unwrap().clone()),
         (_, Some(token)) => match (state.answers.lock().unwrap().get(&token), target.as_str()) {
             (Some(Value::String(text)), _) => {
-                return respond(stream, 200, "Content-Type: application/token-introspection+jwt\r\n", text.as_bytes()).map(drop);
+                return respond(stream, 200, "Content-Type: application/token-introspection+jwt\r\n", text.as_bytes())
+                    .map(drop);
             }
             (Some(answer), _) => (200, answer.to_string()),
             (None, "/userinfo") => (401, String::new()),

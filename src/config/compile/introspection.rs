@@ -135,11 +135,7 @@ impl Compiler<'_> {
             }
             AuthWord::None => Some(ClientAuth::None),
         };
-        Some(ClientSettings {
-            id: id?.map(|id| id.value.clone()),
-            auth: auth?,
-            signed: written.is_signed(),
-        })
+        Some(ClientSettings { id: id?.map(|id| id.value.clone()), auth: auth?, signed: written.is_signed() })
     }
 
     fn needed<'w, T>(
@@ -153,7 +149,9 @@ impl Compiler<'_> {
         match value {
             None if is_needed => {
                 let finding = at.error(format!("`auth: {auth}` needs `{key}`"));
-                let hint = format!("`auth` says how the gateway proves who it is; without one it is `basic`. Write `{key}: …`");
+                let hint = format!(
+                    "`auth` says how the gateway proves who it is; without one it is `basic`. Write `{key}: …`"
+                );
                 self.fail(finding.hint(hint))
             }
             value => Some(value),
@@ -168,7 +166,9 @@ impl Compiler<'_> {
         let token = self.needed(value.as_ref(), "bearer_token", true, auth, at)??;
         let is_good = |byte: &u8| byte.is_ascii_graphic();
         if token.value.expose().is_empty() || !token.value.expose().iter().all(is_good) {
-            return self.fail(token.error("this can't be a bearer token: it is empty or has spaces or characters beyond ASCII"));
+            return self.fail(
+                token.error("this can't be a bearer token: it is empty or has spaces or characters beyond ASCII"),
+            );
         }
         Some(ClientAuth::Bearer(token.value.clone()))
     }

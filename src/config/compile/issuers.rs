@@ -101,7 +101,8 @@ impl Compiler<'_> {
             false => Some(KeySource::Nowhere),
         };
         if takes_jwts && written.introspection.is_some() && written.issuer.is_none() {
-            self.findings.push(written.name.error("`jwt` needs `issuer`: what its tokens have in `iss`, to the letter"));
+            self.findings
+                .push(written.name.error("`jwt` needs `issuer`: what its tokens have in `iss`, to the letter"));
         }
         let jwt = self.jwt(&written.jwt, keys);
         let claims = self.claims(&written.claims);
@@ -220,9 +221,7 @@ impl Compiler<'_> {
         if !url.tls && !url.is_loopback() {
             if !allow_http {
                 return self.fail(
-                    written
-                        .error(traffic.refused)
-                        .hint("use https; `allow_http: true` on the issuer accepts the risk"),
+                    written.error(traffic.refused).hint("use https; `allow_http: true` on the issuer accepts the risk"),
                 );
             }
             self.findings.push(written.warning(traffic.accepted));

@@ -67,9 +67,8 @@ impl AuthWord {
 pub(super) fn introspection(at: At<()>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Introspection {
     let auth = r.field(fields, "auth").and_then(|field| r.word(&field, &AuthWord::ALL));
     let text = |key, r: &mut Reader<'_>| r.field(fields, key).and_then(|field| r.text(&field));
-    let secret = |key, r: &mut Reader<'_>| {
-        text(key, r).map(|text| text.with(Secret::new(text.value.clone().into_bytes())))
-    };
+    let secret =
+        |key, r: &mut Reader<'_>| text(key, r).map(|text| text.with(Secret::new(text.value.clone().into_bytes())));
     let endpoint = text("endpoint", r);
     let client_id = text("client_id", r);
     let client_secret = secret("client_secret", r);

@@ -7,7 +7,8 @@ use serde_json::Value as Json;
 use super::{
     duration, flag,
     introspection::{self, Introspection, Userinfo},
-    section, some_texts, some_time, texts, time_or_none};
+    section, some_texts, some_time, texts, time_or_none,
+};
 use crate::{
     config::{
         reader::{At, Field, Fields, Reader},

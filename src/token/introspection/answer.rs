@@ -47,7 +47,8 @@ pub(super) fn judge(
     let date = |claim, round| {
         date::of(members, claim, round, string_dates).map_err(|_| Broken("the answer has a date that isn't a number"))
     };
-    let (expires_at, begins_at, issued_at) = (date("exp", Round::Down)?, date("nbf", Round::Up)?, date("iat", Round::Up)?);
+    let (expires_at, begins_at, issued_at) =
+        (date("exp", Round::Down)?, date("nbf", Round::Up)?, date("iat", Round::Up)?);
     let audiences = audiences(members).ok_or(Broken("the answer has an `aud` that isn't a text or a list of texts"))?;
     let has_audience = members.get("aud").is_some_and(|value| !value.is_null());
     let is_expected = match &settings.audiences {
@@ -124,7 +125,9 @@ mod tests {
     #[test]
     fn only_the_boolean_true_is_active() {
         assert_eq!(active(json!({})), Ok(Judgment::Good(None)));
-        for value in [json!(false), json!("true"), json!("false"), json!(1), json!(null), json!([true]), json!({"a": true})] {
+        for value in
+            [json!(false), json!("true"), json!("false"), json!(1), json!(null), json!([true]), json!({"a": true})]
+        {
             let answer = asked(&json!({"active": value, "sub": "joe"}), &introspection());
             assert_eq!(answer, Ok(Judgment::Bad(TokenFault::Inactive)), "{value}");
         }

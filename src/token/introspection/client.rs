@@ -227,7 +227,10 @@ mod tests {
         assert_eq!(form, format!("{TOKEN}&client_id=gw&client_assertion_type={kind}"));
         let claims = URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1).unwrap()).unwrap();
         let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
-        assert_eq!((&claims["iss"], &claims["sub"], &claims["aud"]), (&json!("gw"), &json!("gw"), &json!("https://as.example")));
+        assert_eq!(
+            (&claims["iss"], &claims["sub"], &claims["aud"]),
+            (&json!("gw"), &json!("gw"), &json!("https://as.example"))
+        );
         assert_eq!((&claims["iat"], &claims["exp"]), (&json!(1_000), &json!(1_060)));
         let (_, other) = asked(ClientAuth::PrivateKeyJwt(signer), Some("gw"));
         assert_ne!(body, other, "an assertion is used once");

@@ -52,12 +52,7 @@ pub(super) async fn members(
 }
 
 /// False: not with these keys, and others may be had.
-fn is_signed(
-    issuer: &Arc<Issuer>,
-    keys: Option<Arc<KeySet>>,
-    jwt: &Jwt<'_>,
-    now: i64,
-) -> Result<bool, &'static str> {
+fn is_signed(issuer: &Arc<Issuer>, keys: Option<Arc<KeySet>>, jwt: &Jwt<'_>, now: i64) -> Result<bool, &'static str> {
     let check = Check::by(issuer, keys, jwt, now);
     if check.first_fault(&[Step::Algorithm, Step::Critical]).is_some() {
         return Err("the answer is signed with an algorithm that isn't accepted, or has a `crit`");
