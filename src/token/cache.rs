@@ -169,9 +169,10 @@ impl TokenCache {
                 let verdict = Verdict::said(principal.clone(), issuer, settings.cache_ttl);
                 self.insert(key, verdict, now);
             }
-            Said::Inactive => self.refused.insert(key, Word { fault: None, stay }),
             // Will be over by itself, maybe sooner.
             Said::Bad(TokenFault::NotYetValid | TokenFault::IssuedInFuture) | Said::Unavailable { .. } => {}
+            Said::Inactive | Said::Bad(_) if stay.is_zero() => {}
+            Said::Inactive => self.refused.insert(key, Word { fault: None, stay }),
             Said::Bad(fault) => self.refused.insert(key, Word { fault: Some(*fault), stay }),
         }
     }

