@@ -47,5 +47,7 @@ pub mod fetch;
 pub mod observe;
 pub mod signer;
 
+pub mod policy_tests;
+
 pub mod cli;
 pub mod demo;

@@ -11,7 +11,11 @@ use super::describe;
 use crate::{
     config::{self, Diagnostic, Environment, Loaded, Severity},
     observe::Observer,
-    token::{issuer::IssuerSettings, jwks::KeyStore},
+    policy_tests,
+    token::{
+        issuer::{IssuerSettings, KeySource},
+        jwks::KeyStore,
+    },
 };
 
 /// How the findings are written.
@@ -63,6 +67,7 @@ pub fn run(
     let mut issuers = Vec::new();
     if let Some(loaded) = &loaded {
         diagnostics.extend(loaded.notes().cloned());
+        diagnostics.extend(policy_tests::unused_scopes(path, &loaded.policy, environment));
         if options.online {
             issuers = ask_issuers(&loaded.policy.issuers)?;
             diagnostics.extend(issuers.iter().filter_map(|asked| asked.problem(path)));
@@ -110,7 +115,7 @@ impl Answer<'_> {
             }
         }
         match &self.loaded {
-            Some(loaded) if self.ok => writeln!(out, "{path}: ok, {}", summary(loaded)),
+            Some(loaded) if self.ok => writeln!(out, "{path}: ok, {}", summary(loaded, self.diagnostics.len())),
             _ => writeln!(err, "{path}: {}{}", counted(&self.diagnostics), self.denied(options)),
         }
     }
@@ -174,7 +179,7 @@ fn ask_issuers(issuers: &[IssuerSettings]) -> io::Result<Vec<Asked>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut asking = Vec::new();
-        for settings in issuers {
+        for settings in issuers.iter().filter(|settings| settings.jwt.keys != KeySource::Nowhere) {
             let store = KeyStore::new(settings, Observer::silent());
             let fetch = tokio::spawn(async move { store?.try_fetch().await });
             asking.push((settings.name.to_string(), fetch));
@@ -204,14 +209,14 @@ fn as_json(diagnostic: &Diagnostic) -> Value {
     })
 }
 
-fn summary(loaded: &Loaded) -> String {
+fn summary(loaded: &Loaded, warnings: usize) -> String {
     let policy = &loaded.policy;
     let parts = [
         count(policy.routes.len(), "route"),
         count(policy.issuers.len(), "issuer"),
         count(policy.upstreams.len(), "upstream"),
     ];
-    let warnings = match loaded.notes().count() {
+    let warnings = match warnings {
         0 => String::new(),
         number => format!("; {}", count(number, "warning")),
     };

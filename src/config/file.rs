@@ -15,7 +15,7 @@ pub(super) use self::{
     allow::{Allow, ClaimTest, Rule},
     identity::{Identity, IdentityValue},
     introspection::{AuthWord, Introspection, Userinfo},
-    issuer::{Audiences, Claims, Issuer, Jwt},
+    issuer::{Audiences, Claims, Issuer, Jwt, json},
     route::{Changes, Cors, HeaderList, Headers, Redirect, Respond, Route},
     server::{Admin, Listener, Logging, Server, Tracing},
     upstream::Upstream,

@@ -8,6 +8,7 @@ mod keys;
 mod placeholder;
 mod reader;
 mod redact;
+mod test_file;
 mod units;
 mod yaml;
 
@@ -17,9 +18,10 @@ mod tests;
 pub use self::{
     diagnostic::{Diagnostic, Severity},
     interpolation::Environment,
+    test_file::{Expectation, ExpectedHeader, Spot, TestFile, WrittenRequest, WrittenTest, WrittenToken, read_tests},
 };
 
-pub(crate) use self::{redact::printable, units::duration};
+pub(crate) use self::{keys::did_you_mean, redact::printable, units::duration};
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 

@@ -133,7 +133,10 @@ fn lines(places: &Places, gateway: SocketAddr) -> Vec<(&'static str, String)> {
         ),
         ("They mean courses:read, which isn't enough to write.", format!("{} -X POST {courses} # 403", with(&learner))),
         ("Digits that the issuer doesn't know.", format!("{} {courses} # 401", with(&"0".repeat(40)))),
-        ("At a provider without introspection, userinfo tells.", format!("{} http://{gateway}/profile # 200", with(&learner))),
+        (
+            "At a provider without introspection, userinfo tells.",
+            format!("{} http://{gateway}/profile # 200", with(&learner)),
+        ),
         ("A forged identity goes no further.", format!("{} -H 'X_Auth_Subject: admin' {notes} # 200", with(&reader))),
         ("A detour is no way in.", format!("curl -s -i --path-as-is http://{gateway}/status/%2e%2e/notes/1 # 401")),
     ]

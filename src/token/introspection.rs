@@ -279,12 +279,10 @@ impl Introspector {
             (_, StatusCode::OK) => match json::parse_object(&fetched.body) {
                 Ok(members) => Ok(Some(members)),
                 // Where, not what: the answer is about somebody.
-                Err(error) => {
-                    Err(format!("{endpoint}: the answer isn't a JSON object, from column {}", error.column()))
-                }
+                Err(error) => Err(format!("the answer isn't a JSON object, from column {}", error.column())),
             },
             (Way::Userinfo, status) if is_no(status, &fetched.headers) => Ok(None),
-            (_, status) => Err(format!("{endpoint}: status {}", status.as_u16())),
+            (_, status) => Err(format!("the answer has status {}", status.as_u16())),
         }
     }
 }

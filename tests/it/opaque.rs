@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use crate::support::{
     ClosedPort,
     authorization_server::{AuthorizationServer, field},
+    binary::Binary,
     eventually,
     gateway::{Gateway, configuration_of},
     issuer::Issuer,
     keys::Key,
-    raw::Response,
+    raw::{Response, exchange},
     token::{Token, now},
     upstream::Upstream,
 };
@@ -615,4 +616,83 @@ fn a_flood_of_unknown_tokens_pushes_no_good_one_out() {
     assert_eq!(gateway.get_with("/closed", "good").status, 200);
     assert_eq!(server.asked(), asked);
     assert_eq!(gateway.metric("bearward_token_cache_entries"), 1.0);
+}
+
+#[test]
+fn no_output_holds_a_token_or_a_secret() {
+    let (server, upstream) = (AuthorizationServer::start(), Upstream::start());
+    let secrets = ["swordfish-".repeat(3), "marlin-".repeat(4), "opaque-token-".repeat(3), "unknown-token-".repeat(3)];
+    let [secret, bearer, good, unknown] = &secrets;
+    server.active(good, json!({"sub": "joe"}));
+    let issuers = format!(
+        "  a: {{audiences: [api], introspection: {{endpoint: \"{0}\", client_id: gw, client_secret: {secret}, cache_ttl: 0s}}}}\n  \
+         b: {{audiences: [api], introspection: {{endpoint: \"{0}?x={secret}\", auth: bearer, bearer_token: {bearer}}}}}\n  \
+         c: {{audiences: any, userinfo: {{endpoint: \"{1}\"}}}}\n",
+        server.introspection(),
+        server.userinfo(),
+    );
+    let yaml = configuration_of(&issuers, &upstream.url(), ROUTES)
+        .replace("level: error, access: false", "level: trace, access: true");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let mut binary = Binary::run(&file);
+    let address = binary.address();
+    let mut answers = String::new();
+    let mut ask = || {
+        for token in [good, unknown] {
+            let fields = format!("Authorization: Bearer {token}\r\n");
+            answers.push_str(&exchange(address, "GET", "/closed", &fields).text());
+        }
+    };
+    ask();
+    let twice = format!("{{\"active\": true, \"{good}\": 1, \"{good}\": 2}}");
+    for (status, body) in [(500, good), (200, good), (200, &twice)] {
+        server.answer_instead(status, "", body);
+        ask();
+    }
+    binary.signal("TERM");
+    assert_eq!(binary.wait().code(), Some(0));
+    let output = binary.output();
+    assert!(output.contains("a token could not be asked about"), "{output}");
+    for secret in &secrets {
+        assert!(!output.contains(secret.as_str()), "{secret} is in the log: {output}");
+        assert!(!answers.contains(secret.as_str()), "{secret} is in an answer");
+    }
+}
+
+#[test]
+fn the_example_of_a_learning_platform_works() {
+    let (server, upstream) = (AuthorizationServer::start(), Upstream::start());
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/docebo/gateway.yaml");
+    let upstream_url = upstream.url();
+    let variables = [
+        ("LISTEN", "127.0.0.1:0"),
+        ("ADMIN", "127.0.0.1:0"),
+        ("AUTH_URL", server.url()),
+        ("LMS_URL", &upstream_url),
+        ("GATEWAY_SECRET", "s3cret"),
+    ];
+    let binary = Binary::spawn_with(&["run", "--config", example], &variables);
+    let (user, client) = ("87b567fa3de847fb3adef9492b294bb83f8cd266", "2af6ac532cfef197b00f69639aeeef86621d1975");
+    server.active(user, json!({"sub": "13007", "client_id": "app", "scope": "api"}));
+    server.active(client, json!({"client_id": "My-Client-Name", "scope": "api"}));
+    let status = |token: &str, path: &str| {
+        exchange(binary.address(), "GET", path, &format!("Authorization: Bearer {token}\r\n")).status
+    };
+    assert_eq!(status(user, "/learn/v1/courses"), 200);
+    assert_eq!(status(client, "/learn/v1/courses"), 403);
+    assert_eq!(status(client, "/api/user/profile"), 200);
+    assert_eq!(status(&user.replace('8', "9"), "/api/user/profile"), 401);
+    assert_eq!(status("not-hex", "/api/user/profile"), 401);
+    assert_eq!(exchange(binary.address(), "POST", "/oauth2/token", "Content-Length: 0\r\n").status, 200);
+    assert_eq!(server.asked(), 3);
+}
+
+#[test]
+fn the_examples_policy_tests_pass() {
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/docebo/policy-tests.yaml");
+    let output = Binary::command().args(["test", tests]).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{text}");
 }
