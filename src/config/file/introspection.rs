@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// More at the same time is no limit.
-const MOST_CONCURRENT: usize = 100_000;
+const MOST_CONCURRENT: usize = 10_000_000;
 
 #[derive(Debug)]
 pub(in crate::config) struct Introspection {
