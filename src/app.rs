@@ -21,6 +21,7 @@ use crate::{
     observe::Observer,
     server,
     snapshot::{LongLived, Snapshot},
+    state_dir::StateDir,
     token::{issuer::Issuer, jwks::KeyStore},
 };
 
@@ -87,7 +88,8 @@ impl App {
             let messages = policy.pending.iter().map(|pending| pending.message.as_str()).collect::<Vec<_>>();
             return Err(StartError::Policy(messages.join("; ")));
         }
-        let long_lived = LongLived::new(observer.clone(), policy.server.workers);
+        let state = policy.state_dir.as_deref().map(StateDir::open).transpose().map_err(StartError::Policy)?;
+        let long_lived = LongLived::new(observer.clone(), policy.server.workers).with_state(state);
         let (snapshot, stores) = Snapshot::assemble(policy, &long_lived).map_err(StartError::Policy)?;
         let gateway = Arc::new(Gateway::new(snapshot, observer.clone()));
         let readiness = Arc::new(Readiness {

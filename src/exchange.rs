@@ -220,6 +220,7 @@ impl Drop for Exchange {
             host: self.host.as_deref(),
             path: self.path.as_ref().map_or_else(|| self.uri.path(), |path| path.as_str()),
             query: self.uri.query(),
+            token_parameters: &self.snapshot.token_parameters,
             route: route.map_or("", |route| &route.settings.name),
             status: self.status,
             duration,

@@ -11,6 +11,7 @@ use crate::{
     cors,
     decision::{self, Permit},
     exchange::Exchange,
+    headers,
     observe::Observer,
     outgoing::{self, Sender},
     path::CanonicalPath,
@@ -20,6 +21,7 @@ use crate::{
     route::{Destination, Found},
     server::{self, Arrival},
     snapshot::{Route, Snapshot},
+    token::credential::Credential,
 };
 
 /// The gateway: one for the process, asked by all workers.
@@ -92,11 +94,18 @@ async fn answer(
     let Some(route) = snapshot.routes.get(permit.route()) else { return Err(Refusal::NoRoute) };
 
     let body = upload(snapshot, exchange, route, body, arrival)?;
-    if let Destination::Answer(answer) = &route.settings.destination {
-        return answer_here(exchange, route, answer, permit, &head.method);
+    let is_private = permit.credential().is_some_and(Credential::is_from_elsewhere);
+    let mut response = match &route.settings.destination {
+        Destination::Answer(answer) => answer_here(exchange, route, answer, permit, &head.method)?,
+        Destination::Upstream(_) => {
+            let request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
+            forward(exchange, route, permit, request.map(|()| body), arrival).await?
+        }
+    };
+    if is_private {
+        headers::make_private(response.headers_mut());
     }
-    let request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
-    forward(exchange, route, permit, request.map(|()| body), arrival).await
+    Ok(response)
 }
 
 /// The path made canonical, noted.

@@ -23,6 +23,7 @@ pub mod exchange;
 pub mod gateway;
 
 pub mod path;
+pub mod query;
 pub mod request;
 
 pub mod decision;
@@ -46,6 +47,8 @@ pub mod admin;
 pub mod fetch;
 pub mod observe;
 pub mod signer;
+pub mod state_dir;
+pub mod watch;
 
 pub mod policy_tests;
 

@@ -24,6 +24,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 pub(crate) use self::line::civil_date;
 pub(crate) use self::line::push_json;
+pub(crate) use self::query::token_parameter;
 use self::{
     handles::KeysState,
     line::with_line,
@@ -268,6 +269,27 @@ impl KeysFetched<'_> {
     }
 }
 
+/// An issuer's keys can't be fetched, and those of an earlier run serve. Metric and log line (warn).
+#[derive(Debug)]
+pub struct KeysRestored<'e> {
+    /// The issuer's key in the configuration.
+    pub issuer: &'e str,
+    /// How many usable keys there are.
+    pub keys: usize,
+    /// Since they were fetched.
+    pub age: Duration,
+}
+
+impl KeysRestored<'_> {
+    /// Sets count and age, and logs it.
+    pub fn record(&self, metrics: &IssuerMetrics) {
+        metrics.keys.count.set(i64::try_from(self.keys).unwrap_or(i64::MAX));
+        metrics.keys.restored(self.age);
+        let age_seconds = self.age.as_secs();
+        tracing::warn!(issuer = self.issuer, keys = self.keys, age_seconds, "keys of an earlier run serve");
+    }
+}
+
 /// A token's verification has ended (not: was found in a cache).
 #[derive(Debug)]
 pub struct Verified {
@@ -356,6 +378,8 @@ pub struct RequestFinished<'e> {
     pub path: &'e str,
     /// Without the question mark.
     pub query: Option<&'e str>,
+    /// Besides those that are known anywhere: as `token_parameter` makes them.
+    pub token_parameters: &'e [Box<str>],
     /// "" where none matched.
     pub route: &'e str,
     /// Of the answer.

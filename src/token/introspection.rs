@@ -32,6 +32,7 @@ use self::answer::{Broken, Judgment};
 pub use self::client::{ClientAuth, ClientSettings};
 use super::{
     cache::{TokenCache, TokenName},
+    client_certificate::ClientCertificate,
     credential::{Credential, Fingerprint},
     discovery,
     issuer::{Issuer, IssuerSettings},
@@ -40,7 +41,7 @@ use super::{
     principal::Principal,
 };
 use crate::{
-    fetch::{self, FetchRules, Fetched},
+    fetch::{self, FetchRules, Fetched, Trust},
     observe::{Introspected, IntrospectionMetrics, Observer},
     refusal::TokenFault,
 };
@@ -70,6 +71,8 @@ pub struct IntrospectionSettings {
     pub negative_ttl: Duration,
     /// Questions at the same time.
     pub max_concurrent: usize,
+    /// What the gateway shows to a server that asks for a certificate.
+    pub certificate: Option<ClientCertificate>,
 }
 
 /// Which of an issuer's endpoints is asked.
@@ -137,7 +140,15 @@ impl Introspector {
     /// None for an issuer that isn't asked about tokens.
     pub(in crate::token) fn new(settings: &IssuerSettings, observer: &Observer) -> Option<Arc<Introspector>> {
         let own = settings.introspection.clone()?;
-        let rules = |timeout| FetchRules { timeout, allow_http: settings.allow_http, max_body_bytes: MAX_ANSWER_BYTES };
+        let extra = settings.tls_ca.iter().flat_map(|roots| roots.certificates()).cloned();
+        let identity = own.certificate.as_ref().map(|certificate| certificate.ready().clone());
+        let trust = Arc::new(Trust::with(extra).showing(identity));
+        let rules = |timeout| FetchRules {
+            timeout,
+            allow_http: settings.allow_http,
+            max_body_bytes: MAX_ANSWER_BYTES,
+            trust: trust.clone(),
+        };
         Some(Arc::new(Introspector {
             issuer: settings.issuer.clone(),
             rules: rules(own.timeout),

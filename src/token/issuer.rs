@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     claims::ClaimPlaces,
+    extra_roots::ExtraRoots,
     introspection::{IntrospectionSettings, Introspector},
     jwks::KeyStore,
     secret::Secret,
@@ -38,6 +39,8 @@ pub struct IssuerSettings {
     pub http_timeout: Duration,
     /// Whether endpoints over plain http off loopback are called.
     pub allow_http: bool,
+    /// Who vouches for its endpoints besides the machine's own authorities.
+    pub tls_ca: Option<ExtraRoots>,
 }
 
 /// Whom a token must be for.

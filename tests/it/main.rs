@@ -5,12 +5,14 @@
 mod support;
 
 mod admission;
+mod challenges;
 mod command_line;
 mod demo;
 mod documents;
 mod dry_run;
 mod framing;
 mod identity;
+mod kept_keys;
 mod keys;
 mod listeners;
 mod no_leaks;
@@ -18,8 +20,10 @@ mod opaque;
 mod operations;
 mod paths;
 mod policy_tests;
+mod rotation;
 mod routes;
 mod rules;
 mod schema;
 mod streaming;
 mod tidy;
+mod token_from;

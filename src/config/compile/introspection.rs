@@ -10,6 +10,7 @@ use crate::{
     },
     signer::Signer,
     token::{
+        client_certificate::ClientCertificate,
         introspection::{ClientAuth, ClientSettings, IntrospectionSettings, Way},
         pattern::Pattern,
         secret::Secret,
@@ -45,6 +46,7 @@ impl Compiler<'_> {
                 Err(words) => self.fail(pattern.error_about(&words)),
             },
         };
+        let certificate = self.client_certificate(written);
         self.check_signed(written, issuer)?;
         Some(Some(IntrospectionSettings {
             way: Way::Introspection(client?),
@@ -54,6 +56,7 @@ impl Compiler<'_> {
             cache_ttl: written.cache_ttl.unwrap_or(CACHE_TTL),
             negative_ttl: written.negative_ttl.unwrap_or(NEGATIVE_TTL),
             max_concurrent: written.max_concurrent.unwrap_or(MAX_CONCURRENT),
+            certificate: certificate?,
         }))
     }
 
@@ -81,6 +84,7 @@ impl Compiler<'_> {
             cache_ttl: written.cache_ttl.unwrap_or(CACHE_TTL),
             negative_ttl: NEGATIVE_TTL,
             max_concurrent: MAX_CONCURRENT,
+            certificate: None,
         })
     }
 
@@ -188,6 +192,21 @@ impl Compiler<'_> {
         match Signer::from_pem(&pem) {
             Ok(signer) => Some(signer),
             Err(words) => self.fail(written.error(words)),
+        }
+    }
+
+    fn client_certificate(&mut self, written: &Introspection) -> Option<Option<ClientCertificate>> {
+        let (certificate, key) = match (&written.certificate, &written.key) {
+            (None, None) => return Some(None),
+            (Some(certificate), Some(key)) => (certificate, key),
+            (Some(alone), None) => return self.fail(alone.error("`certificate` without `key`")),
+            (None, Some(alone)) => return self.fail(alone.error("`key` without `certificate`")),
+        };
+        let (chain, pem) = (self.key_file(certificate), self.key_file(key));
+        let pem = Secret::new(pem?.1.into_bytes());
+        match ClientCertificate::parse(chain?.1, pem) {
+            Ok(certificate) => Some(Some(certificate)),
+            Err(words) => self.fail(certificate.error(words)),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
     observe::Observer,
     token::{
         claims::{ClaimPath, ClaimPlaces},
+        extra_roots::ExtraRoots,
         issuer::{Algorithm, Audiences, IssuerSettings, JwtSettings, KeySource},
         jwks::KeyStore,
         pattern::Pattern,
@@ -91,6 +92,10 @@ impl Compiler<'_> {
             }
             None => None,
         };
+        let tls_ca = match &written.tls_ca {
+            None => Some(None),
+            Some(file) => self.extra_roots(file).map(Some),
+        };
         let http_timeout = written.http_timeout.unwrap_or(HTTP_TIMEOUT);
         let introspection = self.introspection(written, allow_http, http_timeout);
         let takes_jwts = written.has_jwt || (written.introspection.is_none() && written.userinfo.is_none());
@@ -119,6 +124,7 @@ impl Compiler<'_> {
             claims: claims?,
             http_timeout,
             allow_http,
+            tls_ca: tls_ca?,
         };
         self.check_local_keys(&written.jwt, &settings)?;
         Some(settings)
@@ -184,8 +190,20 @@ impl Compiler<'_> {
         }
     }
 
+    fn extra_roots(&mut self, written: &At<String>) -> Option<ExtraRoots> {
+        let (_, text) = self.key_file(written)?;
+        match ExtraRoots::parse(&text) {
+            Ok(roots) => Some(roots),
+            Err(words) => self.fail(
+                written
+                    .error(format!("{}: {words}", written.shown()))
+                    .hint("a PEM file with the certificate of who signs the certificates of this issuer's servers"),
+            ),
+        }
+    }
+
     /// Where it is, and what is in it.
-    fn key_file(&mut self, written: &At<String>) -> Option<(PathBuf, String)> {
+    pub(super) fn key_file(&mut self, written: &At<String>) -> Option<(PathBuf, String)> {
         let path: PathBuf = self.folder.join(&written.value);
         match read_text(&path) {
             Ok(text) => Some((path, text)),

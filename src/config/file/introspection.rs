@@ -28,6 +28,8 @@ pub(in crate::config) struct Introspection {
     pub(in crate::config) negative_ttl: Option<Duration>,
     pub(in crate::config) max_concurrent: Option<usize>,
     pub(in crate::config) signed: Option<At<bool>>,
+    pub(in crate::config) certificate: Option<At<String>>,
+    pub(in crate::config) key: Option<At<String>>,
 }
 
 /// `auth`
@@ -97,6 +99,8 @@ pub(super) fn introspection(at: At<()>, fields: &Fields<'_>, r: &mut Reader<'_>)
         cache_ttl: duration(fields, "cache_ttl", r).map(|time| time.value),
         negative_ttl: duration(fields, "negative_ttl", r).map(|time| time.value),
         max_concurrent: r.field(fields, "max_concurrent").and_then(|field| r.count(&field, MOST_CONCURRENT)),
+        certificate: text("certificate", r),
+        key: text("key", r),
         signed: r.field(fields, "signed").and_then(|field| r.flag(&field).map(|flag| field.at_key(flag))),
     }
 }

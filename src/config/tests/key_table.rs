@@ -17,7 +17,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "listen.*.address" => json!("127.0.0.1:0"),
         "admin" => json!("off"),
         "admin.address" => json!("127.0.0.1:0"),
-        "server" | "issuers" | "upstreams" | "identity" | "errors" | "logging" | "token_cache" => json!({}),
+        "server" | "issuers" | "upstreams" | "identity" | "errors" | "logging" | "token_cache" | "state" => json!({}),
         "issuers.*.jwt"
         | "issuers.*.claims"
         | "issuers.*.claims.token_kind"
@@ -41,6 +41,8 @@ fn example(path: &str, key_file: &str) -> Value {
         "issuers.*.introspection.tokens" => json!("^[0-9a-f]{40}$"),
         "issuers.*.introspection.max_concurrent" => json!(8),
         "issuers.*.introspection.signed" => json!(true),
+        "issuers.*.introspection.certificate" => json!(key_file.replace("keys.json", "ca.pem")),
+        "issuers.*.introspection.key" => json!(key_file.replace("keys.json", "client.pem")),
         "issuers.*.userinfo" => json!({}),
         path if path.ends_with("_ttl") => json!("0s"),
         "routes.*.enforce"
@@ -52,6 +54,8 @@ fn example(path: &str, key_file: &str) -> Value {
         "issuers.*.jwt.jwks" => serde_json::from_str(KEY_SET).unwrap(),
         "issuers.*.jwt.public_keys" => json!([key_file.replace("keys.json", "key.pem")]),
         "issuers.*.jwt.secret" | "issuers.*.jwt.secret_base64" => json!("0123456789abcdef".repeat(4)),
+        "issuers.*.tls_ca" => json!(key_file.replace("keys.json", "ca.pem")),
+        "state.dir" => json!("state"),
         "issuers.*.jwt.algorithms" => json!(["RS256"]),
         "issuers.*.jwt.types" => json!(["application/AT+JWT"]),
         "issuers.*.jwt.require_claims" => json!(["exp", "sub"]),
@@ -61,6 +65,9 @@ fn example(path: &str, key_file: &str) -> Value {
         "upstreams.*.url" | "routes.*.upstream" => json!("https://orders.example.org"),
         "identity.authorization" | "routes.*.identity.authorization" => json!("remove"),
         "errors.realm" | "routes.*.name" | "listen.*.name" => json!("a name"),
+        "routes.*.token_from" => json!("header"),
+        "routes.*.token_from.*.query" | "routes.*.token_from.*.cookie" => json!("token"),
+        "routes.*.token_from.*.header" => json!("X-Api-Token"),
         "routes.*.listeners" => json!(["public"]),
         "routes.*.hosts" => json!(["*.example.org"]),
         "routes.*.path" => json!("/a/{id}"),
@@ -126,8 +133,11 @@ fn document(path: &str, value: Value) -> String {
         file["routes"] = json!([]);
     }
     if path.starts_with("issuers.*.introspection.") {
+        let beside = |name: &str, other: &str| value.as_str().unwrap_or_default().replace(name, other);
         file["issuers"]["main"]["introspection"] = match path.rsplit('.').next() {
             Some("bearer_token") => json!({"auth": "bearer"}),
+            Some("certificate") => json!({"auth": "none", "key": beside("ca.pem", "client.pem")}),
+            Some("key") => json!({"auth": "none", "certificate": beside("client.pem", "ca.pem")}),
             Some("private_key") => json!({"auth": "private_key_jwt", "client_id": "a"}),
             _ => json!({"client_id": "a", "client_secret": "b"}),
         };
@@ -165,6 +175,9 @@ fn document(path: &str, value: Value) -> String {
     if path.starts_with("routes.*.rate_limit.*") {
         file["routes"][0]["rate_limit"] = json!([{}]);
     }
+    if path.starts_with("routes.*.token_from.*") {
+        file["routes"][0]["token_from"] = json!([{}]);
+    }
     let mut place = &mut file;
     for part in path.split('.') {
         place = match (part, place.is_array()) {
@@ -186,6 +199,9 @@ fn every_key_in_force_is_accepted() {
     std::fs::write(folder.path().join("key.pem"), KEY_PEM).unwrap();
     let pair = rcgen::KeyPair::generate().unwrap();
     std::fs::write(folder.path().join("private.pem"), pair.serialize_pem()).unwrap();
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("ca.pem"), certificate.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("client.pem"), certificate.signing_key.serialize_pem()).unwrap();
     for (path, _) in KEYS.iter().filter(|(_, state)| *state != State::Refused) {
         let text = document(path, example(path, key_file.to_str().unwrap()));
         if let Err(found) = load_str(&text, "f") {
