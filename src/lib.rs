@@ -54,3 +54,5 @@ pub mod policy_tests;
 
 pub mod cli;
 pub mod demo;
+
+mod der;

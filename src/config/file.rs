@@ -18,7 +18,7 @@ pub(super) use self::{
     introspection::{AuthWord, Introspection, Userinfo},
     issuer::{Audiences, Claims, Issuer, Jwt, json},
     route::{Changes, Cors, HeaderList, Headers, Redirect, Respond, Route},
-    server::{Admin, Listener, Logging, Server, Tracing},
+    server::{Admin, Listener, Logging, Server, Tls, Tracing},
     token_from::{TokenFrom, TokenPlace},
     upstream::Upstream,
 };

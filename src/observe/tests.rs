@@ -67,6 +67,7 @@ fn metric_names_are_these() {
     bearward_upstream_seconds{upstream}
     bearward_upstream_connections{upstream,state}
     bearward_connections{listener}
+    bearward_certificate_expiry_seconds{file}
     bearward_config_info{hash}
     process_cpu_seconds_total
     process_resident_memory_bytes

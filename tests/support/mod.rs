@@ -3,8 +3,10 @@
 
 pub(crate) mod authorization_server;
 pub(crate) mod binary;
+pub(crate) mod certificates;
 pub(crate) mod challenge;
 pub(crate) mod gateway;
+pub(crate) mod h2;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod json_schema;

@@ -18,7 +18,7 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use super::{
     Policy,
-    diagnostic::{Finding, Findings, Source},
+    diagnostic::{Finding, Findings, Source, Span},
     file::ConfigFile,
     keys,
     reader::At,

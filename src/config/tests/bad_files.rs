@@ -34,7 +34,6 @@ upstreams:
 routes:
   - {name: r, path: /, upstream: b, allow: optional, rate_limit: {rate: 1/s}}
   - {name: s, path: /s, upstream: \"unix:/b.sock\", allow: public}
-listen: [\"unix:/a.sock\"]
 ";
     opaque_tokens: "\
 issuers:

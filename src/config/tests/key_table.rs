@@ -14,6 +14,7 @@ fn example(path: &str, key_file: &str) -> Value {
     match path {
         "version" => json!(1),
         "listen" => json!(["127.0.0.1:0"]),
+        "listen.*.tls" => tls(key_file),
         "listen.*.address" => json!("127.0.0.1:0"),
         "admin" => json!("off"),
         "admin.address" => json!("127.0.0.1:0"),
@@ -23,6 +24,9 @@ fn example(path: &str, key_file: &str) -> Value {
         | "issuers.*.claims.token_kind"
         | "issuers.*.claims.token_kind.client_if"
         | "routes.*.identity" => json!({}),
+        "listen.*.tls.certificate" | "listen.*.tls.client_ca" => json!(key_file.replace("keys.json", "tls.crt")),
+        "listen.*.tls.key" => json!(key_file.replace("keys.json", "tls.key")),
+        "listen.*.tls.client_certificate" => json!("required"),
         "server.workers" => json!("auto"),
         "server.trusted_proxies" => json!(["10.0.0.0/8"]),
         "server.max_header_bytes" | "server.max_token_bytes" => json!("64KiB"),
@@ -122,8 +126,18 @@ fn example(path: &str, key_file: &str) -> Value {
     }
 }
 
+fn tls(key_file: &str) -> Value {
+    let file = |name| key_file.replace("keys.json", name);
+    json!({"certificate": file("tls.crt"), "key": file("tls.key"), "client_ca": file("tls.crt")})
+}
+
 /// The smallest good file with this key in it.
 fn document(path: &str, value: Value) -> String {
+    document_beside(path, value, "keys.json")
+}
+
+/// The same, with key files beside this one.
+fn document_beside(path: &str, value: Value, key_file: &str) -> String {
     let mut file = json!({
         "issuers": {"main": {"issuer": "https://auth.example.org", "audiences": ["api"]}},
         "upstreams": {"main": {"url": "http://127.0.0.1:9000"}},
@@ -147,6 +161,9 @@ fn document(path: &str, value: Value) -> String {
     }
     if path.starts_with("listen.*") {
         file["listen"] = json!([{"address": "127.0.0.1:0"}]);
+    }
+    if path.starts_with("listen.*.tls.") {
+        file["listen"][0]["tls"] = tls(key_file);
     }
     if path == "routes.*.listeners" {
         file["listen"] = json!([{"address": "127.0.0.1:0", "name": "public"}]);
@@ -199,11 +216,15 @@ fn every_key_in_force_is_accepted() {
     std::fs::write(folder.path().join("key.pem"), KEY_PEM).unwrap();
     let pair = rcgen::KeyPair::generate().unwrap();
     std::fs::write(folder.path().join("private.pem"), pair.serialize_pem()).unwrap();
+    let tls = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("tls.crt"), tls.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("tls.key"), tls.signing_key.serialize_pem()).unwrap();
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(folder.path().join("ca.pem"), certificate.cert.pem()).unwrap();
     std::fs::write(folder.path().join("client.pem"), certificate.signing_key.serialize_pem()).unwrap();
     for (path, _) in KEYS.iter().filter(|(_, state)| *state != State::Refused) {
-        let text = document(path, example(path, key_file.to_str().unwrap()));
+        let key_file = key_file.to_str().unwrap();
+        let text = document_beside(path, example(path, key_file), key_file);
         if let Err(found) = load_str(&text, "f") {
             panic!("{path}: {}", found[0]);
         }
