@@ -10,7 +10,7 @@ use std::{
 use crate::{
     config::Policy,
     headers::TrustedProxies,
-    identity::ReservedNames,
+    identity::{IdentityPlan, ReservedNames},
     observe::{Observer, RouteMetrics, token_parameter},
     respond::Realm,
     route::{RouteSettings, RouteTable},
@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub table: RouteTable,
     /// All issuers, in the file's order.
     pub issuers: Vec<Arc<Issuer>>,
+    /// The listeners' names, by their indices.
+    pub listeners: Vec<Arc<str>>,
     /// Tokens verified before, maybe under another snapshot.
     pub tokens: Arc<TokenCache>,
     /// What no client may send.
@@ -180,11 +182,12 @@ impl Snapshot {
             });
         }
         let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
-        let reserved = Arc::new(ReservedNames::new(plans.flat_map(|plan| plan.headers.iter().map(|(name, _)| name))));
+        let reserved = Arc::new(ReservedNames::new(plans.flat_map(IdentityPlan::names)));
         let snapshot = Snapshot {
             routes,
             table,
             issuers,
+            listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
             tokens,
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),

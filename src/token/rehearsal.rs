@@ -3,7 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::{Map, Value, json};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
 
 use super::{
     cache::TokenCache,
@@ -11,8 +12,9 @@ use super::{
     credential::{Credential, Fingerprint},
     introspection::{AFTER_FAILURE, Said},
     issuer::{Audiences, Issuer},
+    json,
     jwt::{self, Jwt},
-    now, opaque,
+    opaque,
     principal::Principal,
     trial::{End, Trial},
 };
@@ -33,9 +35,13 @@ pub struct Rehearsed {
     pub outcome: Result<(), Refusal>,
     /// Who the token was put to.
     pub issuer: Option<Arc<Issuer>>,
-    /// Every step, in the order in which faults are named. Empty where the token isn't a JWT, or its issuer was asked.
+    /// What the header says; None for claims without a token, and where it can't be read.
+    pub header: Option<Header>,
+    /// The claims, good or not; empty where they can't be read.
+    pub claims: Map<String, Value>,
+    /// Every step, in the order in which faults are named. Empty where only the issuer can judge the token.
     pub steps: Vec<(Step, Answer)>,
-    /// What the token says of itself, and whom it would speak for, good or not. None where that can't be said.
+    /// Whom it would speak for, good or not. None where that can't be said.
     pub claimed: Option<Assumed>,
 }
 
@@ -52,16 +58,13 @@ pub enum Answer {
 
 /// Whom claims would speak for that need not be true. Not a principal: it opens nothing.
 #[derive(Debug)]
-pub struct Assumed {
-    principal: Principal,
-    header: Option<Header>,
-}
+pub struct Assumed(Principal);
 
 /// What a token's header says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// `alg`, where it is one that some issuer may accept.
-    pub algorithm: Option<&'static str>,
+    /// `alg`, whatever it is.
+    pub algorithm: String,
     /// `typ`: lower-case, without `application/`; `jwt` where there is none.
     pub typ: String,
     /// `kid`
@@ -71,18 +74,13 @@ pub struct Header {
 impl Assumed {
     /// To be looked at.
     pub fn principal(&self) -> &Principal {
-        &self.principal
-    }
-
-    /// The token's header; None for claims without a token.
-    pub fn header(&self) -> Option<&Header> {
-        self.header.as_ref()
+        &self.0
     }
 }
 
 /// Verifies a token against the issuers that a route takes, in the file's order. Keys are fetched, and issuers
-/// asked, as for live traffic, or not at all (`may_fetch`).
-pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch: bool) -> Rehearsed {
+/// asked, as for live traffic, or not at all (`may_fetch`). `now` in Unix seconds.
+pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch: bool, now: i64) -> Rehearsed {
     if !jwt::is_one(credential.expose()) {
         return ask(credential, &opaque::candidates(issuers, credential), may_fetch).await;
     }
@@ -90,7 +88,6 @@ pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch:
     if let Some(issuer) = opaque::asked_about(&jwt, issuers) {
         return ask(credential, &[issuer], may_fetch).await;
     }
-    let now = now();
     let observer = Observer::silent();
     // Of no size: nothing is found in it, and nothing stays.
     let Ok(cache) = TokenCache::new(0, &observer) else { return Rehearsed::malformed() };
@@ -116,16 +113,18 @@ pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch:
         outcome,
         issuer: issuer.cloned(),
         steps: Step::ALL.iter().map(|step| (*step, step.answer(&check))).collect(),
-        claimed: issuer.map(|issuer| Assumed {
-            principal: Principal::of(issuer, jwt.claims(), check.expires_at(), fingerprint),
-            header: Some(Header::of(&jwt)),
-        }),
+        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.expires_at(), fingerprint))),
+        header: Header::of(credential, &jwt),
+        claims: jwt.claims().clone(),
     }
 }
 
 /// What these issuers say of a token that only its issuer can judge; they are asked as for live traffic, or not at all.
 async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool) -> Rehearsed {
     let mut rehearsed = Rehearsed::malformed();
+    if !issuers.is_empty() {
+        rehearsed.steps = Vec::new();
+    }
     let mut unavailable = false;
     for issuer in issuers {
         let Some(introspector) = &issuer.introspector else { continue };
@@ -136,7 +135,8 @@ async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool)
         };
         rehearsed.outcome = match said {
             Ok(Said::Good(principal)) => {
-                rehearsed.claimed = Arc::into_inner(principal).map(|principal| Assumed { principal, header: None });
+                rehearsed.claims = principal.claims().clone();
+                rehearsed.claimed = Arc::into_inner(principal).map(Assumed);
                 Ok(())
             }
             Ok(Said::Bad(fault)) => Err(Refusal::Token(fault)),
@@ -161,9 +161,8 @@ async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool)
 /// asked of the header, the key and the signature isn't asked.
 ///
 /// `iss`, `aud` and `exp` are filled in so that the claims are good, unless they are given; so is `iat` where the issuer
-/// has a `max_token_age`. `null` is a claim that is absent.
-pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<Issuer>]) -> Rehearsed {
-    let now = now();
+/// has a `max_token_age`. `null` is a claim that is absent. `now` in Unix seconds.
+pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<Issuer>], now: i64) -> Rehearsed {
     let Ok(jwt) = Jwt::assumed(filled_in(claims, issuer, now)) else { return Rehearsed::malformed() };
     let is_taken = issuers.iter().any(|taken| taken.epoch == issuer.epoch);
     let is_its = match jwt.issuer() {
@@ -183,10 +182,9 @@ pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<
     Rehearsed {
         outcome: fault.map_or(Ok(()), |fault| Err(Refusal::Token(fault))),
         issuer: Some(issuer.clone()),
-        claimed: Some(Assumed {
-            principal: Principal::of(issuer, jwt.claims(), check.expires_at(), Fingerprint([0; 6])),
-            header: None,
-        }),
+        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.expires_at(), Fingerprint([0; 6])))),
+        header: None,
+        claims: jwt.claims().clone(),
         steps,
     }
 }
@@ -197,31 +195,32 @@ fn filled_in(claims: &Map<String, Value>, issuer: &Issuer, now: i64) -> Map<Stri
     let mut add = |name: &str, value: Value| {
         filled.entry(name).or_insert(value);
     };
-    add("iss", json!(settings.issuer));
+    add("iss", settings.issuer.as_deref().into());
     if let Audiences::OneOf(accepted) = &settings.audiences {
-        add("aud", json!(accepted.first()));
+        add("aud", accepted.first().map(String::as_str).into());
     }
-    add("exp", json!(now.saturating_add(LIFETIME)));
+    add("exp", now.saturating_add(LIFETIME).into());
     if settings.jwt.max_token_age.is_some() {
-        add("iat", json!(now));
+        add("iat", now.into());
     }
     filled
 }
 
 impl Rehearsed {
     fn malformed() -> Rehearsed {
+        let steps = Step::ALL.iter().map(|step| match step {
+            Step::Dates => (*step, Answer::Failed(TokenFault::Malformed)),
+            step => (*step, Answer::NotAsked("the token can't be read")),
+        });
         let outcome = Err(Refusal::Token(TokenFault::Malformed));
-        Rehearsed { outcome, issuer: None, steps: Vec::new(), claimed: None }
+        Rehearsed { outcome, issuer: None, header: None, claims: Map::new(), steps: steps.collect(), claimed: None }
     }
 }
 
 impl Header {
-    fn of(jwt: &Jwt<'_>) -> Header {
-        Header {
-            algorithm: jwt.algorithm().map(|algorithm| algorithm.name()),
-            typ: jwt.typ().to_owned(),
-            kid: jwt.kid().map(str::to_owned),
-        }
+    fn of(credential: &Credential, jwt: &Jwt<'_>) -> Option<Header> {
+        let (typ, kid) = (jwt.typ().to_owned(), jwt.kid().map(str::to_owned));
+        Some(Header { algorithm: algorithm_as_written(credential.expose())?, typ, kid })
     }
 }
 
@@ -233,6 +232,11 @@ impl Answer {
             Answer::Held | Answer::NotAsked(_) => None,
         }
     }
+}
+
+fn algorithm_as_written(token: &str) -> Option<String> {
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
+    Some(json::parse_object(&header).ok()?.get("alg")?.as_str()?.to_owned())
 }
 
 impl Step {

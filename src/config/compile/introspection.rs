@@ -8,7 +8,6 @@ use crate::{
         file::{Audiences, AuthWord, Introspection, Issuer, Userinfo},
         reader::At,
     },
-    signer::Signer,
     token::{
         client_certificate::ClientCertificate,
         introspection::{ClientAuth, ClientSettings, IntrospectionSettings, Way},
@@ -21,9 +20,6 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const CACHE_TTL: Duration = Duration::from_secs(60);
 const NEGATIVE_TTL: Duration = Duration::from_secs(5);
 const MAX_CONCURRENT: usize = 64;
-
-/// Where a private key stands in the file itself.
-const PEM: &[u8] = b"-----BEGIN";
 
 impl Compiler<'_> {
     /// How an issuer is asked about tokens; Some(None): it isn't.
@@ -175,24 +171,6 @@ impl Compiler<'_> {
             );
         }
         Some(ClientAuth::Bearer(token.value.clone()))
-    }
-
-    /// A key in place, or a file's.
-    fn signer(&mut self, written: &At<Secret>) -> Option<Signer> {
-        let pem = if written.value.expose().trim_ascii_start().starts_with(PEM) {
-            written.value.clone()
-        } else {
-            let Ok(path) = std::str::from_utf8(written.value.expose()) else { return None };
-            let Ok(text) = crate::config::interpolation::read_text(&self.folder.join(path)) else {
-                let finding = written.error("neither a private key in PEM nor a file that can be read");
-                return self.fail(finding.hint("`private_key: key.pem`, or `${file:/run/secrets/key.pem}`"));
-            };
-            Secret::new(text.into_bytes())
-        };
-        match Signer::from_pem(&pem) {
-            Ok(signer) => Some(signer),
-            Err(words) => self.fail(written.error(words)),
-        }
     }
 
     fn client_certificate(&mut self, written: &Introspection) -> Option<Option<ClientCertificate>> {
