@@ -28,7 +28,6 @@ issuers:
   a:
     issuer: https://a.example
     audiences: [api]
-    introspection: {client_id: gateway, client_secret: hunter2}
 upstreams:
   b: {endpoints: [\"http://10.0.0.1\"]}
 tracing: {otlp: \"http://127.0.0.1:4317\", sample: 0.5}
@@ -36,6 +35,50 @@ admin: {token: hunter2}
 routes:
   - {name: r, path: /, upstream: b, allow: optional, rate_limit: {rate: 1/s}}
   - {name: s, path: /s, upstream: \"unix:/b.sock\", allow: public}
+";
+    opaque_tokens: "\
+issuers:
+  a:
+    audiences: [api]
+    introspection: {client_id: gateway, client_secret: swordfish}
+  b:
+    audiences: [api]
+    introspection: {endpoint: \"http://as.example/ask\", auth: digest}
+  c:
+    issuer: https://c.example
+    audiences: [api]
+    jwt: {}
+    userinfo: {}
+  d:
+    audiences: [api]
+    introspection:
+      endpoint: https://as.example/ask
+      auth: bearer
+      client_secret: swordfish
+      tokens: \"(\"
+      max_concurrent: 0
+      timeout: 0s
+  e:
+    audiences: [api]
+    jwt: {}
+    introspection: {endpoint: https://as.example/ask, auth: none, signed: true}
+  f:
+    audiences: [api]
+    introspection: {endpoint: https://as.example/ask, auth: private_key_jwt, client_id: a, private_key: no.pem}
+  g:
+    audiences: [api]
+    introspection: {endpoint: https://as.example/ask}
+  h:
+    audiences: [api]
+    introspection: {endpoint: https://as.example/ask, auth: bearer, bearer_token: sword fish}
+  i:
+    audiences: any
+    userinfo: {cache_ttl: 1s}
+  j:
+    audiences: [api]
+    introspection: {endpoint: https://as.example/ask, auth: post, client_id: a, bearer_token: swordfish, private_key: swordfish}
+routes:
+  - {name: r, path: /, upstream: \"http://127.0.0.1:1\", allow: authenticated}
 ";
     token_places: "\
 issuers:
