@@ -207,6 +207,8 @@ impl Rules<'_> {
             principal,
             method: self.view.method,
             host: self.view.host,
+            scheme: self.view.scheme,
+            client_ip: self.view.client_ip,
             path: place.path,
             template: place.template,
             params: &place.params,

@@ -143,6 +143,7 @@ async fn decide(
         listener: arrival.listener,
         method: &head.method,
         host: exchange.host(),
+        scheme: headers::client_scheme(&head.headers, exchange.trusted_peer(), arrival.scheme),
         path,
         query: head.uri.query(),
         headers: &head.headers,

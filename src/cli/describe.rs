@@ -115,6 +115,8 @@ pub(super) fn condition(condition: &Condition) -> String {
         Condition::Claim(path, ClaimTest::Present(true)) => format!("claim {path}"),
         Condition::Claim(path, ClaimTest::Present(false)) => format!("no claim {path}"),
         Condition::Acr(any) => format!("acr {}", listed(any, "or")),
+        // As claims: what it compares with may have come from a file.
+        Condition::When(_) => "a condition that holds (`when`)".to_owned(),
         Condition::MaxAge(limit) => format!("an authentication of the last {} s", limit.as_secs()),
     }
 }

@@ -1,6 +1,7 @@
 //! Rules: compiled to flat lists of conditions, evaluated afresh for each request.
 
 mod condition;
+mod expression;
 mod facts;
 mod text;
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 pub use self::{
     condition::{ClaimTest, Condition, Pattern},
+    expression::{Expression, Fault, Mistake, Remedy},
     facts::Facts,
     text::RequestText,
 };
@@ -111,6 +113,8 @@ mod tests {
             principal,
             method: &Method::GET,
             host: Some("api.example"),
+            scheme: "https",
+            client_ip: [192, 0, 2, 7].into(),
             path: "/",
             template: 0,
             params: &[],
