@@ -76,6 +76,7 @@ fn routes(count: usize, of_host: bool) -> Result<Vec<RouteSettings>, String> {
                 headers: HeaderRules::default(),
                 timeout: None,
                 max_body_bytes: None,
+                revokes: false,
             })
         })
         .collect()

@@ -83,6 +83,10 @@ impl App {
     /// # Errors
     /// A policy that can't be put to work, an address that is taken.
     pub fn start_observed(policy: &Policy, observer: Arc<Observer>) -> Result<App, StartError> {
+        if !policy.pending.is_empty() {
+            let messages = policy.pending.iter().map(|pending| pending.message.as_str()).collect::<Vec<_>>();
+            return Err(StartError::Policy(messages.join("; ")));
+        }
         let long_lived = LongLived::new(observer.clone(), policy.server.workers);
         let (snapshot, stores) = Snapshot::assemble(policy, &long_lived).map_err(StartError::Policy)?;
         let gateway = Arc::new(Gateway::new(snapshot, observer.clone()));

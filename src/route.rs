@@ -64,6 +64,8 @@ pub struct RouteSettings {
     pub timeout: Option<Duration>,
     /// Bytes; None: no limit.
     pub max_body_bytes: Option<u64>,
+    /// Whether a 2xx of the upstream ends the token that was presented.
+    pub revokes: bool,
 }
 
 /// Where the requests go that a route lets in.

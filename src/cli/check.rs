@@ -62,7 +62,7 @@ pub fn run(
     };
     let mut issuers = Vec::new();
     if let Some(loaded) = &loaded {
-        diagnostics.extend(loaded.warnings.iter().cloned());
+        diagnostics.extend(loaded.notes().cloned());
         if options.online {
             issuers = ask_issuers(&loaded.policy.issuers)?;
             diagnostics.extend(issuers.iter().filter_map(|asked| asked.problem(path)));
@@ -211,7 +211,7 @@ fn summary(loaded: &Loaded) -> String {
         count(policy.issuers.len(), "issuer"),
         count(policy.upstreams.len(), "upstream"),
     ];
-    let warnings = match loaded.warnings.len() {
+    let warnings = match loaded.notes().count() {
         0 => String::new(),
         number => format!("; {}", count(number, "warning")),
     };

@@ -10,13 +10,13 @@ use tokio::{
 use super::{UNUSABLE_CONFIGURATION, complain, complain_of, environment};
 use crate::{
     app::{App, Drainer, StartError},
-    config,
+    config::{self, Loaded},
     observe::Observer,
 };
 
 /// Serves until it is told to end.
 pub(super) fn run(path: &Path) -> ExitCode {
-    let loaded = match config::load(path, &environment) {
+    let loaded = match config::load(path, &environment).and_then(Loaded::in_force) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
             complain_of(&diagnostics);

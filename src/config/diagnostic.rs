@@ -96,6 +96,8 @@ impl Finding {
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,
+    /// What was written that isn't in force: apart, so that no flood of other findings hides it.
+    pending: Vec<Finding>,
     dropped: usize,
     failed: bool,
 }
@@ -113,6 +115,14 @@ impl Findings {
         }
     }
 
+    /// Notes something that is read and checked, and that nothing acts on yet. `what` is in the words of the file.
+    pub(super) fn pend(&mut self, span: Span, path: &str, what: &str) {
+        if self.pending.len() < KEPT_FINDINGS {
+            let message = format!("{what} is not in force in this version: `run` refuses a file that has it");
+            self.pending.push(Finding::warning(span, path, message));
+        }
+    }
+
     /// Whether more would only be counted.
     pub(super) fn is_full(&self) -> bool {
         self.list.len() >= KEPT_FINDINGS
@@ -123,8 +133,14 @@ impl Findings {
         self.failed
     }
 
+    /// Takes out what is not in force, in the order of the file.
+    pub(super) fn take_pending(&mut self, source: &Source<'_>) -> Vec<Diagnostic> {
+        Findings { list: std::mem::take(&mut self.pending), ..Findings::default() }.into_diagnostics(source)
+    }
+
     /// Looks places and lines up, in the order of the file.
     pub(super) fn into_diagnostics(mut self, source: &Source<'_>) -> Vec<Diagnostic> {
+        self.list.append(&mut self.pending);
         self.list.sort_by_key(|finding| finding.span.map_or(0, |span| span.start));
         let mut all = self.list.into_iter().map(|finding| source.diagnostic(finding)).collect::<Vec<_>>();
         if self.dropped > 0 {
@@ -221,6 +237,11 @@ impl Diagnostic {
     /// An error about a file as a whole, or about what a key path in it stands for.
     pub(crate) fn about(file: &str, path: &str, message: String, hint: Option<String>) -> Diagnostic {
         Source::new(file, "").diagnostic(Finding { path: path.to_owned(), ..Finding::file(message) }.hint_if(hint))
+    }
+
+    /// The same, where it keeps the configuration from being used.
+    pub fn into_error(self) -> Diagnostic {
+        Diagnostic { severity: Severity::Error, ..self }
     }
 
     /// As text, with terminal colours if wanted. Ends with a line break.

@@ -15,7 +15,7 @@ pub(super) use self::{
     identity::{Identity, IdentityValue},
     issuer::{Audiences, Claims, Issuer, Jwt},
     route::{Changes, Cors, HeaderList, Headers, Redirect, Respond, Route},
-    server::{Admin, Listener, Logging, Server},
+    server::{Admin, Listener, Logging, Server, Tracing},
     upstream::Upstream,
 };
 use super::{
@@ -37,6 +37,7 @@ pub(super) struct ConfigFile {
     pub(super) realm: Option<At<String>>,
     pub(super) routes: Vec<Route>,
     pub(super) logging: Logging,
+    pub(super) tracing: Tracing,
 }
 
 /// Reads the whole tree.
@@ -75,6 +76,9 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     }
     if let Some(fields) = section(&top, "logging", r) {
         file.logging = server::logging(&fields, r);
+    }
+    if let Some(fields) = section(&top, "tracing", r) {
+        file.tracing = server::tracing(&fields, r);
     }
     let routes = r.required(&top, "routes", "without a route there is nothing to protect");
     for item in routes.and_then(|field| r.items(&field)).unwrap_or_default() {

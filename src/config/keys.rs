@@ -5,21 +5,44 @@
 pub(super) enum State {
     /// In force.
     Live,
+    /// Read, checked and compiled, and nothing acts on it yet: `run` refuses a file that has it, the rest warns of it.
+    Pending,
     /// Known, not in force: refused, never ignored.
     Refused,
 }
 
-use State::{Live, Refused};
+use State::{Live, Pending, Refused};
 
 /// The state of a key below `parent` (a path of the table; "" at the top). None: there is no such key.
 pub(super) fn state(parent: &str, key: &str) -> Option<State> {
     below(parent).find(|(name, _)| *name == key).map(|(_, state)| state)
 }
 
+/// Whether a pending key stands at this path or above it: then those below it are no news.
+pub(super) fn is_within_pending(path: &str) -> bool {
+    let mut rest = Some(path);
+    while let Some(path) = rest {
+        if KEYS.iter().any(|(known, state)| *known == path && *state == Pending) {
+            return true;
+        }
+        rest = path.rsplit_once('.').map(|(above, _)| above);
+    }
+    false
+}
+
+/// Whether what a pending key says is done anyway, so that it promises nothing.
+pub(super) fn is_kept(parent: &str, key: &str, value: &str) -> bool {
+    let path = path_of(parent, key);
+    KEPT.iter().any(|(kept, values)| *kept == path && *values == value)
+}
+
 /// Whether keys stand below this one, so that `{}` is a value for it.
 pub(super) fn has_children(parent: &str, key: &str) -> bool {
-    let path = if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") };
-    below(&path).next().is_some()
+    below(&path_of(parent, key)).next().is_some()
+}
+
+fn path_of(parent: &str, key: &str) -> String {
+    if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
 }
 
 /// What to say of a key that there isn't: the one that was probably meant, or those that there are.
@@ -27,7 +50,7 @@ pub(super) fn suggestion(parent: &str, key: &str) -> Option<String> {
     if let Some(near) = meant(parent, key) {
         return Some(format!("did you mean `{near}`?"));
     }
-    let live = below(parent).filter(|(_, state)| *state == Live).map(|(name, _)| name).collect::<Vec<_>>();
+    let live = below(parent).filter(|(_, state)| *state != Refused).map(|(name, _)| name).collect::<Vec<_>>();
     (!live.is_empty()).then(|| format!("the keys here are: {}", live.join(", ")))
 }
 
@@ -59,6 +82,16 @@ fn below(parent: &str) -> impl Iterator<Item = (&'static str, State)> {
         (!rest.contains('.')).then_some((rest, *state))
     })
 }
+
+/// Values of pending keys that say what is done anyway.
+pub(super) const KEPT: &[(&str, &str)] = &[
+    ("listen.*.mode", "proxy"),
+    ("issuers.*.sender_constraint", "none"),
+    ("issuers.*.logout.back_channel", "false"),
+    ("issuers.*.logout.events", "false"),
+    ("upstreams.*.http2", "false"),
+    ("upstreams.*.paths", "exact"),
+];
 
 /// All that the configuration's contract lists.
 pub(super) const KEYS: &[(&str, State)] = &[
@@ -275,7 +308,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("routes.*.identity.assertion.issuer", Refused),
     ("routes.*.identity.assertion.audience", Refused),
     ("routes.*.identity.assertion.ttl", Refused),
-    ("routes.*.revokes", Refused),
+    ("routes.*.revokes", Pending),
     ("routes.*.protected_resource", Refused),
     ("routes.*.protected_resource.resource", Refused),
     ("routes.*.protected_resource.scopes_supported", Refused),
@@ -283,7 +316,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("logging.level", Live),
     ("logging.format", Live),
     ("logging.access", Live),
-    ("tracing", Refused),
-    ("tracing.otlp", Refused),
-    ("tracing.sample", Refused),
+    ("tracing", Pending),
+    ("tracing.otlp", Pending),
+    ("tracing.sample", Pending),
 ];

@@ -25,7 +25,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use crate::{
     identity::IdentityPlan,
-    observe::LoggingSettings,
+    observe::{LoggingSettings, TracingSettings},
     route::RouteSettings,
     server::{ListenSettings, ServerSettings},
     token::issuer::IssuerSettings,
@@ -43,12 +43,30 @@ use self::{
 pub struct Loaded {
     /// Ready to run.
     pub policy: Policy,
-    /// What is legal but unwise.
+    /// What is legal but unwise. What is not in force is apart, in `Policy::pending`.
     pub warnings: Vec<Diagnostic>,
     /// The first 12 hex digits of the file's SHA-256: which configuration is in force (`bearward_config_info`).
     pub hash: String,
     /// What `load_without_secrets` put placeholders for: `NAME` or `file:path`. Otherwise empty.
     pub placeholders: Vec<String>,
+}
+
+impl Loaded {
+    /// Itself where the gateway does all that it says: who serves by a configuration asks first.
+    ///
+    /// # Errors
+    /// What is not in force in this version.
+    pub fn in_force(self) -> Result<Loaded, Vec<Diagnostic>> {
+        if self.policy.pending.is_empty() {
+            return Ok(self);
+        }
+        Err(self.policy.pending.into_iter().map(Diagnostic::into_error).collect())
+    }
+
+    /// What is unwise or not in force, for who shows it all.
+    pub fn notes(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.warnings.iter().chain(&self.policy.pending)
+    }
 }
 
 /// Reads, resolves and compiles a file. Looks nothing up over the network.
@@ -118,7 +136,8 @@ fn load_text(
         compile::compile(&file, folder, &source, &mut findings)
     });
     match policy {
-        Some(policy) if !findings.failed() => {
+        Some(mut policy) if !findings.failed() => {
+            policy.pending = findings.take_pending(&source);
             let warnings = findings.into_diagnostics(&source);
             Ok(Loaded { policy, warnings, hash: short_hash(text), placeholders: interpolation.into_placeholders() })
         }
@@ -154,4 +173,9 @@ pub struct Policy {
     pub realm: Arc<str>,
     /// `logging:`
     pub logging: LoggingSettings,
+    /// `tracing:`
+    pub tracing: TracingSettings,
+    /// What the file has that is read, checked and compiled, and that nothing acts on yet. Nobody serves by a policy
+    /// that has any: a file never promises more than the gateway keeps.
+    pub pending: Vec<Diagnostic>,
 }

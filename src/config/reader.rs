@@ -169,16 +169,26 @@ impl<'r> Reader<'r> {
             None => Finding::error(entry.key_span, &path, format!("unknown key {name}{}", fields.parent))
                 .hint_if(self.suggestion(fields, entry)),
             Some(State::Refused) => Finding::error(entry.key_span, &path, format!("`{path}` is not supported yet")),
-            Some(State::Live) if entry.value.is_null() => {
+            Some(State::Live | State::Pending) if entry.value.is_null() => {
                 let hint = match keys::has_children(&fields.pattern, key) {
                     true => format!("leave it out, or write `{key}: {{}}` for all defaults"),
                     false => format!("write a value: `{key}: …`"),
                 };
                 Finding::error(entry.key_span, &path, format!("{name} has no value")).hint(hint)
             }
+            Some(State::Pending) => return self.pend(fields, entry, &path),
             Some(State::Live) => return,
         };
         self.findings.push(finding);
+    }
+
+    /// Notes a key on which nothing acts yet: the outermost one, unless it says what is done anyway.
+    fn pend(&mut self, fields: &Fields<'_>, entry: &Entry, path: &str) {
+        let kept = |text: &Text| keys::is_kept(&fields.pattern, &entry.key.text, &text.text);
+        let is_kept = matches!(&entry.value.value, Value::Text(text) if kept(text));
+        if !is_kept && !keys::is_within_pending(&fields.pattern) {
+            self.findings.pend(entry.key_span, path, &format!("`{path}`"));
+        }
     }
 
     fn suggestion(&self, fields: &Fields<'_>, entry: &Entry) -> Option<String> {
@@ -246,7 +256,8 @@ impl<'r> Reader<'r> {
 
     /// A field that may be left out.
     pub(super) fn field<'n>(&mut self, fields: &Fields<'n>, key: &'static str) -> Option<Field<'n>> {
-        debug_assert_eq!(keys::state(&fields.pattern, key), Some(State::Live), "{}.{key}", fields.pattern);
+        let state = keys::state(&fields.pattern, key);
+        debug_assert!(matches!(state, Some(State::Live | State::Pending)), "{}.{key}", fields.pattern);
         let entry = fields.entry(key)?;
         (!entry.value.is_null()).then(|| Field {
             node: &entry.value,
@@ -357,7 +368,7 @@ impl<'r> Reader<'r> {
         read(self, field).map(Some)
     }
 
-    fn unit<T>(
+    pub(super) fn unit<T>(
         &mut self,
         field: &Field<'_>,
         what: &str,

@@ -51,6 +51,16 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "this is more than anything can hold".to_owned())
 }
 
+/// Reads `0.25`: a share of the whole.
+///
+/// # Errors
+/// A hint at what would be right.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let share = text.parse::<f64>().ok().filter(|share| digits && (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "`1.0` is all, `0.1` every tenth".to_owned())
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
@@ -90,10 +100,20 @@ mod tests {
         assert_eq!(size("10MB").unwrap_err(), "did you mean `10MiB`?");
     }
 
+    #[test]
+    fn shares() {
+        for (text, value) in [("0", 0.0), ("1", 1.0), ("1.0", 1.0), ("0.25", 0.25), (".5", 0.5)] {
+            assert_eq!(share(text), Ok(value));
+        }
+        for bad in ["", ".", "1.1", "-0", "+1", "NaN", "inf", "1e-3", "10%", "0.5.1"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
         fn nothing_panics(text in "\\PC*") {
-            let _ = (duration(&text), size(&text));
+            let _ = (duration(&text), size(&text), share(&text));
         }
 
         #[test]

@@ -49,6 +49,15 @@ pub struct LoggingSettings {
     pub access: bool,
 }
 
+/// `tracing:`
+#[derive(Clone, Debug, PartialEq)]
+pub struct TracingSettings {
+    /// Where spans go, an OTLP endpoint; None: nowhere.
+    pub otlp: Option<String>,
+    /// The share of traces begun here, from 0 to 1.
+    pub sample: f64,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {

@@ -31,6 +31,7 @@ fn route(hosts: &str, paths: &str, names: &str) -> RouteSettings {
         headers: HeaderRules::default(),
         timeout: None,
         max_body_bytes: None,
+        revokes: false,
     }
 }
 

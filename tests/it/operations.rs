@@ -282,3 +282,11 @@ fn errors_say_where_and_come_all_at_once() {
     let line = yaml.lines().position(|line| line.contains("wrokers")).unwrap() + 1;
     assert!(stderr.contains(&format!("gateway.yaml:{line}:")), "{stderr}");
 }
+
+#[test]
+fn nobody_serves_by_a_file_that_promises_more_than_is_kept() {
+    let loaded =
+        bearward::config::load_str("tracing: {}\nroutes: []\nadmin: off\nlisten: [\"127.0.0.1:0\"]", "f").unwrap();
+    let refused = bearward::app::App::start(loaded.policy).unwrap_err().to_string();
+    assert!(refused.contains("`tracing` is not in force in this version"), "{refused}");
+}

@@ -9,15 +9,15 @@ use std::{
 
 use tracing_subscriber::EnvFilter;
 
-use super::Compiler;
+use super::{Compiler, url::HttpUrl};
 use crate::{
     config::{
-        file::{Admin, ConfigFile, Logging, Server},
+        file::{Admin, ConfigFile, Logging, Server, Tracing},
         keys,
         reader::At,
     },
     headers::TrustedProxies,
-    observe::LoggingSettings,
+    observe::{LoggingSettings, TracingSettings},
     server::{ListenSettings, ServerSettings},
 };
 
@@ -178,6 +178,16 @@ impl Compiler<'_> {
             Some(level) => self.log_level(level)?,
         };
         Some(LoggingSettings { level, format: written.format, access: written.access.unwrap_or(true) })
+    }
+
+    pub(super) fn tracing(&mut self, written: &Tracing) -> Option<TracingSettings> {
+        if let Some(Err((at, words))) =
+            written.otlp.as_ref().map(|at| HttpUrl::parse(&at.value).map_err(|why| (at, why)))
+        {
+            return self.fail(at.error(words));
+        }
+        let otlp = written.otlp.as_ref().map(|at| at.value.clone());
+        Some(TracingSettings { otlp, sample: written.sample.unwrap_or(1.0) })
     }
 
     fn log_level(&mut self, written: &At<String>) -> Option<String> {

@@ -46,6 +46,7 @@ pub(super) fn compile(
     let server = c.server(&file.server);
     let realm = c.realm(file.realm.as_ref());
     let logging = c.logging(&file.logging);
+    let tracing = c.tracing(&file.tracing);
     let issuers = file.issuers.iter().map(|issuer| c.issuer(issuer)).collect::<Vec<_>>();
     let mut upstreams = file.upstreams.iter().map(|upstream| c.upstream(upstream)).collect::<Vec<_>>();
     let identity = c.identity(&file.identity, &IdentityPlan::standard());
@@ -63,6 +64,8 @@ pub(super) fn compile(
         identity: identity?,
         realm: realm?,
         logging: logging?,
+        tracing: tracing?,
+        pending: Vec::new(),
     })
 }
 

@@ -82,6 +82,7 @@ impl Compiler<'_> {
             headers: headers?,
             cors: cors?,
             timeout: written.timeout.flatten(),
+            revokes: self.revokes(written),
             max_body_bytes: max_body_bytes.and_then(|size| size.as_ref().map(|size| size.value)),
         })
     }
@@ -107,6 +108,14 @@ impl Compiler<'_> {
             }
             _ => true,
         }
+    }
+
+    fn revokes(&mut self, written: &Route) -> bool {
+        if let (Some(at), Some(Allow::Public)) = (&written.revokes, &written.allow) {
+            let finding = at.error("on a public route nobody looks at the token, so none is revoked");
+            self.findings.push(finding.hint("`allow: authenticated`"));
+        }
+        written.revokes.is_some()
     }
 
     fn hosts(&mut self, written: &[At<String>]) -> Option<Vec<HostPattern>> {

@@ -32,6 +32,8 @@ pub(in crate::config) struct Route {
     pub(in crate::config) cors: Option<Cors>,
     pub(in crate::config) headers: Headers,
     pub(in crate::config) identity: Identity,
+    /// `revokes: token`
+    pub(in crate::config) revokes: Option<At<()>>,
 }
 
 #[derive(Debug)]
@@ -104,6 +106,9 @@ pub(super) fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -
         cors: section(fields, "cors", r).map(|fields| cors(&fields, r)),
         headers: section(fields, "headers", r).map(|fields| headers(&fields, r)).unwrap_or_default(),
         identity: section(fields, "identity", r).map(|fields| identity::identity(&fields, r)).unwrap_or_default(),
+        revokes: r
+            .field(fields, "revokes")
+            .and_then(|field| r.word(&field, &[("token", ())]).map(|()| field.at_key(()))),
     }
 }
 

@@ -1,10 +1,13 @@
-//! `listen`, `admin`, `server` and `logging`.
+//! `listen`, `admin`, `server`, `logging` and `tracing`.
 
 use std::time::Duration;
 
 use super::{count_or_none, duration, flag, size_or_none, some_time, texts};
 use crate::{
-    config::reader::{At, Field, Fields, Reader},
+    config::{
+        reader::{At, Field, Fields, Reader},
+        units,
+    },
     observe::LogFormat,
 };
 
@@ -47,6 +50,12 @@ pub(in crate::config) struct Logging {
     pub(in crate::config) level: Option<At<String>>,
     pub(in crate::config) format: Option<LogFormat>,
     pub(in crate::config) access: Option<bool>,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::config) struct Tracing {
+    pub(in crate::config) otlp: Option<At<String>>,
+    pub(in crate::config) sample: Option<f64>,
 }
 
 pub(super) fn listen(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Vec<Listener>> {
@@ -109,5 +118,13 @@ pub(super) fn logging(fields: &Fields<'_>, r: &mut Reader<'_>) -> Logging {
         level: r.field(fields, "level").and_then(|field| r.text(&field)),
         format: format.and_then(|field| r.word(&field, &[("json", LogFormat::Json), ("text", LogFormat::Text)])),
         access: flag(fields, "access", r),
+    }
+}
+
+pub(super) fn tracing(fields: &Fields<'_>, r: &mut Reader<'_>) -> Tracing {
+    let sample = r.field(fields, "sample");
+    Tracing {
+        otlp: r.field(fields, "otlp").and_then(|field| r.text(&field)),
+        sample: sample.and_then(|field| r.unit(&field, "a share from 0.0 to 1.0", units::share)).map(|at| at.value),
     }
 }

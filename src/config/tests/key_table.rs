@@ -1,4 +1,4 @@
-//! Every key of the contract is either in force or refused, never ignored.
+//! Every key of the contract is in force, or checked and named as not in force, or refused; never ignored.
 
 use serde_json::{Value, json};
 
@@ -72,6 +72,10 @@ fn example(path: &str, key_file: &str) -> Value {
         "routes.*.cors.headers" => json!(["Authorization"]),
         "routes.*.cors.credentials" => json!(true),
         "routes.*.cors.max_age" => json!("10m"),
+        "routes.*.revokes" => json!("token"),
+        "tracing" => json!({}),
+        "tracing.otlp" => json!("http://127.0.0.1:4317"),
+        "tracing.sample" => json!(0.25),
         "routes.*.respond" => json!({}),
         "routes.*.respond.status" => json!(404),
         "routes.*.respond.body" => json!("hello"),
@@ -158,7 +162,7 @@ fn every_key_in_force_is_accepted() {
     let key_file = folder.path().join("keys.json");
     std::fs::write(&key_file, KEY_SET).unwrap();
     std::fs::write(folder.path().join("key.pem"), KEY_PEM).unwrap();
-    for (path, _) in KEYS.iter().filter(|(_, state)| *state == State::Live) {
+    for (path, _) in KEYS.iter().filter(|(_, state)| *state != State::Refused) {
         let text = document(path, example(path, key_file.to_str().unwrap()));
         if let Err(found) = load_str(&text, "f") {
             panic!("{path}: {}", found[0]);
@@ -169,13 +173,49 @@ fn every_key_in_force_is_accepted() {
 /// A key that is read has an influence on whether a file is good.
 #[test]
 fn every_key_in_force_is_read() {
-    for (path, _) in KEYS.iter().filter(|(_, state)| *state == State::Live) {
+    for (path, _) in KEYS.iter().filter(|(_, state)| *state != State::Refused) {
         let nonsense = document(path, json!([[["nonsense"]]]));
         assert!(load_str(&nonsense, "f").is_err(), "{path} takes anything");
         let nothing = document(path, json!(null));
         let found = load_str(&nothing, "f").unwrap_err();
         assert!(found.iter().any(|d| d.message.contains("has no value")), "{path}: {found:?}");
     }
+}
+
+#[test]
+fn a_key_that_is_not_in_force_is_named_once() {
+    for (path, _) in KEYS.iter().filter(|(_, state)| *state == State::Pending) {
+        let loaded =
+            load_str(&document(path, example(path, "keys.json")), "f").unwrap_or_else(|found| panic!("{}", found[0]));
+        let mut outermost = path.split('.').collect::<Vec<_>>();
+        while keys::is_within_pending(&outermost[..outermost.len() - 1].join(".")) {
+            outermost.pop();
+        }
+        let named = outermost.last().unwrap();
+        let [pending] = &loaded.policy.pending.clone()[..] else { panic!("{path}: {:?}", loaded.policy.pending) };
+        assert!(pending.message.contains(&format!("{named}` is not in force in this version")), "{path}: {pending}");
+        assert_eq!(pending.severity, Severity::Warning);
+        let refused = loaded.in_force().unwrap_err();
+        assert_eq!((refused[0].severity, &refused[0].message), (Severity::Error, &pending.message));
+    }
+}
+
+#[test]
+fn what_is_done_anyway_is_in_force() {
+    for (path, value) in keys::KEPT.iter().filter(|(path, _)| keys::is_within_pending(path)) {
+        let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+        let loaded = load_str(&document(path, value), "f").unwrap_or_else(|found| panic!("{}", found[0]));
+        assert_eq!(loaded.policy.pending, [], "{path}");
+    }
+}
+
+#[test]
+fn no_flood_of_warnings_hides_what_is_not_in_force() {
+    let unused = (0..500).map(|n| format!("  u{n}: {{url: \"http://127.0.0.1:1\"}}\n")).collect::<String>();
+    let text = format!("upstreams:\n{unused}routes: []\ntracing: {{}}\n");
+    let loaded = load_str(&text, "f").unwrap();
+    assert_eq!(loaded.policy.pending.len(), 1);
+    assert!(loaded.in_force().is_err());
 }
 
 #[test]
@@ -188,7 +228,7 @@ fn every_other_key_is_refused() {
 
 #[test]
 fn a_misspelt_key_is_an_error_with_a_suggestion() {
-    for (path, _) in KEYS.iter().filter(|(path, state)| *state == State::Live && !path.ends_with('*')) {
+    for (path, _) in KEYS.iter().filter(|(path, state)| *state != State::Refused && !path.ends_with('*')) {
         let misspelt = format!("{path}x");
         let found = load_str(&document(&misspelt, json!("x")), "f").unwrap_err();
         let unknown =
