@@ -269,7 +269,11 @@ mod tests {
             for line in said {
                 headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(line));
             }
-            assert_eq!([true, false].map(|peer| client_scheme(&headers, peer, "https")), [trusted, untrusted], "{said:?}");
+            assert_eq!(
+                [true, false].map(|peer| client_scheme(&headers, peer, "https")),
+                [trusted, untrusted],
+                "{said:?}"
+            );
         }
         assert_eq!(client_scheme(&HeaderMap::new(), true, "http"), "http");
     }

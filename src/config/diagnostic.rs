@@ -173,6 +173,11 @@ impl<'t> Source<'t> {
         self.hidden = Some(spans);
     }
 
+    /// What is written there.
+    pub(super) fn written(&self, span: Span) -> &'t str {
+        self.text.get(span.start..span.end).unwrap_or_default()
+    }
+
     /// `gateway.yaml:3:5`: for messages that name a second place.
     pub(super) fn place(&self, span: Span) -> String {
         let (line, column, _) = self.locate(span.start);

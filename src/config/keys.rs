@@ -275,7 +275,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("routes.*.allow.*.claims.*.matches", Live),
     ("routes.*.allow.*.acr", Live),
     ("routes.*.allow.*.max_age", Live),
-    ("routes.*.allow.*.when", Refused),
+    ("routes.*.allow.*.when", Live),
     ("routes.*.issuers", Live),
     ("routes.*.token_from", Refused),
     ("routes.*.enforce", Live),

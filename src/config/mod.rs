@@ -8,6 +8,7 @@ mod keys;
 mod placeholder;
 mod reader;
 mod redact;
+mod scalar;
 mod units;
 mod yaml;
 

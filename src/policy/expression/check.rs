@@ -132,7 +132,8 @@ impl Checker<'_> {
                 _ => "method",
             };
             let message = format!("`{name}` as a whole is no value here");
-            return self.fail(Mistake::new(span.clone(), message).hint(format!("name one of its fields: `{name}.{example}`")));
+            return self
+                .fail(Mistake::new(span.clone(), message).hint(format!("name one of its fields: `{name}.{example}`")));
         }
         let mut known = scope::NAMES.map(str::to_owned).to_vec();
         known.extend(self.element.as_ref().map(|(variable, _)| variable.clone()));
@@ -246,7 +247,9 @@ impl Checker<'_> {
             Err(mistake) => return self.fail(mistake(span.clone())),
         };
         let node = match other {
-            Node::List(items) if operator == Operator::In && items.iter().all(|item| matches!(item, Node::Literal(_))) => {
+            Node::List(items)
+                if operator == Operator::In && items.iter().all(|item| matches!(item, Node::Literal(_))) =>
+            {
                 let literal = |node| match node {
                     Node::Literal(literal) => Some(literal),
                     _ => None,
@@ -338,15 +341,19 @@ impl Checker<'_> {
 
     fn macro_(&mut self, macro_: Macro, target: &Tree, call: &Call) -> Found {
         let most = if macro_ == Macro::Map { 3 } else { 2 };
-        let Some((variable, bodies)) = call.arguments.split_first().filter(|_| (2..=most).contains(&call.arguments.len()))
+        let Some((variable, bodies)) =
+            call.arguments.split_first().filter(|_| (2..=most).contains(&call.arguments.len()))
         else {
             let message = format!("`{0}` takes a name and a condition: `list.{0}(x, x == \"a\")`", call.name);
             return self.fail(Mistake::new(call.place.clone(), message));
         };
         if self.element.is_some() {
             return self.fail(
-                Mistake::new(call.place.clone(), "a macro inside of a macro: it would take a time that isn't bounded well")
-                    .hint("ask for what is in a list with `x in list`"),
+                Mistake::new(
+                    call.place.clone(),
+                    format!("`{}` inside of another: only one goes through a list at a time", call.name),
+                )
+                .hint("`x in list` asks for one element"),
             );
         }
         let Form::Name(name) = &variable.form else {
@@ -420,20 +427,27 @@ fn macro_of(name: &str) -> Option<Macro> {
 /// The kind of what an operator makes of these, or what to say where it makes nothing.
 fn result_of(operator: Operator, one: &Kind, other: &Kind) -> Result<Kind, Box<dyn FnOnce(Range<usize>) -> Mistake>> {
     let sign = operator.sign();
-    let refuse = |message: String, hint: Option<&'static str>| -> Result<Kind, Box<dyn FnOnce(Range<usize>) -> Mistake>> {
-        Err(Box::new(move |span| {
-            let mistake = Mistake::new(span, message);
-            if let Some(hint) = hint { mistake.hint(hint) } else { mistake }
-        }))
-    };
+    let refuse =
+        |message: String, hint: Option<&'static str>| -> Result<Kind, Box<dyn FnOnce(Range<usize>) -> Mistake>> {
+            Err(Box::new(move |span| {
+                let mistake = Mistake::new(span, message);
+                if let Some(hint) = hint { mistake.hint(hint) } else { mistake }
+            }))
+        };
     match operator {
         Operator::Equal | Operator::NotEqual => match one.may_equal(other) {
             true => Ok(Kind::Bool),
             false => {
                 let hint = match (one, other) {
-                    (Kind::Text, Kind::Null) | (Kind::Null, Kind::Text) => Some("`has(token.subject)` says whether it is there"),
-                    (Kind::List(_), Kind::Text) | (Kind::Text, Kind::List(_)) => Some("`\"a\" in list` says whether it is among them"),
-                    (Kind::Text, number) | (number, Kind::Text) if number.is_number() => Some("a text stands in quotes; `int(x)` reads a number"),
+                    (Kind::Text, Kind::Null) | (Kind::Null, Kind::Text) => {
+                        Some("`has(token.subject)` says whether it is there")
+                    }
+                    (Kind::List(_), Kind::Text) | (Kind::Text, Kind::List(_)) => {
+                        Some("`\"a\" in list` says whether it is among them")
+                    }
+                    (Kind::Text, number) | (number, Kind::Text) if number.is_number() => {
+                        Some("a text stands in quotes; `int(x)` reads a number")
+                    }
                     _ => None,
                 };
                 refuse(format!("{one} never equals {other}"), hint)

@@ -115,9 +115,8 @@ impl<'v> Evaluation<'v> {
                 Ok(Value::List(items))
             }
             Node::Map(entries) => {
-                let entries = entries.iter().map(|(key, value)| {
-                    Ok((Value::of_literal(key), self.value(value, element)?))
-                });
+                let entries =
+                    entries.iter().map(|(key, value)| Ok((Value::of_literal(key), self.value(value, element)?)));
                 Ok(Value::Map(entries.collect::<Result<Rc<[_]>, _>>()?))
             }
             Node::Not(operand) => Ok(Value::Bool(!self.value(operand, element)?.as_bool()?)),
@@ -222,9 +221,8 @@ impl<'v> Evaluation<'v> {
     }
 
     fn binary(&self, operator: Operator, left: Value<'v>, right: Value<'v>) -> Evaluated<'v> {
-        let ordered = |wanted: fn(Ordering) -> bool| {
-            Ok(Value::Bool(left.compare(&right, &self.steps)?.is_some_and(wanted)))
-        };
+        let ordered =
+            |wanted: fn(Ordering) -> bool| Ok(Value::Bool(left.compare(&right, &self.steps)?.is_some_and(wanted)));
         match operator {
             Operator::Equal => left.equals(&right, &self.steps).map(Value::Bool),
             Operator::NotEqual => left.equals(&right, &self.steps).map(|equal| Value::Bool(!equal)),

@@ -20,8 +20,24 @@ pub(super) enum Function {
 
 /// Names that are functions or macros, for a hint.
 pub(super) const NAMES: [&str; 18] = [
-    "size", "contains", "startsWith", "endsWith", "lowerAscii", "upperAscii", "string", "int", "uint", "double",
-    "matches", "has", "exists", "all", "exists_one", "filter", "map", "dyn",
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "lowerAscii",
+    "upperAscii",
+    "string",
+    "int",
+    "uint",
+    "double",
+    "matches",
+    "has",
+    "exists",
+    "all",
+    "exists_one",
+    "filter",
+    "map",
+    "dyn",
 ];
 
 impl Function {

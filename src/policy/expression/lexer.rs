@@ -150,7 +150,9 @@ fn quote_of(text: &str) -> Option<(&str, &'static str)> {
 fn string(text: &str, at: usize, first: char) -> Result<(Word, usize), Mistake> {
     let Some((prefix, quote)) = quote_of(text) else { return Err(no_sign(first, at)) };
     if prefix.contains(['b', 'B']) {
-        return Err(Mistake::new(at..at + prefix.len(), "bytes are not understood").hint("a text stands in quotes alone"));
+        return Err(
+            Mistake::new(at..at + prefix.len(), "bytes are not understood").hint("a text stands in quotes alone")
+        );
     }
     let start = prefix.len() + quote.len();
     let raw = !prefix.is_empty();

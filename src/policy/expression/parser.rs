@@ -124,8 +124,23 @@ impl Operator {
 
 /// Words that CEL keeps for later.
 const RESERVED: [&str; 17] = [
-    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
-    "namespace", "return", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 
 /// Reads a whole expression.
@@ -409,7 +424,9 @@ impl Form {
         match self {
             Form::Literal(_) | Form::Name(_) => {}
             Form::Select(part, ..) | Form::Not(part) | Form::Negative(part) => visit(part),
-            Form::Index(one, other) | Form::Binary(_, one, other) => [one, other].into_iter().for_each(|part| visit(part)),
+            Form::Index(one, other) | Form::Binary(_, one, other) => {
+                [one, other].into_iter().for_each(|part| visit(part))
+            }
             Form::Call(call) => call.target.as_deref().into_iter().chain(&call.arguments).for_each(visit),
             Form::List(parts) | Form::All(parts) | Form::Any(parts) => parts.iter().for_each(visit),
             Form::Map(entries) => entries.iter().flat_map(|(key, value)| [key, value]).for_each(visit),

@@ -95,9 +95,7 @@ impl Fact {
             Fact::Scopes => return Ok(Value::Texts(principal.scopes())),
             Fact::Roles => return Ok(Value::Texts(principal.roles())),
             Fact::ClientIp => Some(facts.client_ip.to_string().into()),
-            Fact::Param(places) => {
-                places.get(facts.template).copied().flatten().and_then(|place| facts.param(place))
-            }
+            Fact::Param(places) => places.get(facts.template).copied().flatten().and_then(|place| facts.param(place)),
             Fact::Query(name) => facts.query(name),
             Fact::Issuer => Some((**principal.issuer()).into()),
             Fact::Subject => principal.subject().map(Into::into),
