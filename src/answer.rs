@@ -91,6 +91,17 @@ impl OwnAnswer {
         Redirection::parse(to, paths).map(|to| OwnAnswer::Redirect { status, to })
     }
 
+    /// The status of the answer to a request that was let in.
+    ///
+    /// # Errors
+    /// `Refusal::Path` where no safe redirection comes of the path.
+    pub fn status(&self, path: &CanonicalPath) -> Result<StatusCode, Refusal> {
+        match self {
+            OwnAnswer::Respond(fixed) => Ok(fixed.status),
+            OwnAnswer::Redirect { status, to } => to.location(path).map(|_| *status),
+        }
+    }
+
     /// The answer to a request that was let in; `head_only` for HEAD.
     ///
     /// # Errors

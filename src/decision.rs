@@ -1,5 +1,7 @@
 //! The one place that says yes.
 
+pub mod rehearsal;
+
 use std::{borrow::Cow, sync::Arc};
 
 use hyper::{HeaderMap, Method};
@@ -91,33 +93,40 @@ impl From<Refusal> for Denial {
 pub async fn decide(snapshot: &Snapshot, view: &RequestView<'_>) -> Result<Permit, Denial> {
     let place = as_written(snapshot, view)?;
     let Some(route) = snapshot.routes.get(place.route) else { return Err(Refusal::NoRoute.into()) };
-    let mut overruled = None;
-    let mut refuse = |denial: Denial| match route.settings.enforce {
-        true => Err(denial),
-        false => {
-            overruled = Some(Box::new(denial));
-            Ok(())
-        }
+    let (caller, refused) = match authenticate(snapshot, route, view).await {
+        Ok(caller) => (caller, None),
+        Err(denial) => (None, Some(Denial { route: Some(place.route), ..denial })),
     };
-
-    let caller = match authenticate(snapshot, route, view).await {
-        Ok(caller) => caller,
-        Err(denial) => {
-            refuse(Denial { route: Some(place.route), ..denial })?;
-            None
-        }
+    let refused = match refused {
+        Some(denial) if route.settings.enforce => return Err(denial),
+        overruled => overruled.map(Box::new),
     };
-    let rules = Rules { route, view, headers: headers_for_rules(snapshot, route, view), now: token::now() };
-    if let Some(caller) = &caller
-        && let Err(fault) = rules.admit(&place, &caller.principal)
-    {
-        refuse(Denial::of(Refusal::Rule(fault), place.route, Some(caller)))?;
-    }
-    // A caller that the rules refused is refused by them in other readings, too.
-    let judged = caller.as_ref().filter(|_| overruled.is_none());
-    same_in_every_reading(snapshot, &rules, place.route, judged)
-        .map_err(|refusal| Denial::of(refusal, place.route, caller.as_ref()))?;
+    let denial = |refusal| Denial::of(refusal, place.route, caller.as_ref());
+    let principal = caller.as_ref().map(|caller| &*caller.principal);
+    let judged = judge(snapshot, route, view, &place, principal).map_err(denial)?;
+    let overruled = refused.or_else(|| judged.map(denial).map(Box::new));
     Ok(Permit { route: place.route, caller, overruled })
+}
+
+/// What speaks against somebody who is known, or not asked for, at this place: the rules, or another way to read the
+/// path. Where the route isn't enforced, a no by the rules is only told.
+fn judge(
+    snapshot: &Snapshot,
+    route: &Route,
+    view: &RequestView<'_>,
+    place: &Place<'_>,
+    principal: Option<&Principal>,
+) -> Result<Option<Refusal>, Refusal> {
+    let rules = Rules { route, view, headers: headers_for_rules(snapshot, route, view), now: token::now() };
+    let overruled = match principal.map(|principal| rules.admit(place, principal)) {
+        Some(Err(fault)) if route.settings.enforce => return Err(Refusal::Rule(fault)),
+        Some(Err(fault)) => Some(Refusal::Rule(fault)),
+        Some(Ok(())) | None => None,
+    };
+    // A caller that the rules refused is refused by them in other readings, too.
+    let judged = principal.filter(|_| overruled.is_none());
+    same_in_every_reading(snapshot, &rules, place.route, judged)?;
+    Ok(overruled)
 }
 
 impl Denial {
@@ -203,7 +212,11 @@ struct Rules<'d> {
 
 impl Rules<'_> {
     fn admit(&self, place: &Place<'_>, principal: &Principal) -> Result<(), RuleFault> {
-        self.route.settings.allow.judge(&Facts {
+        self.route.settings.allow.judge(&self.facts(place, principal))
+    }
+
+    fn facts<'f>(&'f self, place: &'f Place<'_>, principal: &'f Principal) -> Facts<'f> {
+        Facts {
             principal,
             method: self.view.method,
             host: self.view.host,
@@ -215,7 +228,7 @@ impl Rules<'_> {
             query: self.view.query,
             headers: &self.headers,
             now: self.now,
-        })
+        }
     }
 }
 
@@ -235,7 +248,7 @@ fn same_in_every_reading(
     snapshot: &Snapshot,
     rules: &Rules<'_>,
     route: usize,
-    caller: Option<&Caller>,
+    principal: Option<&Principal>,
 ) -> Result<(), Refusal> {
     let view = rules.view;
     for reading in view.path.readings() {
@@ -246,7 +259,7 @@ fn same_in_every_reading(
             Found::Route { index, template, params } if index == route => Place { path, route, template, params },
             _ => return Err(Refusal::Path("the path can be read in more than one way")),
         };
-        if caller.is_some_and(|caller| rules.admit(&place, &caller.principal).is_err()) {
+        if principal.is_some_and(|principal| rules.admit(&place, principal).is_err()) {
             return Err(Refusal::Path("the path can be read in a way that is not allowed"));
         }
     }

@@ -3,11 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
-use hyper::{
-    Method, Request, Response, Uri,
-    body::Incoming,
-    http::{request, uri::PathAndQuery},
-};
+use hyper::{HeaderMap, Method, Request, Response, body::Incoming, http::request};
 
 use crate::{
     answer::OwnAnswer,
@@ -15,8 +11,9 @@ use crate::{
     cors,
     decision::{self, Permit},
     exchange::Exchange,
-    headers,
+    headers::client_scheme,
     observe::Observer,
+    outgoing::{self, Sender},
     path::CanonicalPath,
     refusal::{Refusal, UpstreamFault},
     request::{self as requests, RequestView},
@@ -103,15 +100,20 @@ async fn answer(
     forward(exchange, route, permit, request.map(|()| body), arrival).await
 }
 
-/// The path made canonical.
+/// The path made canonical, noted.
 fn canonical(exchange: &mut Exchange, head: &request::Parts) -> Result<Arc<CanonicalPath>, Refusal> {
-    if head.uri.path() == "*" && head.method == Method::OPTIONS {
+    Ok(exchange.set_path(canonical_path(&head.method, head.uri.path())?))
+}
+
+/// The path made canonical, where the target has one.
+pub(crate) fn canonical_path(method: &Method, path: &str) -> Result<CanonicalPath, Refusal> {
+    if path == "*" && method == Method::OPTIONS {
         return Err(Refusal::NoRoute);
     }
-    if head.method == Method::CONNECT {
+    if method == Method::CONNECT {
         return Err(Refusal::Method { allow: "".into() });
     }
-    Ok(exchange.set_path(CanonicalPath::parse(head.uri.path())?))
+    CanonicalPath::parse(path)
 }
 
 /// The answer to a CORS preflight, where the route for the method that it asks for has `cors`. Made without a permit:
@@ -123,12 +125,24 @@ fn preflight(
     path: &CanonicalPath,
     arrival: &Arrival,
 ) -> Option<Response<Body>> {
-    let asked = cors::asked_method(&head.method, &head.headers)?;
-    let found = snapshot.table.find(arrival.listener, exchange.host(), path.as_str(), &asked);
-    let Found::Route { index, .. } = found else { return None };
+    let asked = (&head.method, &head.headers);
+    let index = preflight_route(snapshot, arrival.listener, exchange.host(), path, asked)?;
     let cors = snapshot.routes.get(index)?.settings.cors.as_ref()?;
     exchange.preflight(index);
     Some(cors.preflight(cors::origin(&head.headers)))
+}
+
+/// The index of the route that answers a CORS preflight; None where it isn't one, or is the upstream's affair.
+pub(crate) fn preflight_route(
+    snapshot: &Snapshot,
+    listener: usize,
+    host: Option<&str>,
+    path: &CanonicalPath,
+    (method, headers): (&Method, &HeaderMap),
+) -> Option<usize> {
+    let asked = cors::asked_method(method, headers)?;
+    let Found::Route { index, .. } = snapshot.table.find(listener, host, path.as_str(), &asked) else { return None };
+    snapshot.routes.get(index)?.settings.cors.is_some().then_some(index)
 }
 
 /// The decision, noted.
@@ -143,7 +157,7 @@ async fn decide(
         listener: arrival.listener,
         method: &head.method,
         host: exchange.host(),
-        scheme: headers::client_scheme(&head.headers, exchange.trusted_peer(), arrival.scheme),
+        scheme: client_scheme(&head.headers, exchange.trusted_peer(), arrival.scheme),
         path,
         query: head.uri.query(),
         headers: &head.headers,
@@ -174,7 +188,7 @@ fn upload(
     Ok(body)
 }
 
-/// The head as the upstream is to see it: what a client may not send goes first, what we say is written last.
+/// The request as the upstream is to see it, but for its body.
 fn outgoing(
     snapshot: &Snapshot,
     exchange: &Exchange,
@@ -183,40 +197,25 @@ fn outgoing(
     head: request::Parts,
     arrival: &Arrival,
 ) -> Result<Request<()>, Refusal> {
-    let target = target(exchange.path(), route, &head.uri)?;
-    let host = requests::authority(&head).map(str::to_owned);
-    let mut fields = head.headers;
-    headers::remove_hop_by_hop(&mut fields);
-    snapshot.reserved.strip(&mut fields, exchange.trusted_peer());
-    route.settings.headers.request.change_request(&mut fields);
-
-    headers::add_forwarding(&mut fields, arrival.peer, exchange.trusted_peer(), arrival.scheme, host.as_deref());
-    exchange.request_id().write(&mut fields);
-    exchange.trace().write(&mut fields);
+    let Some(path) = exchange.path() else { return Err(Refusal::NoRoute) };
+    let from = Sender {
+        peer: arrival.peer,
+        is_trusted: exchange.trusted_peer(),
+        scheme: arrival.scheme,
+        authority: requests::authority(&head).map(str::to_owned),
+        request_id: exchange.request_id(),
+        trace: exchange.trace(),
+    };
+    let mut request = Request::new(());
+    *request.uri_mut() = outgoing::target(path, route, &head.uri)?;
+    let mut fields = outgoing::fields(snapshot, route, head.headers, &from);
     if let (Some(principal), Some(credential)) = (permit.principal(), permit.credential()) {
         route.settings.identity.write_authorization(credential, &mut fields);
         route.settings.identity.write(principal, &mut fields);
     }
-    let mut request = Request::new(());
     *request.method_mut() = head.method;
-    *request.uri_mut() = target;
     *request.headers_mut() = fields;
     Ok(request)
-}
-
-/// The canonical path, which is the one that was decided, or what the route makes of it, with the query as it came.
-fn target(path: Option<&CanonicalPath>, route: &Route, uri: &Uri) -> Result<Uri, Refusal> {
-    let Some(path) = path else { return Err(Refusal::NoRoute) };
-    let rewritten = route.settings.rewrite.as_ref().map(|rewrite| rewrite.apply(path)).transpose()?;
-    let path = rewritten.as_ref().unwrap_or(path);
-    if path.as_str() == uri.path() && uri.authority().is_none() {
-        return Ok(uri.clone());
-    }
-    let target = match uri.query() {
-        Some(query) => PathAndQuery::try_from(format!("{}?{query}", path.as_str())),
-        None => PathAndQuery::try_from(path.as_str()),
-    };
-    target.map(Uri::from).map_err(|_| Refusal::Path("the path cannot be sent on"))
 }
 
 /// Gives the permit up for an answer of our own.

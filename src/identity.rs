@@ -20,6 +20,9 @@ const X_AUTH_SCOPES: HeaderName = HeaderName::from_static("x-auth-scopes");
 const X_AUTH_ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
 const X_AUTH_ISSUER: HeaderName = HeaderName::from_static("x-auth-issuer");
 
+/// Stands for an `Authorization` that isn't to be shown.
+pub const MASKED_AUTHORIZATION: HeaderValue = HeaderValue::from_static("Bearer (masked)");
+
 /// What an authorised request carries on to its upstream.
 #[derive(Clone, Debug)]
 pub struct IdentityPlan {
@@ -76,8 +79,16 @@ impl IdentityPlan {
 
     /// Writes the token as `Authorization: Bearer`, with the scheme in exactly this case, or takes the field away.
     pub fn write_authorization(&self, credential: &Credential, headers: &mut HeaderMap) {
-        let value = self.forward_authorization.then(|| bearer(credential)).flatten();
-        match value {
+        self.write_bearer(headers, || bearer(credential));
+    }
+
+    /// The same for whoever only wants to see what would go on: no token is in it.
+    pub fn write_masked_authorization(&self, headers: &mut HeaderMap) {
+        self.write_bearer(headers, || Some(MASKED_AUTHORIZATION));
+    }
+
+    fn write_bearer(&self, headers: &mut HeaderMap, value: impl FnOnce() -> Option<HeaderValue>) {
+        match self.forward_authorization.then(value).flatten() {
             Some(value) => headers.insert(AUTHORIZATION, value),
             None => headers.remove(AUTHORIZATION),
         };

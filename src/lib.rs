@@ -33,15 +33,20 @@ pub mod token;
 
 pub mod headers;
 pub mod identity;
+pub mod outgoing;
 pub mod upstream;
 
 pub mod body;
 pub mod refusal;
 pub mod respond;
 
+pub mod rehearsal;
+
 pub mod admin;
 pub mod fetch;
 pub mod observe;
+
+pub mod policy_tests;
 
 pub mod cli;
 pub mod demo;

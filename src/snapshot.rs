@@ -183,6 +183,13 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// The issuer of this name in the configuration.
+    pub fn issuer(&self, name: &str) -> Option<&Arc<Issuer>> {
+        self.issuers.iter().find(|issuer| &*issuer.settings.name == name)
+    }
+}
+
 /// Parts by the identity of their configuration. Holds none of them alive.
 #[derive(Debug)]
 struct Registry<K, T>(Mutex<HashMap<K, Weak<T>>>);

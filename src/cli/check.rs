@@ -11,6 +11,7 @@ use super::describe;
 use crate::{
     config::{self, Diagnostic, Environment, Loaded, Severity},
     observe::Observer,
+    policy_tests,
     token::{issuer::IssuerSettings, jwks::KeyStore},
 };
 
@@ -63,6 +64,7 @@ pub fn run(
     let mut issuers = Vec::new();
     if let Some(loaded) = &loaded {
         diagnostics.extend(loaded.notes().cloned());
+        diagnostics.extend(policy_tests::unused_scopes(path, &loaded.policy, environment));
         if options.online {
             issuers = ask_issuers(&loaded.policy.issuers)?;
             diagnostics.extend(issuers.iter().filter_map(|asked| asked.problem(path)));
@@ -110,7 +112,7 @@ impl Answer<'_> {
             }
         }
         match &self.loaded {
-            Some(loaded) if self.ok => writeln!(out, "{path}: ok, {}", summary(loaded)),
+            Some(loaded) if self.ok => writeln!(out, "{path}: ok, {}", summary(loaded, self.diagnostics.len())),
             _ => writeln!(err, "{path}: {}{}", counted(&self.diagnostics), self.denied(options)),
         }
     }
@@ -204,14 +206,14 @@ fn as_json(diagnostic: &Diagnostic) -> Value {
     })
 }
 
-fn summary(loaded: &Loaded) -> String {
+fn summary(loaded: &Loaded, warnings: usize) -> String {
     let policy = &loaded.policy;
     let parts = [
         count(policy.routes.len(), "route"),
         count(policy.issuers.len(), "issuer"),
         count(policy.upstreams.len(), "upstream"),
     ];
-    let warnings = match loaded.notes().count() {
+    let warnings = match warnings {
         0 => String::new(),
         number => format!("; {}", count(number, "warning")),
     };

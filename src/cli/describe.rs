@@ -90,6 +90,11 @@ fn subject(methods: &MethodSet, one: &str, several: &str) -> String {
     format!("{} {verb}", listed(&named, "and"))
 }
 
+/// Says a rule: `GET needs campaigns:read`.
+pub(super) fn rule(rule: &Rule) -> String {
+    format!("{} {}", subject(&rule.methods, "needs", "need"), all_of(&rule.conditions))
+}
+
 /// What one rule asks for.
 fn all_of(conditions: &[Condition]) -> String {
     if conditions.is_empty() {

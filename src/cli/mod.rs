@@ -4,6 +4,7 @@ pub mod check;
 mod describe;
 mod moment;
 pub mod run;
+pub mod test;
 mod token;
 
 use std::{
@@ -61,6 +62,23 @@ enum Command {
         bearward check --without-secrets --deny-warnings    # in CI\n  \
         bearward check --online --describe                  # before going live")]
     Check(CheckArguments),
+    /// Run policy tests
+    ///
+    /// Decides each test's request with the code that decides live traffic, without any network, and holds what comes of
+    /// it against what the test expects. Says at the end which routes and rules no test reached. Exits with 0 where all
+    /// passed, 1 where one failed, 2 where a file of tests can't be read, 78 where its configuration can't be used.
+    #[command(after_help = "Examples:\n  \
+        bearward test gateway.test.yaml\n  \
+        bearward test --watch gateway.test.yaml\n  \
+        bearward test --junit results.xml orders.test.yaml users.test.yaml    # in CI\n\n\
+        A file of tests:\n  \
+        config: gateway.yaml\n  \
+        tests:\n    \
+        - name: readers list orders\n      \
+        request: GET https://api.example.com/orders\n      \
+        token: {issuer: login, claims: {sub: u1, scope: \"orders:read\"}}   # iss, aud, exp are filled in\n      \
+        expect: {decision: allow, route: orders}")]
+    Test(TestArguments),
     /// Show a gateway at work, in one process on loopback
     ///
     /// Starts an issuer of tokens, an echo API and the gateway before it, and prints curl lines to paste.
@@ -111,6 +129,19 @@ struct CheckArguments {
     online: bool,
 }
 
+#[derive(Debug, Args)]
+struct TestArguments {
+    /// Files of tests; one that names no configuration is about that of `--config`
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Write the results to a file, too, as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Run again at each change of the tests, the configuration or what it reads
+    #[arg(long)]
+    watch: bool,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
     Text,
@@ -130,6 +161,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match arguments.command {
         Command::Run => run::run(&arguments.config),
         Command::Check(asked) => check(&arguments.config, asked),
+        Command::Test(asked) => run_tests(&arguments.config, asked),
         Command::Demo { port } => crate::demo::run(port),
         Command::Token(command) => token::run(command),
         Command::Completions { shell } => completions(shell),
@@ -146,9 +178,34 @@ fn completions(shell: clap_complete::Shell) -> ExitCode {
     }
 }
 
-/// Whether what goes to stderr may be coloured (see no-color.org).
+/// Whether what goes to stderr may be coloured.
 fn colour_on_stderr() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    colour_on(&io::stderr())
+}
+
+/// Whether what goes there may be coloured (see no-color.org).
+fn colour_on(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn run_tests(config: &Path, asked: TestArguments) -> ExitCode {
+    let colours = test::Colours { out: colour_on(&io::stdout()), err: colour_on_stderr() };
+    let options = test::Options { files: asked.files, junit: asked.junit, colours };
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    let ran = match asked.watch {
+        true => test::watch(&options, config, &environment, &mut out, &mut err),
+        false => test::run(&options, config, &environment, &mut out, &mut err),
+    };
+    drop((out, err));
+    match ran {
+        Ok(code) => ExitCode::from(code),
+        // Nobody reads the answer.
+        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(NO),
+        Err(why) => {
+            complain(format_args!("error: {why}"));
+            ExitCode::from(WRONG_USAGE)
+        }
+    }
 }
 
 fn check(path: &Path, asked: CheckArguments) -> ExitCode {

@@ -184,6 +184,11 @@ impl<'t> Source<'t> {
         format!("{}:{line}:{column}", self.name)
     }
 
+    /// The line where it begins, from 1.
+    pub(super) fn line(&self, span: Span) -> usize {
+        self.locate(span.start).0
+    }
+
     /// Line and column from 1, and where the line begins.
     fn locate(&self, at: usize) -> (usize, usize, usize) {
         let line = self.line_starts.partition_point(|start| *start <= at).max(1);
@@ -242,6 +247,11 @@ impl Diagnostic {
     /// An error about a file as a whole, or about what a key path in it stands for.
     pub(crate) fn about(file: &str, path: &str, message: String, hint: Option<String>) -> Diagnostic {
         Source::new(file, "").diagnostic(Finding { path: path.to_owned(), ..Finding::file(message) }.hint_if(hint))
+    }
+
+    /// The same as a warning.
+    pub(crate) fn unwise(file: &str, path: &str, message: String, hint: Option<String>) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::about(file, path, message, hint) }
     }
 
     /// The same, where it keeps the configuration from being used.

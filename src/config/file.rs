@@ -13,7 +13,7 @@ mod upstream;
 pub(super) use self::{
     allow::{Allow, ClaimTest, Rule},
     identity::{Identity, IdentityValue},
-    issuer::{Audiences, Claims, Issuer, Jwt},
+    issuer::{Audiences, Claims, Issuer, Jwt, json},
     route::{Changes, Cors, HeaderList, Headers, Redirect, Respond, Route},
     server::{Admin, Listener, Logging, Server, Tracing},
     upstream::Upstream,

@@ -76,8 +76,20 @@ fn likeness(name: &str, known: &str) -> f64 {
     strsim::jaro_winkler(name, known).max(strsim::jaro_winkler(name, last_word) * 0.95)
 }
 
+/// For a name that there isn't: the one that was probably meant, or those that there are.
+pub(crate) fn did_you_mean<'n>(name: &str, names: impl Iterator<Item = &'n str> + Clone, all: &str) -> Option<String> {
+    match nearest_of(name, names.clone()) {
+        Some(near) => Some(format!("did you mean `{near}`?")),
+        None => {
+            let names = names.map(|name| format!("`{name}`")).collect::<Vec<_>>();
+            (!names.is_empty()).then(|| format!("{all} {}", names.join(", ")))
+        }
+    }
+}
+
 fn below(parent: &str) -> impl Iterator<Item = (&'static str, State)> {
-    KEYS.iter().filter_map(move |(path, state)| {
+    let table = if parent.starts_with(POLICY_TESTS) { POLICY_TEST_KEYS } else { KEYS };
+    table.iter().filter_map(move |(path, state)| {
         let rest = if parent.is_empty() { path } else { path.strip_prefix(parent)?.strip_prefix('.')? };
         (!rest.contains('.')).then_some((rest, *state))
     })
@@ -319,4 +331,33 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("tracing", Pending),
     ("tracing.otlp", Pending),
     ("tracing.sample", Pending),
+];
+
+/// The first part of the paths of a file of policy tests: a table of its own.
+pub(super) const POLICY_TESTS: &str = "policy tests";
+
+/// All keys of a file of policy tests.
+const POLICY_TEST_KEYS: &[(&str, State)] = &[
+    ("policy tests.config", Live),
+    ("policy tests.tests", Live),
+    ("policy tests.tests.*.name", Live),
+    ("policy tests.tests.*.request", Live),
+    ("policy tests.tests.*.request.method", Live),
+    ("policy tests.tests.*.request.url", Live),
+    ("policy tests.tests.*.request.headers", Live),
+    ("policy tests.tests.*.token", Live),
+    ("policy tests.tests.*.token.issuer", Live),
+    ("policy tests.tests.*.token.claims", Live),
+    ("policy tests.tests.*.token.raw", Live),
+    ("policy tests.tests.*.client_ip", Live),
+    ("policy tests.tests.*.listener", Live),
+    ("policy tests.tests.*.expect", Live),
+    ("policy tests.tests.*.expect.decision", Live),
+    ("policy tests.tests.*.expect.status", Live),
+    ("policy tests.tests.*.expect.route", Live),
+    ("policy tests.tests.*.expect.reason", Live),
+    ("policy tests.tests.*.expect.rule", Live),
+    ("policy tests.tests.*.expect.scope", Live),
+    ("policy tests.tests.*.expect.upstream_headers", Live),
+    ("policy tests.tests.*.expect.upstream_headers.*.present", Live),
 ];

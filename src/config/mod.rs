@@ -9,6 +9,7 @@ mod placeholder;
 mod reader;
 mod redact;
 mod scalar;
+mod test_file;
 mod units;
 mod yaml;
 
@@ -18,9 +19,10 @@ mod tests;
 pub use self::{
     diagnostic::{Diagnostic, Severity},
     interpolation::Environment,
+    test_file::{Expectation, ExpectedHeader, Spot, TestFile, WrittenRequest, WrittenTest, WrittenToken, read_tests},
 };
 
-pub(crate) use self::{redact::printable, units::duration};
+pub(crate) use self::{keys::did_you_mean, redact::printable, units::duration};
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 

@@ -110,6 +110,11 @@ impl Field<'_> {
         self.text().is_some_and(|text| text.placeholder)
     }
 
+    /// A scalar's text.
+    pub(super) fn written(&self) -> Option<&str> {
+        self.text().map(|text| &*text.text)
+    }
+
     pub(super) fn is_text(&self) -> bool {
         self.text().is_some()
     }
@@ -137,8 +142,13 @@ impl<'r> Reader<'r> {
 
     /// The whole file.
     pub(super) fn top<'n>(&mut self, root: &'n Node) -> Option<Fields<'n>> {
+        self.top_of(root, "")
+    }
+
+    /// The whole of a file whose keys stand in the table below this path.
+    pub(super) fn top_of<'n>(&mut self, root: &'n Node, pattern: &str) -> Option<Fields<'n>> {
         let span = Span { start: root.span.start, end: root.span.start };
-        self.fields(&Field { node: root, pattern: String::new(), path: String::new(), key_span: span })
+        self.fields(&Field { node: root, pattern: pattern.to_owned(), path: String::new(), key_span: span })
     }
 
     /// A field as a map of known keys. Every unknown key, every one that isn't in force and every one without a value
@@ -198,6 +208,18 @@ impl<'r> Reader<'r> {
 
     /// A map whose keys are names that the author chose, each with its value.
     pub(super) fn named<'n>(&mut self, field: &Field<'n>) -> Vec<(At<String>, Field<'n>)> {
+        let mut all = self.members(field);
+        all.retain(|(name, field)| {
+            if field.node.is_null() {
+                self.findings.push(name.error(format!("{} has no value", name.shown())));
+            }
+            !field.node.is_null()
+        });
+        all
+    }
+
+    /// The same where `null` is a value.
+    pub(super) fn members<'n>(&mut self, field: &Field<'n>) -> Vec<(At<String>, Field<'n>)> {
         let Value::Map(entries) = &field.node.value else {
             self.wrong_kind(
                 field,
@@ -210,11 +232,6 @@ impl<'r> Reader<'r> {
         for entry in entries {
             let shown_name = if entry.key.foreign { "*" } else { &*entry.key.text };
             let path = join(&field.path, shown_name);
-            if entry.value.is_null() {
-                let what = format!("{} has no value", shown(&entry.key.text, entry.key.foreign));
-                self.findings.push(Finding::error(entry.key_span, &path, what));
-                continue;
-            }
             let name = At {
                 value: entry.key.text.to_string(),
                 span: entry.key_span,

@@ -6,6 +6,7 @@ mod hostile;
 mod key_table;
 mod mistakes;
 mod routes;
+mod test_files;
 
 use super::*;
 

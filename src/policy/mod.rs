@@ -40,6 +40,22 @@ pub struct Rule {
     pub conditions: Vec<Condition>,
 }
 
+/// What one rule says of a request. It lets the request in if it takes the method and each condition holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleReport {
+    /// Whether the rule is for the request's method.
+    pub takes_method: bool,
+    /// Whether each of `Rule::conditions` holds.
+    pub conditions: Vec<bool>,
+}
+
+impl RuleReport {
+    /// Whether the rule lets the request in.
+    pub fn admits(&self) -> bool {
+        self.takes_method && self.conditions.iter().all(|holds| *holds)
+    }
+}
+
 impl Access {
     /// Whether the rules let this request in.
     ///
@@ -54,6 +70,16 @@ impl Access {
         }
         let closest = candidates().min_by_key(|rule| rule.unmet(facts).count());
         Err(closest.map_or(RuleFault::Role, |rule| rule.fault(facts)))
+    }
+
+    /// What every rule says of this request.
+    pub fn report(&self, facts: &Facts<'_>) -> Vec<RuleReport> {
+        let Access::Rules(rules) = self else { return Vec::new() };
+        let report = |rule: &Rule| RuleReport {
+            takes_method: rule.methods.contains(facts.method),
+            conditions: rule.conditions.iter().map(|condition| condition.holds(facts)).collect(),
+        };
+        rules.iter().map(report).collect()
     }
 
     /// Whether a rule asks for a header of the request.

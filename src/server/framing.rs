@@ -32,6 +32,16 @@ use self::{
 };
 use crate::{body::BodyFault, refusal::Refusal};
 
+/// See `server::check_target`.
+pub(super) fn check_target(method: &str, target: &str) -> Result<(), Refusal> {
+    target::check(method.as_bytes(), target.as_bytes()).map(|_| ())
+}
+
+/// See `server::is_authority`.
+pub(super) fn is_authority(text: &str) -> bool {
+    authority::Authority::parse(text.as_bytes()).is_some()
+}
+
 /// How long a connection that is closed with something unread is read on, so that its client gets to the answer: a reset
 /// would overtake it (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(2);

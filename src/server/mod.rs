@@ -40,6 +40,19 @@ pub trait Handler: Clone + Send + 'static {
     fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> impl Future<Output = Response<Body>> + Send;
 }
 
+/// Whether a request's target, path and query, passes the guard that reads connections.
+///
+/// # Errors
+/// What the client would be told.
+pub(crate) fn check_target(method: &str, target: &str) -> Result<(), Refusal> {
+    framing::check_target(method, target)
+}
+
+/// Whether it is a host, perhaps with a port, as `Host` may have it.
+pub(crate) fn is_authority(text: &str) -> bool {
+    framing::is_authority(text)
+}
+
 /// Opens all listeners and starts the workers. `make_handler` is called once for each worker, here and now;
 /// `listener_metrics` are in the order of `listen`.
 ///

@@ -24,9 +24,11 @@ pub(in crate::token) struct Check<'c> {
     now: i64,
 }
 
-/// One thing that is asked of a token. (Its form was asked when it was taken apart; dates are left.)
+/// One thing that is asked of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::token) enum Step {
+#[allow(missing_docs)]
+pub enum Step {
+    /// Of its form, what is left when it was taken apart.
     Dates,
     Algorithm,
     Type,
@@ -43,6 +45,22 @@ pub(in crate::token) enum Step {
 }
 
 impl Step {
+    /// Every one, in the order in which faults are named.
+    pub(in crate::token) const ALL: [Step; 13] = [
+        Step::Dates,
+        Step::Algorithm,
+        Step::Type,
+        Step::Critical,
+        Step::Issuer,
+        Step::Key,
+        Step::Signature,
+        Step::Expiry,
+        Step::NotBefore,
+        Step::IssuedAt,
+        Step::Audience,
+        Step::RequiredClaims,
+        Step::Binding,
+    ];
     /// What is asked before keys are looked for.
     pub(in crate::token) const BEFORE_KEYS: [Step; 5] =
         [Step::Dates, Step::Algorithm, Step::Type, Step::Critical, Step::Issuer];
@@ -97,6 +115,18 @@ impl<'c> Check<'c> {
     /// The first fault that these steps find.
     pub(in crate::token) fn first_fault(&self, steps: &[Step]) -> Option<TokenFault> {
         steps.iter().find_map(|step| step.fault(self))
+    }
+
+    /// Why a step has no answer here; None where it has one.
+    pub(in crate::token) fn cannot_ask(&self, step: Step) -> Option<&'static str> {
+        let is_nobodys = self.issuer.is_none();
+        match step {
+            Step::Dates | Step::Algorithm | Step::Type | Step::Critical | Step::Issuer => None,
+            _ if is_nobodys => Some("no issuer takes the token"),
+            Step::Key | Step::Signature if self.keys.is_none() => Some("the issuer's keys are not at hand"),
+            Step::Signature if self.fitting().next().is_none() => Some("there is no key to hold it against"),
+            _ => None,
+        }
     }
 
     /// The key that has signed it.

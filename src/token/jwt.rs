@@ -47,6 +47,24 @@ impl<'t> Jwt<'t> {
         })
     }
 
+    /// Claims that nobody has signed: no key fits them, no algorithm is theirs.
+    ///
+    /// # Errors
+    /// `iss` or `aud` of a wrong JSON type.
+    pub(in crate::token) fn assumed(claims: Map<String, Value>) -> Result<Jwt<'static>, NotAJwt> {
+        Ok(Jwt {
+            signed: "",
+            signature: vec![],
+            algorithm: None,
+            typ: media_type("JWT"),
+            kid: None,
+            is_critical: false,
+            issuer: optional_text(&claims, "iss")?.map(str::to_owned),
+            audiences: audiences(&claims)?,
+            claims,
+        })
+    }
+
     /// What the signature is about (RFC 7515, section 5.2).
     pub(in crate::token) fn signed(&self) -> &[u8] {
         self.signed.as_bytes()

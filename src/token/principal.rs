@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{credential::Fingerprint, kind::TokenKind};
+use super::{credential::Fingerprint, issuer::Issuer, kind::TokenKind};
 
 /// Who a verified token speaks for. Made by verification alone.
 #[derive(Debug)]
@@ -21,6 +21,28 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// Whom claims of this issuer's speak for. `expires_at` in Unix seconds, skew not added.
+    pub(in crate::token) fn of(
+        issuer: &Issuer,
+        claims: &Map<String, Value>,
+        expires_at: Option<i64>,
+        fingerprint: Fingerprint,
+    ) -> Principal {
+        let places = &issuer.settings.claims;
+        let (subject, client) = (places.subject(claims), places.client(claims));
+        Principal {
+            issuer: issuer.settings.name.clone(),
+            kind: TokenKind::of(subject.as_deref(), client.as_deref(), places.client_subjects.as_ref()),
+            subject,
+            client,
+            scopes: places.scopes(claims),
+            roles: places.roles(claims),
+            expires_at,
+            fingerprint,
+            claims: claims.clone(),
+        }
+    }
+
     /// The issuer's key in the configuration.
     pub fn issuer(&self) -> &Arc<str> {
         &self.issuer

@@ -12,7 +12,6 @@ use super::{
     jwks::Unavailable,
     jwt::Jwt,
     key_set::{KeyId, KeySet},
-    kind::TokenKind,
     principal::Principal,
 };
 use crate::refusal::{Refusal, TokenFault};
@@ -25,6 +24,8 @@ pub(in crate::token) struct Trial<'t> {
     pub(in crate::token) issuers: &'t [Arc<Issuer>],
     pub(in crate::token) cache: &'t TokenCache,
     pub(in crate::token) name: TokenName,
+    /// Whether keys may be fetched for it. If not, who hasn't the key can't say.
+    pub(in crate::token) may_fetch: bool,
     /// Unix seconds, when it began.
     pub(in crate::token) now: i64,
 }
@@ -83,7 +84,10 @@ impl<'t> Trial<'t> {
         };
         for issuer in undecided {
             let began = Instant::now();
-            let fetched = issuer.keys.after_fetch().await;
+            let fetched = match self.may_fetch {
+                true => issuer.keys.after_fetch().await,
+                false => Err(Unavailable { retry_after: Duration::ZERO }),
+            };
             *waited += began.elapsed();
             match fetched.map(|keys| self.after_fetch(issuer, keys, later(self.now, *waited))) {
                 Ok(Ok(end)) => return end,
@@ -179,19 +183,8 @@ impl<'t> Trial<'t> {
     }
 
     fn remember(&self, issuer: &Issuer, check: &Check<'_>, key: KeyId, now: i64) -> Arc<Principal> {
-        let (claims, places) = (self.jwt.claims(), &issuer.settings.claims);
-        let (subject, client) = (places.subject(claims), places.client(claims));
-        let principal = Arc::new(Principal {
-            issuer: issuer.settings.name.clone(),
-            kind: TokenKind::of(subject.as_deref(), client.as_deref(), places.client_subjects.as_ref()),
-            subject,
-            client,
-            scopes: places.scopes(claims),
-            roles: places.roles(claims),
-            expires_at: check.expires_at(),
-            fingerprint: self.credential.fingerprint(),
-            claims: claims.clone(),
-        });
+        let fingerprint = self.credential.fingerprint();
+        let principal = Arc::new(Principal::of(issuer, self.jwt.claims(), check.expires_at(), fingerprint));
         let verdict = Verdict::new(principal.clone(), issuer, key, check.ends_at(), self.passed_over(issuer));
         self.cache.keep(self.name, verdict, now);
         principal

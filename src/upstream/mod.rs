@@ -108,6 +108,12 @@ impl Upstream {
         self.authority.to_str().unwrap_or_default()
     }
 
+    /// The `Host` that this upstream is sent in the place of the request's own; None where that is kept.
+    pub fn host_for(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let is_kept = self.settings.preserve_host && headers.contains_key(HOST);
+        (!is_kept).then(|| self.authority.clone())
+    }
+
     /// Sends the request and waits for the head of its answer. The answer's body keeps the connection: dropped before
     /// its end, it closes it. Dropping this future ends the upstream's request, too.
     ///
@@ -137,8 +143,8 @@ impl Upstream {
     fn address(&self, request: &mut Request<RequestBody>) -> Result<(), Refusal> {
         *request.uri_mut() = self.target(request.uri())?;
         *request.version_mut() = Version::HTTP_11;
-        if !self.settings.preserve_host || !request.headers().contains_key(HOST) {
-            request.headers_mut().insert(HOST, self.authority.clone());
+        if let Some(host) = self.host_for(request.headers()) {
+            request.headers_mut().insert(HOST, host);
         }
         // A body of unknown length is chunked with every method: without this, hyper drops that of a GET.
         if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {

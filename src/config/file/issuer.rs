@@ -153,7 +153,7 @@ fn claims(fields: &Fields<'_>, r: &mut Reader<'_>) -> Claims {
 }
 
 /// A tree as JSON, by the core schema of YAML.
-fn json(node: &Node) -> Json {
+pub(in crate::config) fn json(node: &Node) -> Json {
     match &node.value {
         Value::List(items) => items.iter().map(json).collect(),
         Value::Map(entries) => entries

@@ -1,0 +1,58 @@
+//! A request's head as the upstream is to see it: what a client may not send goes first, what we say is written last.
+
+use std::net::IpAddr;
+
+use hyper::{HeaderMap, Uri, http::uri::PathAndQuery};
+
+use crate::{
+    headers::{self, RequestId, TraceContext},
+    path::CanonicalPath,
+    refusal::Refusal,
+    snapshot::{Route, Snapshot},
+};
+
+/// Where a request came from, and what it is called.
+#[derive(Debug)]
+pub struct Sender<'s> {
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// Whether its forwarding headers are believed.
+    pub is_trusted: bool,
+    /// `http` or `https`
+    pub scheme: &'s str,
+    /// Host and port that the request is for.
+    pub authority: Option<String>,
+    /// X-Request-Id
+    pub request_id: &'s RequestId,
+    /// traceparent
+    pub trace: &'s TraceContext,
+}
+
+/// The fields that go on, but for those that tell who asks: these are written after them.
+pub fn fields(snapshot: &Snapshot, route: &Route, mut fields: HeaderMap, from: &Sender<'_>) -> HeaderMap {
+    headers::remove_hop_by_hop(&mut fields);
+    snapshot.reserved.strip(&mut fields, from.is_trusted);
+    route.settings.headers.request.change_request(&mut fields);
+
+    headers::add_forwarding(&mut fields, from.peer, from.is_trusted, from.scheme, from.authority.as_deref());
+    from.request_id.write(&mut fields);
+    from.trace.write(&mut fields);
+    fields
+}
+
+/// The canonical path, which is the one that was decided, or what the route makes of it, with the query as it came.
+///
+/// # Errors
+/// `Refusal::Path` where the route makes no path of it that can be sent.
+pub fn target(path: &CanonicalPath, route: &Route, uri: &Uri) -> Result<Uri, Refusal> {
+    let rewritten = route.settings.rewrite.as_ref().map(|rewrite| rewrite.apply(path)).transpose()?;
+    let path = rewritten.as_ref().unwrap_or(path);
+    if path.as_str() == uri.path() && uri.authority().is_none() {
+        return Ok(uri.clone());
+    }
+    let target = match uri.query() {
+        Some(query) => PathAndQuery::try_from(format!("{}?{query}", path.as_str())),
+        None => PathAndQuery::try_from(path.as_str()),
+    };
+    target.map(Uri::from).map_err(|_| Refusal::Path("the path cannot be sent on"))
+}

@@ -1,0 +1,98 @@
+//! What `check` asks of the policy tests that lie beside a configuration.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::coverage::Coverage;
+use crate::config::{self, Diagnostic, Environment, Policy, TestFile, WrittenToken};
+
+/// Warnings of scopes that no policy test uses, where a file `*.test.yaml` beside the configuration names it as its
+/// `config`. None where one of these files can't be read: what it uses isn't known then.
+pub fn unused_scopes(config: &Path, policy: &Policy, environment: &Environment<'_>) -> Vec<Diagnostic> {
+    let Some(files) = tests_of(config, environment).filter(|files| !files.is_empty()) else { return Vec::new() };
+    let mut coverage = Coverage::new(policy);
+    for test in files.iter().flat_map(|file| &file.tests) {
+        let WrittenToken::Of { issuer, claims, .. } = &test.token else { continue };
+        if let Some(issuer) = policy.issuers.iter().find(|known| *known.name == **issuer) {
+            coverage.uses(issuer.claims.scopes(claims), Vec::new());
+        }
+    }
+    let names = files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ");
+    let warning = |scope| {
+        let message = format!("no policy test uses the scope `{scope}`");
+        let hint = format!("a rule asks for it; the tests are in {names}");
+        Diagnostic::unwise(&config.display().to_string(), "routes", message, Some(hint))
+    };
+    coverage.gaps(policy).scopes.into_iter().map(warning).collect()
+}
+
+/// The files of tests in the configuration's folder that name it. None where one can't be read.
+fn tests_of(config: &Path, environment: &Environment<'_>) -> Option<Vec<TestFile>> {
+    let whole = config.canonicalize().ok()?;
+    let folder = match config.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut paths = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.file_name())).collect::<Vec<_>>();
+    paths.retain(|name| name.to_str().is_some_and(|name| name.ends_with(".test.yaml")));
+    paths.sort();
+    let mut files = Vec::new();
+    for name in paths {
+        // Named as the configuration is: beside it.
+        let path = config.parent().map_or_else(|| PathBuf::from(&name), |folder| folder.join(&name));
+        let file = config::read_tests(&path, environment).ok()?;
+        let named = file.config.as_ref().and_then(|named| named.canonicalize().ok());
+        if named.is_some_and(|named| named == whole) {
+            files.push(file);
+        }
+    }
+    Some(files)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+issuers: {a: {issuer: "https://a.example", audiences: [api]}}
+routes:
+  - name: orders
+    path: /orders
+    upstream: http://127.0.0.1:1
+    allow: [{methods: [GET], scopes: [read]}, {any_scope: [write, admin]}]"#;
+
+    fn warnings(tests: &[(&str, &str)]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("gateway.yaml");
+        fs::write(&config, CONFIG).unwrap();
+        tests.iter().for_each(|(name, text)| fs::write(folder.path().join(name), text).unwrap());
+        let policy = config::load(&config, &|_| None).unwrap().policy;
+        unused_scopes(&config, &policy, &|_| None).into_iter().map(|warning| warning.message).collect()
+    }
+
+    #[test]
+    fn only_where_there_are_tests_of_it() {
+        let test = |config: &str, scope: &str| {
+            format!(
+                "{config}\ntests: [{{name: t, request: GET /, token: {{issuer: a, claims: {{scope: \"{scope}\"}}}}, expect: {{status: 200}}}}]"
+            )
+        };
+        let [read, write] = ["read", "write"].map(|scope| test("config: gateway.yaml", scope));
+        assert!(warnings(&[]).is_empty());
+        assert!(warnings(&[("a.test.yaml", &test("config: other.yaml", "read")), ("tests.yaml", &read)]).is_empty());
+        assert!(warnings(&[("a.test.yaml", &test("", "read"))]).is_empty());
+        assert_eq!(
+            warnings(&[("a.test.yaml", &read)]),
+            ["no policy test uses the scope `write`", "no policy test uses the scope `admin`"]
+        );
+        assert_eq!(
+            warnings(&[("a.test.yaml", &read), ("b.test.yaml", &write)]),
+            ["no policy test uses the scope `admin`"]
+        );
+        assert!(warnings(&[("a.test.yaml", &read), ("b.test.yaml", "tests")]).is_empty());
+        assert!(warnings(&[("a.test.yaml", &test("config: ./gateway.yaml", "read write admin"))]).is_empty());
+    }
+}

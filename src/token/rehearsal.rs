@@ -1,0 +1,203 @@
+//! Verification for people who want to know why, and for tests of a policy: every step is asked, with the code that
+//! judges live tokens. Nothing is counted or remembered, and nothing that comes of it lets a request in.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    cache::TokenCache,
+    check::Check,
+    credential::{Credential, Fingerprint},
+    issuer::{Audiences, Issuer},
+    jwt::Jwt,
+    now,
+    principal::Principal,
+    trial::{End, Trial},
+};
+use crate::{
+    observe::Observer,
+    refusal::{Refusal, TokenFault},
+};
+
+pub use super::check::Step;
+
+/// How long claims are good that say nothing of it, in seconds.
+const LIFETIME: i64 = 3600;
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Rehearsed {
+    /// What live traffic would have been told.
+    pub outcome: Result<(), Refusal>,
+    /// Who the token was put to.
+    pub issuer: Option<Arc<Issuer>>,
+    /// Every step, in the order in which faults are named. Empty where the token isn't a JWT.
+    pub steps: Vec<(Step, Answer)>,
+    /// What the token says of itself, and whom it would speak for, good or not. None where that can't be said.
+    pub claimed: Option<Assumed>,
+}
+
+/// What came of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing speaks against the token.
+    Held,
+    /// This does.
+    Failed(TokenFault),
+    /// It couldn't be asked, or was beside the point: why.
+    NotAsked(&'static str),
+}
+
+/// Whom claims would speak for that need not be true. Not a principal: it opens nothing.
+#[derive(Debug)]
+pub struct Assumed {
+    principal: Principal,
+    header: Option<Header>,
+}
+
+/// What a token's header says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// `alg`, where it is one that some issuer may accept.
+    pub algorithm: Option<&'static str>,
+    /// `typ`: lower-case, without `application/`; `jwt` where there is none.
+    pub typ: String,
+    /// `kid`
+    pub kid: Option<String>,
+}
+
+impl Assumed {
+    /// To be looked at.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The token's header; None for claims without a token.
+    pub fn header(&self) -> Option<&Header> {
+        self.header.as_ref()
+    }
+}
+
+/// Verifies a token against the issuers that a route takes, in the file's order. Keys are fetched as for live traffic,
+/// or not at all (`may_fetch`).
+pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch: bool) -> Rehearsed {
+    let Ok(jwt) = Jwt::parse(credential.expose()) else { return Rehearsed::malformed() };
+    let now = now();
+    let observer = Observer::silent();
+    // Of no size: nothing is found in it, and nothing stays.
+    let Ok(cache) = TokenCache::new(0, &observer) else { return Rehearsed::malformed() };
+    let trial = Trial { credential, jwt: &jwt, issuers, name: cache.name(credential), cache: &cache, may_fetch, now };
+    let mut waited = Duration::ZERO;
+    let (issuer, outcome) = match trial.judge(&mut waited).await {
+        End::Found(_) => (None, Ok(())),
+        End::Nobodys(fault) => (None, Err(Refusal::Token(fault))),
+        End::Judged(issuer, result) => (Some(issuer), result.map(|_| ())),
+    };
+    let check = match issuer {
+        Some(issuer) => Check::by(issuer, issuer.keys.at_hand(), &jwt, now),
+        None => Check::by_nobody(issuers, &jwt, now),
+    };
+    let fingerprint = credential.fingerprint();
+    Rehearsed {
+        outcome,
+        issuer: issuer.cloned(),
+        steps: Step::ALL.iter().map(|step| (*step, step.answer(&check))).collect(),
+        claimed: issuer.map(|issuer| Assumed {
+            principal: Principal::of(issuer, jwt.claims(), check.expires_at(), fingerprint),
+            header: Some(Header::of(&jwt)),
+        }),
+    }
+}
+
+/// Judges claims as this issuer's, on a route that takes tokens of these issuers. Nobody need have signed them: what is
+/// asked of the header, the key and the signature isn't asked.
+///
+/// `iss`, `aud` and `exp` are filled in so that the claims are good, unless they are given; so is `iat` where the issuer
+/// has a `max_token_age`. `null` is a claim that is absent.
+pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<Issuer>]) -> Rehearsed {
+    let now = now();
+    let Ok(jwt) = Jwt::assumed(filled_in(claims, issuer, now)) else { return Rehearsed::malformed() };
+    let is_taken = issuers.iter().any(|taken| taken.epoch == issuer.epoch);
+    let is_its = match jwt.issuer() {
+        Some(named) => named == issuer.settings.issuer,
+        None => !issuer.settings.jwt.require_issuer,
+    };
+    let check = match is_taken && is_its {
+        true => Check::by(issuer, None, &jwt, now),
+        false => Check::by_nobody(issuers, &jwt, now),
+    };
+    let steps = Step::ALL.iter().map(|step| match step.is_about_claims() {
+        true => (*step, step.answer(&check)),
+        false => (*step, Answer::NotAsked("the claims are assumed, without a token")),
+    });
+    let steps = steps.collect::<Vec<_>>();
+    let fault = steps.iter().find_map(|(_, answer)| answer.fault());
+    Rehearsed {
+        outcome: fault.map_or(Ok(()), |fault| Err(Refusal::Token(fault))),
+        issuer: Some(issuer.clone()),
+        claimed: Some(Assumed {
+            principal: Principal::of(issuer, jwt.claims(), check.expires_at(), Fingerprint([0; 6])),
+            header: None,
+        }),
+        steps,
+    }
+}
+
+fn filled_in(claims: &Map<String, Value>, issuer: &Issuer, now: i64) -> Map<String, Value> {
+    let settings = &issuer.settings;
+    let mut filled = claims.clone();
+    let mut add = |name: &str, value: Value| {
+        filled.entry(name).or_insert(value);
+    };
+    add("iss", json!(settings.issuer));
+    if let Audiences::OneOf(accepted) = &settings.audiences {
+        add("aud", json!(accepted.first()));
+    }
+    add("exp", json!(now.saturating_add(LIFETIME)));
+    if settings.jwt.max_token_age.is_some() {
+        add("iat", json!(now));
+    }
+    filled
+}
+
+impl Rehearsed {
+    fn malformed() -> Rehearsed {
+        let outcome = Err(Refusal::Token(TokenFault::Malformed));
+        Rehearsed { outcome, issuer: None, steps: Vec::new(), claimed: None }
+    }
+}
+
+impl Header {
+    fn of(jwt: &Jwt<'_>) -> Header {
+        Header {
+            algorithm: jwt.algorithm().map(|algorithm| algorithm.name()),
+            typ: jwt.typ().to_owned(),
+            kid: jwt.kid().map(str::to_owned),
+        }
+    }
+}
+
+impl Answer {
+    /// What speaks against the token.
+    pub fn fault(self) -> Option<TokenFault> {
+        match self {
+            Answer::Failed(fault) => Some(fault),
+            Answer::Held | Answer::NotAsked(_) => None,
+        }
+    }
+}
+
+impl Step {
+    fn answer(self, check: &Check<'_>) -> Answer {
+        if let Some(why) = check.cannot_ask(self) {
+            return Answer::NotAsked(why);
+        }
+        self.fault(check).map_or(Answer::Held, Answer::Failed)
+    }
+
+    /// Whether claims alone can be asked this.
+    fn is_about_claims(self) -> bool {
+        !matches!(self, Step::Algorithm | Step::Type | Step::Critical | Step::Key | Step::Signature)
+    }
+}
