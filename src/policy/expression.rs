@@ -10,6 +10,7 @@ mod evaluate;
 mod function;
 mod kind;
 mod lexer;
+mod operation;
 mod parser;
 mod scope;
 #[cfg(test)]

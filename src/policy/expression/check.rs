@@ -9,6 +9,7 @@ use super::{
     evaluate::{Macro, Node},
     function::{self, Function},
     kind::Kind,
+    operation::{Nonsense, result_of},
     parser::{Call, Form, Literal, Operator, Tree},
     scope::{self, Fact, Unknown},
 };
@@ -244,7 +245,10 @@ impl Checker<'_> {
         let ((one, kind), (other, other_kind)) = (one?, other?);
         let result = match result_of(operator, &kind, &other_kind) {
             Ok(result) => result,
-            Err(mistake) => return self.fail(mistake(span.clone())),
+            Err(Nonsense { message, hint }) => {
+                let remedy = hint.map_or(Remedy::None, |hint| Remedy::Hint(hint.to_owned()));
+                return self.fail(Mistake { remedy, ..Mistake::new(span.clone(), message) });
+            }
         };
         let node = match other {
             Node::List(items)
@@ -422,66 +426,4 @@ fn macro_of(name: &str) -> Option<Macro> {
         "map" => Macro::Map,
         _ => return None,
     })
-}
-
-/// The kind of what an operator makes of these, or what to say where it makes nothing.
-fn result_of(operator: Operator, one: &Kind, other: &Kind) -> Result<Kind, Box<dyn FnOnce(Range<usize>) -> Mistake>> {
-    let sign = operator.sign();
-    let refuse =
-        |message: String, hint: Option<&'static str>| -> Result<Kind, Box<dyn FnOnce(Range<usize>) -> Mistake>> {
-            Err(Box::new(move |span| {
-                let mistake = Mistake::new(span, message);
-                if let Some(hint) = hint { mistake.hint(hint) } else { mistake }
-            }))
-        };
-    match operator {
-        Operator::Equal | Operator::NotEqual => match one.may_equal(other) {
-            true => Ok(Kind::Bool),
-            false => {
-                let hint = match (one, other) {
-                    (Kind::Text, Kind::Null) | (Kind::Null, Kind::Text) => {
-                        Some("`has(token.subject)` says whether it is there")
-                    }
-                    (Kind::List(_), Kind::Text) | (Kind::Text, Kind::List(_)) => {
-                        Some("`\"a\" in list` says whether it is among them")
-                    }
-                    (Kind::Text, number) | (number, Kind::Text) if number.is_number() => {
-                        Some("a text stands in quotes; `int(x)` reads a number")
-                    }
-                    _ => None,
-                };
-                refuse(format!("{one} never equals {other}"), hint)
-            }
-        },
-        Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {
-            match one.has_order_with(other) {
-                true => Ok(Kind::Bool),
-                false => refuse(format!("`{sign}` can't be asked of {one} and {other}"), None),
-            }
-        }
-        Operator::In => match other {
-            Kind::List(element) if one.may_equal(element) => Ok(Kind::Bool),
-            Kind::List(element) => refuse(format!("{one} is never in a list of which an element is {element}"), None),
-            Kind::Any | Kind::Map => Ok(Kind::Bool),
-            Kind::Text => refuse("nothing is in a text".to_owned(), Some("`x.contains(\"a\")` looks for a part of it")),
-            kind => refuse(format!("nothing is in {kind}"), None),
-        },
-        _ => {
-            let fits = |kind: &Kind| {
-                matches!(kind, Kind::Any | Kind::Int | Kind::Uint)
-                    || matches!(kind, Kind::Double) && operator != Operator::Remainder
-                    || matches!(kind, Kind::Text | Kind::List(_)) && operator == Operator::Add
-            };
-            match (fits(one) && fits(other), one, other) {
-                (true, Kind::List(a), Kind::List(b)) => Ok(Kind::list((**a).clone().or((**b).clone()))),
-                (true, Kind::Any, kind) | (true, kind, Kind::Any) => Ok(kind.clone()),
-                (true, one, other) if one == other => Ok(one.clone()),
-                (true, one, other) if one.is_number() && other.is_number() => refuse(
-                    format!("`{sign}` takes two numbers of one kind, not {one} and {other}"),
-                    Some("`1` is a whole number, `1u` unsigned, `1.0` fractional"),
-                ),
-                _ => refuse(format!("`{sign}` can't be done with {one} and {other}"), None),
-            }
-        }
-    }
 }
