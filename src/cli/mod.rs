@@ -4,6 +4,7 @@ pub mod check;
 mod describe;
 mod moment;
 pub mod run;
+mod schema;
 pub mod test;
 mod token;
 
@@ -98,6 +99,18 @@ enum Command {
         bearward token sign --key key.pem --claims '{\"sub\": \"u1\"}'"
     )]
     Token(token::TokenCommand),
+    /// Print the JSON Schema of gateway.yaml, for editors
+    ///
+    /// With it, an editor completes keys, shows what they mean, and marks mistakes: name it in the file's first line as
+    /// `# yaml-language-server: $schema=gateway.schema.json`. `bearward check` knows more than a schema can say.
+    #[command(after_help = "Examples:\n  \
+        bearward schema > gateway.schema.json\n  \
+        bearward schema --reference > reference.md")]
+    Schema {
+        /// Print a page that says what each key means instead, in Markdown
+        #[arg(long)]
+        reference: bool,
+    },
     /// Print completions for a shell
     #[command(after_help = "Examples:\n  \
         bearward completions bash > /etc/bash_completion.d/bearward\n  \
@@ -164,6 +177,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Test(asked) => run_tests(&arguments.config, asked),
         Command::Demo { port } => crate::demo::run(port),
         Command::Token(command) => token::run(command),
+        Command::Schema { reference } => schema::run(reference),
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -8,6 +8,7 @@ mod keys;
 mod placeholder;
 mod reader;
 mod redact;
+mod reference;
 mod scalar;
 mod test_file;
 mod units;
@@ -70,6 +71,18 @@ impl Loaded {
     pub fn notes(&self) -> impl Iterator<Item = &Diagnostic> {
         self.warnings.iter().chain(&self.policy.pending)
     }
+}
+
+/// The JSON Schema (draft 2020-12) of a configuration, for editors.
+#[must_use]
+pub fn json_schema() -> String {
+    format!("{:#}\n", reference::json_schema())
+}
+
+/// What each key of a configuration means: a page in Markdown.
+#[must_use]
+pub fn reference() -> String {
+    reference::markdown()
 }
 
 /// Reads, resolves and compiles a file. Looks nothing up over the network.

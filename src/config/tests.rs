@@ -5,6 +5,7 @@ mod defaults;
 mod hostile;
 mod key_table;
 mod mistakes;
+mod reference;
 mod routes;
 mod test_files;
 

@@ -44,6 +44,9 @@ impl ClaimPath {
         if text.split('.').any(str::is_empty) {
             return Err(format!("the claim path `{text}` has an empty part"));
         }
+        if !text.contains(['.', '*']) {
+            return Ok(ClaimPath::top_level(text));
+        }
         Ok(ClaimPath { whole: text.to_owned(), parts: text.split('.').map(str::to_owned).collect() })
     }
 

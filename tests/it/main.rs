@@ -19,5 +19,6 @@ mod paths;
 mod policy_tests;
 mod routes;
 mod rules;
+mod schema;
 mod streaming;
 mod tidy;

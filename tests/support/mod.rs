@@ -6,6 +6,7 @@ pub(crate) mod challenge;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod issuer;
+pub(crate) mod json_schema;
 pub(crate) mod keys;
 pub(crate) mod raw;
 pub(crate) mod token;
