@@ -11,11 +11,13 @@ use crate::{
     config::Policy,
     headers::TrustedProxies,
     identity::ReservedNames,
-    observe::{Observer, RouteMetrics},
+    observe::{Observer, RouteMetrics, token_parameter},
     respond::Realm,
     route::{RouteSettings, RouteTable},
+    state_dir::StateDir,
     token::{
         cache::TokenCache,
+        extra_roots::ExtraRoots,
         issuer::{Issuer, IssuerSettings, KeySource},
         jwks::KeyStore,
     },
@@ -43,6 +45,8 @@ pub struct Snapshot {
     pub max_token_bytes: usize,
     /// Between two pieces of a request body.
     pub body_timeout: Duration,
+    /// The query fields that are tokens on some route, for the log.
+    pub token_parameters: Vec<Box<str>>,
     /// For requests that no route takes.
     pub no_route: RouteMetrics,
 }
@@ -69,6 +73,7 @@ pub struct Route {
 pub struct LongLived {
     observer: Arc<Observer>,
     workers: usize,
+    state: Option<Arc<StateDir>>,
     keys: Registry<KeyStoreIdentity, KeyStore>,
     issuers: Registry<IssuerSettings, Issuer>,
     /// By its size.
@@ -86,6 +91,7 @@ struct KeyStoreIdentity {
     stale_keys: Duration,
     http_timeout: Duration,
     allow_http: bool,
+    tls_ca: Option<ExtraRoots>,
 }
 
 impl KeyStoreIdentity {
@@ -98,6 +104,7 @@ impl KeyStoreIdentity {
             stale_keys: settings.jwt.stale_keys,
             http_timeout: settings.http_timeout,
             allow_http: settings.allow_http,
+            tls_ca: settings.tls_ca.clone(),
         }
     }
 }
@@ -108,11 +115,17 @@ impl LongLived {
         LongLived {
             observer,
             workers,
+            state: None,
             keys: Registry::default(),
             issuers: Registry::default(),
             tokens: Registry::default(),
             upstreams: Registry::default(),
         }
+    }
+
+    /// With a folder for what outlives the process.
+    pub fn with_state(self, state: Option<StateDir>) -> LongLived {
+        LongLived { state: state.map(Arc::new), ..self }
     }
 }
 
@@ -128,7 +141,8 @@ impl Snapshot {
         let mut issuers = Vec::new();
         for settings in &policy.issuers {
             let (keys, new) = long_lived.keys.get_or_make(KeyStoreIdentity::of(settings), || {
-                KeyStore::new(settings, observer.clone()).map_err(|why| format!("issuers.{}: {why}", settings.name))
+                KeyStore::with_state(settings, observer.clone(), long_lived.state.clone())
+                    .map_err(|why| format!("issuers.{}: {why}", settings.name))
             })?;
             if new {
                 new_stores.push(keys.clone());
@@ -177,6 +191,12 @@ impl Snapshot {
             realm: Realm::new(&policy.realm),
             max_token_bytes: policy.server.max_token_bytes,
             body_timeout: policy.server.body_timeout,
+            token_parameters: policy
+                .routes
+                .iter()
+                .flat_map(|route| route.token_from.query_names())
+                .map(token_parameter)
+                .collect(),
             no_route: observer.route(""),
         };
         Ok((snapshot, new_stores))

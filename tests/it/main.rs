@@ -5,20 +5,27 @@
 mod support;
 
 mod admission;
+mod challenges;
 mod command_line;
 mod demo;
 mod documents;
 mod dry_run;
 mod framing;
+mod http2;
 mod identity;
+mod kept_keys;
 mod keys;
 mod listeners;
 mod no_leaks;
 mod operations;
 mod paths;
 mod policy_tests;
+mod rotation;
 mod routes;
 mod rules;
 mod schema;
 mod streaming;
 mod tidy;
+mod tls;
+mod token_from;
+mod upgrade;
