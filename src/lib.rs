@@ -32,9 +32,12 @@ pub mod policy;
 pub mod route;
 pub mod token;
 
+pub mod egress;
 pub mod headers;
 pub mod identity;
+pub mod limit;
 pub mod outgoing;
+pub mod protected_resource;
 pub mod upstream;
 
 pub mod body;
@@ -46,6 +49,8 @@ pub mod rehearsal;
 pub mod admin;
 pub mod fetch;
 pub mod observe;
+pub mod shared_state;
+pub mod signer;
 pub mod state_dir;
 pub mod watch;
 

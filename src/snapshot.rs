@@ -10,7 +10,7 @@ use std::{
 use crate::{
     config::Policy,
     headers::TrustedProxies,
-    identity::ReservedNames,
+    identity::{IdentityPlan, ReservedNames},
     observe::{Observer, RouteMetrics, token_parameter},
     respond::Realm,
     route::{RouteSettings, RouteTable},
@@ -180,7 +180,7 @@ impl Snapshot {
             });
         }
         let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
-        let reserved = Arc::new(ReservedNames::new(plans.flat_map(|plan| plan.headers.iter().map(|(name, _)| name))));
+        let reserved = Arc::new(ReservedNames::new(plans.flat_map(IdentityPlan::names)));
         let snapshot = Snapshot {
             routes,
             table,

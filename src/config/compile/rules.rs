@@ -167,7 +167,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn scopes(&mut self, written: &At<Vec<At<String>>>) -> Option<Vec<Arc<str>>> {
+    pub(super) fn scopes(&mut self, written: &At<Vec<At<String>>>) -> Option<Vec<Arc<str>>> {
         let mut good = true;
         for scope in &written.value {
             // RFC 6749, section 3.3: scope-token.
