@@ -44,10 +44,12 @@ pub mod body;
 pub mod refusal;
 pub mod respond;
 
+pub mod explain;
 pub mod rehearsal;
 
 pub mod admin;
 pub mod fetch;
+pub mod moment;
 pub mod observe;
 pub mod shared_state;
 pub mod signer;

@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub table: RouteTable,
     /// All issuers, in the file's order.
     pub issuers: Vec<Arc<Issuer>>,
+    /// The listeners' names, by their indices.
+    pub listeners: Vec<Arc<str>>,
     /// Tokens verified before, maybe under another snapshot.
     pub tokens: Arc<TokenCache>,
     /// What no client may send.
@@ -185,6 +187,7 @@ impl Snapshot {
             routes,
             table,
             issuers,
+            listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
             tokens,
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),

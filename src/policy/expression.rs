@@ -32,6 +32,8 @@ pub struct Expression {
     source: Arc<str>,
     root: Arc<Node>,
     reads_headers: bool,
+    /// Whether it may be shown: not what came from a file or a variable.
+    is_hidden: bool,
 }
 
 /// What is wrong with an expression.
@@ -72,7 +74,8 @@ impl Expression {
         }
         let tree = parser::parse(text).map_err(|mistake| vec![mistake])?;
         let checked = check::check(&tree, paths)?;
-        Ok(Expression { source: text.into(), root: Arc::new(checked.root), reads_headers: checked.reads_headers })
+        let reads_headers = checked.reads_headers;
+        Ok(Expression { source: text.into(), root: Arc::new(checked.root), reads_headers, is_hidden: false })
     }
 
     /// Whether it is the boolean true. One that can't be evaluated isn't.
@@ -88,21 +91,26 @@ impl Expression {
         Evaluation::new(facts).truth(&self.root)
     }
 
+    /// The same, never to be shown.
+    #[must_use]
+    pub fn hidden(self) -> Expression {
+        Expression { is_hidden: true, ..self }
+    }
+
+    /// What it says, for people. None where that isn't ours to show.
+    pub fn shown(&self) -> Option<&str> {
+        (!self.is_hidden).then_some(&*self.source)
+    }
+
     /// Whether it asks for a header of the request.
     pub fn reads_headers(&self) -> bool {
         self.reads_headers
     }
 }
 
-impl fmt::Display for Expression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.source)
-    }
-}
-
 impl fmt::Debug for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Expression").field(&self.source).finish()
+        f.debug_tuple("Expression").field(&self.shown()).finish()
     }
 }
 

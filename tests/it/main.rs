@@ -10,6 +10,7 @@ mod command_line;
 mod demo;
 mod documents;
 mod dry_run;
+mod explain;
 mod framing;
 mod http2;
 mod identity;

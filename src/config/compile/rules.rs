@@ -105,6 +105,7 @@ impl Compiler<'_> {
 
     fn when(&mut self, written: &At<String>, route: &RulesOf<'_>) -> Option<Expression> {
         let mistakes = match Expression::parse(&written.value, route.paths?) {
+            Ok(expression) if written.foreign => return Some(expression.hidden()),
             Ok(expression) => return Some(expression),
             Err(mistakes) => mistakes,
         };
@@ -158,6 +159,7 @@ impl Compiler<'_> {
             WrittenTest::OneOf(values) => {
                 let paths = route.paths?;
                 let texts = values.iter().map(|value| match RequestText::parse(&value.value, paths) {
+                    Ok(text) if value.foreign => Some(text.hidden()),
                     Ok(text) => Some(text),
                     Err(words) => self.fail(value.error_about(&words)),
                 });
