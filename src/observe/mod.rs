@@ -82,7 +82,7 @@ pub struct Observer {
     certificates: Mutex<HashMap<String, i64>>,
 }
 
-/// A query as it may be shown: without the values of parameters that hold tokens. `own`: those of this configuration.
+/// A query as it may be shown: without the values of parameters that hold tokens; `own`: more of them (`token_parameter`).
 pub(crate) fn without_tokens(query: &str, own: &[Box<str>]) -> String {
     const LONGEST: usize = 8 << 10;
     let mut shown = String::new();
