@@ -102,6 +102,8 @@ pub enum RuleFault {
     TokenKind,
     /// A claim.
     Claim,
+    /// An expression (`when`).
+    Condition,
     /// Nothing but how, or how long ago, the user authenticated (RFC 9470): the client can have that done anew.
     StepUp(StepUp),
 }
@@ -226,6 +228,7 @@ impl RuleFault {
             RuleFault::Audience => "audience",
             RuleFault::TokenKind => "token_kind",
             RuleFault::Claim => "claim",
+            RuleFault::Condition => "condition",
             RuleFault::StepUp(StepUp { missed: Missed::Acr, .. }) => "acr",
             RuleFault::StepUp(StepUp { missed: Missed::MaxAge, .. }) => "max_age",
         }
@@ -239,6 +242,7 @@ impl RuleFault {
             RuleFault::Issuer => "tokens of this issuer are not enough here",
             RuleFault::Audience => "the token lacks an audience that is needed here",
             RuleFault::TokenKind => "tokens of this kind are not enough here",
+            RuleFault::Condition => "a condition for this request is not met",
             RuleFault::Claim => "a claim of the token is not what is needed here",
             RuleFault::StepUp(StepUp { missed: Missed::Acr, .. }) => "a stronger authentication is needed here",
             RuleFault::StepUp(StepUp { missed: Missed::MaxAge, .. }) => "a more recent authentication is needed here",

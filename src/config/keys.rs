@@ -287,7 +287,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("routes.*.allow.*.claims.*.matches", Live),
     ("routes.*.allow.*.acr", Live),
     ("routes.*.allow.*.max_age", Live),
-    ("routes.*.allow.*.when", Refused),
+    ("routes.*.allow.*.when", Live),
     ("routes.*.issuers", Live),
     ("routes.*.token_from", Live),
     ("routes.*.token_from.*.query", Live),

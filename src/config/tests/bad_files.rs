@@ -281,6 +281,33 @@ routes:
       - {acr: [], max_age: 1500ms, token_kind: machine}
       - {acr: [\"a b\"], max_age: none}
 ";
+    expressions: r#"
+issuers:
+  main: {issuer: "https://a.example", audiences: [api]}
+routes:
+  - name: r
+    path: /{tenant}/{id}
+    upstream: http://127.0.0.1
+    allow:
+      - when: 'claims.plan in ["pro", "team"] and request.method != "DELETE"'
+      - when: request.methd == "GET" && claim.plan == path.tenat
+      - when: "claims.plan == \"pro\" && request.host = \"a\""
+      - when: |
+          claims.plan == "pro" &&
+            token.scopes == "a"
+      - when: >
+          claims.groups.exists(g, claims.teams.exists(t, t == g))
+          || claims.email.matches(claims.pattern)
+          || claims.email.matches("(")
+      - when: query.x
+      - when: claims.level > "3" && 3 > "3"
+      - when: "sise(claims.groups) > 2 || claims.email.startWith('a') || size(3) == 1"
+      - when: query["a"] == query[claims.k] || query == {}
+      - when: true &&
+      - when: "((((((((((((((((((((((((((((((((((((((((((1))))))))))))))))))))))))))))))))))))))))))"
+      - when: ${URL}
+      - when: ""
+"#;
     names: "\
 listen: [{address: \"127.0.0.1:8080\", name: public}, \"127.0.0.1:8081\"]
 issuers:

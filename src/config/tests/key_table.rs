@@ -100,6 +100,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "routes.*.allow.*.claims" => {
             json!({"tenant": ["acme", "{path.tenant}-x"], "admin": true, "email": {"present": true}})
         }
+        "routes.*.allow.*.when" => json!("claims.plan == \"pro\""),
         "routes.*.allow.*.token_kind" => json!("user"),
         "routes.*.allow.*.claims.*.present" => json!(false),
         "routes.*.allow.*.claims.*.matches" => json!("@example\\.org$"),
