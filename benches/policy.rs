@@ -89,7 +89,7 @@ fn principal(settings: bearward::token::issuer::IssuerSettings, key: &Ed25519Key
     let observer = Observer::silent();
     let keys = KeyStore::new(&settings, observer.clone()).unwrap();
     let cache = TokenCache::new(0, &observer).unwrap();
-    ready(verify(&credential, &[Arc::new(Issuer::new(settings, keys, &observer))], &cache)).unwrap()
+    ready(verify(&credential, &[Arc::new(Issuer::new(settings, keys, &observer))], &Arc::new(cache))).unwrap()
 }
 
 fn best(access: &Access, facts: &Facts<'_>) -> f64 {

@@ -239,7 +239,7 @@ impl Verdict {
     /// What this issuer has said; its word counts for so long.
     fn said(principal: Arc<Principal>, issuer: &Issuer, stay: Duration) -> Verdict {
         let bytes = u32::try_from(bytes(&principal)).unwrap_or(u32::MAX);
-        let ends_at = principal.expires_at;
+        let ends_at = principal.ends_at;
         let stay = stay.min(LONGEST_STAY);
         Verdict { principal, issuer: issuer.epoch, key: None, passed_over: None, ends_at, stay, bytes }
     }

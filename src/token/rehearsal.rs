@@ -113,7 +113,7 @@ pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch:
         outcome,
         issuer: issuer.cloned(),
         steps: Step::ALL.iter().map(|step| (*step, step.answer(&check))).collect(),
-        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.expires_at(), fingerprint))),
+        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), fingerprint))),
         header: Header::of(credential, &jwt),
         claims: jwt.claims().clone(),
     }
@@ -182,7 +182,7 @@ pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<
     Rehearsed {
         outcome: fault.map_or(Ok(()), |fault| Err(Refusal::Token(fault))),
         issuer: Some(issuer.clone()),
-        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.expires_at(), Fingerprint([0; 6])))),
+        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), Fingerprint([0; 6])))),
         header: None,
         claims: jwt.claims().clone(),
         steps,

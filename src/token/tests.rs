@@ -34,6 +34,8 @@ use super::{
 use crate::observe::Observer;
 
 const NOW: i64 = 1_800_000_000;
+/// The default of `clock_skew`, in seconds.
+const SKEW: i64 = 30;
 
 pub(in crate::token) enum Signer {
     Rsa(rsa::KeyPair),
@@ -207,7 +209,7 @@ fn every_algorithm_verifies_with_its_own_key_alone() {
             let principal = ask(&token, &issuers, NOW).unwrap();
             assert_eq!(principal.subject(), Some("joe"));
             assert_eq!(principal.scopes(), ["x", "y"]);
-            assert_eq!(principal.expires_at(), Some(NOW + 100));
+            assert_eq!(principal.ends_at(), Some(NOW + 100 + SKEW));
             assert_eq!(&**principal.issuer(), "a");
             assert!(ask(&signer.token(json!({"alg": alg}), good_claims()), &issuers, NOW).is_ok(), "without kid");
             for kid in ["rsa", "p256", "p384", "ed"].into_iter().filter(|kid| *kid != own_kid) {

@@ -209,7 +209,7 @@ impl<'t> Trial<'t> {
 
     fn remember(&self, issuer: &Issuer, check: &Check<'_>, key: KeyId, now: i64) -> Arc<Principal> {
         let fingerprint = self.credential.fingerprint();
-        let principal = Arc::new(Principal::of(issuer, self.jwt.claims(), check.expires_at(), fingerprint));
+        let principal = Arc::new(Principal::of(issuer, self.jwt.claims(), check.ends_at(), fingerprint));
         let verdict = Verdict::new(principal.clone(), issuer, key, check.ends_at(), self.passed_over(issuer));
         self.cache.keep(self.name, verdict, now);
         principal
