@@ -1,5 +1,6 @@
 //! The configuration: text -> tree -> what was written -> a policy that is ready to run.
 
+mod analysis;
 mod compile;
 mod diagnostic;
 mod file;
@@ -178,7 +179,13 @@ fn load_from(
     let Files { mut interpolation, mut findings, sources, included, incomplete, .. } = read;
     // Of what wasn't read, names would seem to be missing.
     let file = file.filter(|_| !incomplete);
-    let policy = file.and_then(|file| compile::compile(&file, &sources, &mut findings));
+    let policy = file.and_then(|file| {
+        let policy = compile::compile(&file, &sources, &mut findings)?;
+        if !findings.failed() {
+            analysis::look(&policy, &file, &sources, &mut findings);
+        }
+        Some(policy)
+    });
     match policy {
         Some(mut policy) if !findings.failed() => {
             policy.pending = findings.take_pending(&sources);
