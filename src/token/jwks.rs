@@ -56,11 +56,14 @@ enum Origin {
     InPlace,
 }
 
+/// A file's path and what is in it.
+type NamedText<'t> = (&'t Path, &'t str);
+
 /// Files of keys, with what was in them at load.
 #[derive(Clone, Debug)]
 struct KeyFiles {
     files: Vec<(PathBuf, String)>,
-    read: fn(&[(&Path, &str)]) -> Result<KeySet, String>,
+    read: fn(&[NamedText<'_>]) -> Result<KeySet, String>,
 }
 
 /// Fetches (a file that is read is one, too) are numbered from 1, and made one after the other.
@@ -324,12 +327,12 @@ impl KeyFiles {
     }
 }
 
-fn read_jwks(texts: &[(&Path, &str)]) -> Result<KeySet, String> {
+fn read_jwks(texts: &[NamedText<'_>]) -> Result<KeySet, String> {
     let Some((path, text)) = texts.first() else { return Err("no file of keys".to_owned()) };
     KeySet::parse(text.as_bytes()).map_err(|problem| format!("{}: {problem}", path.display()))
 }
 
-fn read_pem(texts: &[(&Path, &str)]) -> Result<KeySet, String> {
+fn read_pem(texts: &[NamedText<'_>]) -> Result<KeySet, String> {
     KeySet::of_pem(texts.iter().copied())
 }
 
