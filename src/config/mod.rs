@@ -46,6 +46,7 @@ use crate::{
 
 use self::{
     diagnostic::Finding,
+    file::ConfigFile,
     include::Files,
     interpolation::{Interpolation, LARGEST_FILE},
 };
@@ -177,9 +178,8 @@ fn load_from(
     let mut read = Files::new(interpolation);
     let file = read.read(text, name, folder, path);
     let Files { mut interpolation, mut findings, sources, included, incomplete, .. } = read;
-    // Of what wasn't read, names would seem to be missing.
-    let file = file.filter(|_| !incomplete);
     let policy = file.and_then(|file| {
+        let file = ConfigFile { incomplete, ..file };
         let policy = compile::compile(&file, &sources, &mut findings)?;
         if !findings.failed() {
             analysis::look(&policy, &file, &sources, &mut findings);
