@@ -22,8 +22,8 @@ use bearward::{
 };
 use hyper::{HeaderMap, Method, header::AUTHORIZATION};
 
-const RUNS: usize = 40;
-const CALLS: u32 = 5_000;
+const RUNS: usize = 10;
+const CALLS: u32 = 100_000;
 
 /// Rules that let the request in.
 const RULES: [&str; 10] = [
