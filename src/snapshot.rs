@@ -1,6 +1,7 @@
 //! What one request sees of the configuration from start to end, and what outlives it.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     hash::Hash,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -12,6 +13,7 @@ use crate::{
     headers::TrustedProxies,
     identity::ReservedNames,
     observe::{Observer, RouteMetrics},
+    path::{CanonicalPath, Reading},
     respond::Realm,
     route::{RouteSettings, RouteTable},
     token::{
@@ -45,6 +47,8 @@ pub struct Snapshot {
     pub body_timeout: Duration,
     /// For requests that no route takes.
     pub no_route: RouteMetrics,
+    /// Whether a route leads to an upstream that does.
+    pub ignores_case: bool,
 }
 
 /// A route at work.
@@ -62,6 +66,18 @@ pub struct Route {
     pub upstream: Option<Arc<Upstream>>,
     /// Its counters.
     pub metrics: RouteMetrics,
+}
+
+impl Route {
+    /// Whether its upstream takes paths that differ in case for one.
+    pub fn ignores_case(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|upstream| upstream.settings().ignores_case)
+    }
+
+    /// How servers may read a path that this route takes, its upstream among them.
+    pub fn readings<'p>(&self, path: &'p CanonicalPath) -> Cow<'p, [Reading]> {
+        if self.ignores_case() { path.readings_ignoring_case().into() } else { path.readings().into() }
+    }
 }
 
 /// What outlives a snapshot: each part is keyed by what it was configured with and lives as long as a snapshot uses it.
@@ -165,6 +181,7 @@ impl Snapshot {
                 settings: settings.clone(),
             });
         }
+        let ignores_case = routes.iter().any(Route::ignores_case);
         let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
         let reserved = Arc::new(ReservedNames::new(plans.flat_map(|plan| plan.headers.iter().map(|(name, _)| name))));
         let snapshot = Snapshot {
@@ -178,6 +195,7 @@ impl Snapshot {
             max_token_bytes: policy.server.max_token_bytes,
             body_timeout: policy.server.body_timeout,
             no_route: observer.route(""),
+            ignores_case,
         };
         Ok((snapshot, new_stores))
     }

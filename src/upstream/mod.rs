@@ -44,6 +44,8 @@ pub struct UpstreamSettings {
     pub max_connections: Option<usize>,
     /// Whether the client's Host goes on.
     pub preserve_host: bool,
+    /// Whether it takes paths that differ in case for one (`paths: case_insensitive`).
+    pub ignores_case: bool,
 }
 
 /// One server of an upstream.

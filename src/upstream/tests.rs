@@ -85,6 +85,7 @@ impl Server {
             idle_timeout: Duration::from_secs(60),
             max_connections: None,
             preserve_host: false,
+            ignores_case: false,
         }
     }
 

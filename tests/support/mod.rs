@@ -3,12 +3,15 @@
 
 pub(crate) mod binary;
 pub(crate) mod challenge;
+pub(crate) mod corpus;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod json_schema;
 pub(crate) mod keys;
 pub(crate) mod raw;
+pub(crate) mod servers;
+pub(crate) mod strict;
 pub(crate) mod token;
 pub(crate) mod upstream;
 

@@ -31,6 +31,7 @@ impl Compiler<'_> {
             idle_timeout: written.idle_timeout.unwrap_or(defaults.idle_timeout),
             max_connections: written.max_connections.flatten(),
             preserve_host: written.preserve_host.unwrap_or(defaults.preserve_host),
+            ignores_case: written.ignores_case.unwrap_or(defaults.ignores_case),
             ..defaults
         })
     }
@@ -106,5 +107,6 @@ fn defaults(name: Arc<str>, endpoint: EndpointAddress) -> UpstreamSettings {
         idle_timeout: IDLE_TIMEOUT,
         max_connections: None,
         preserve_host: false,
+        ignores_case: false,
     }
 }

@@ -14,6 +14,7 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) idle_timeout: Option<Duration>,
     pub(in crate::config) max_connections: Option<Option<usize>>,
     pub(in crate::config) preserve_host: Option<bool>,
+    pub(in crate::config) ignores_case: Option<bool>,
 }
 
 pub(super) fn upstream(name: At<String>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Upstream {
@@ -22,6 +23,7 @@ pub(super) fn upstream(name: At<String>, fields: &Fields<'_>, r: &mut Reader<'_>
         true => r.field(fields, "url"),
         false => r.required(fields, "url", "where it is: `url: http://127.0.0.1:9000`"),
     };
+    let paths = r.field(fields, "paths");
     Upstream {
         name,
         url: url.and_then(|field| r.text(&field)),
@@ -30,5 +32,6 @@ pub(super) fn upstream(name: At<String>, fields: &Fields<'_>, r: &mut Reader<'_>
         idle_timeout: some_time(fields, "idle_timeout", r),
         max_connections: count_or_none(fields, "max_connections", r),
         preserve_host: flag(fields, "preserve_host", r),
+        ignores_case: paths.and_then(|field| r.word(&field, &[("exact", false), ("case_insensitive", true)])),
     }
 }

@@ -52,6 +52,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "routes.*.listeners" => json!(["public"]),
         "routes.*.hosts" => json!(["*.example.org"]),
         "routes.*.path" => json!("/a/{id}"),
+        "upstreams.*.paths" => json!("case_insensitive"),
         "routes.*.strip_prefix" | "routes.*.rewrite" => json!("/a"),
         "routes.*.paths" => json!(["/a", "/b/**"]),
         "routes.*.methods" | "routes.*.allow.*.methods" => json!(["GET"]),
