@@ -43,7 +43,7 @@ routes:
     );
     let policy = config::load_str(&yaml, "bench.yaml").expect("the bench's configuration is good").policy;
     let app = App::start(policy).unwrap();
-    let gateway = *app.addresses().first().unwrap();
+    let gateway = app.addresses().first().unwrap().socket().unwrap();
     let token = token(&key);
 
     let direct = time(upstream, "/open", "");

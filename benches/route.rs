@@ -11,6 +11,7 @@ use bearward::{
     path::CanonicalPath,
     policy::Access,
     route::{Destination, HostPattern, PathTemplate, RouteSettings, RouteTable},
+    token::place::TokenPlaces,
 };
 use hyper::Method;
 
@@ -68,6 +69,7 @@ fn routes(count: usize, of_host: bool) -> Result<Vec<RouteSettings>, String> {
                 methods: MethodSet::ANY,
                 allow: Access::Authenticated,
                 issuers: Vec::new(),
+                token_from: TokenPlaces::default(),
                 enforce: true,
                 destination: Destination::Upstream(0),
                 rewrite: None,

@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
+type Step = fn(&[u8]) -> Vec<u8>;
+
 /// What a server may do to a path: a step, and how often at most.
-const STEPS: [(fn(&[u8]) -> Vec<u8>, u8); 4] = [(decode, 2), (strip, 1), (merge, 1), (link, 1)];
+const STEPS: [(Step, u8); 4] = [(decode, 2), (strip, 1), (merge, 1), (link, 1)];
 
 /// Whether some order of steps leads to `/admin` or under it, dots resolved wherever a server may.
 pub(super) fn leads_to_admin(sent: &[u8]) -> bool {

@@ -19,8 +19,9 @@ use crate::{
     config::Policy,
     gateway::Gateway,
     observe::Observer,
-    server,
+    server::{self, Address, Tls, TlsFault},
     snapshot::{LongLived, Snapshot},
+    state_dir::StateDir,
     token::jwks::KeyStore,
 };
 
@@ -28,7 +29,7 @@ use crate::{
 #[derive(Debug)]
 pub struct App {
     running: Option<server::Running>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     admin_address: Option<SocketAddr>,
     readiness: Arc<Readiness>,
     drain_asked: (mpsc::Sender<()>, mpsc::Receiver<()>),
@@ -61,9 +62,16 @@ pub enum StartError {
     /// An address can't be listened at.
     Listen {
         /// Which.
-        address: SocketAddr,
+        address: Address,
         /// Why not.
         error: io::Error,
+    },
+    /// A listener's certificate, key or authorities can't be used.
+    Tls {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// Which, and why.
+        fault: TlsFault,
     },
     /// A thread or its runtime can't be had.
     Thread(io::Error),
@@ -87,7 +95,8 @@ impl App {
             let messages = policy.pending.iter().map(|pending| pending.message.as_str()).collect::<Vec<_>>();
             return Err(StartError::Policy(messages.join("; ")));
         }
-        let long_lived = LongLived::new(observer.clone(), policy.server.workers);
+        let state = policy.state_dir.as_deref().map(StateDir::open).transpose().map_err(StartError::Policy)?;
+        let long_lived = LongLived::new(observer.clone(), policy.server.workers).with_state(state);
         let (snapshot, stores) = Snapshot::assemble(policy, &long_lived).map_err(StartError::Policy)?;
         let gateway = Arc::new(Gateway::new(snapshot, observer.clone()));
         let readiness = Arc::new(Readiness {
@@ -103,6 +112,7 @@ impl App {
         let running =
             server::start(&policy.listen, &policy.server, |_worker| gateway.clone(), metrics).map_err(from_server)?;
         let addresses = running.addresses().to_vec();
+        let certificates = running.certificates().collect();
 
         for (listen, address) in policy.listen.iter().zip(&addresses) {
             tracing::info!(listener = %listen.name, address = %address, "listening");
@@ -110,8 +120,8 @@ impl App {
         if let Some(address) = admin_address {
             tracing::info!(listener = "admin", address = %address, "listening");
         }
-        let state = Arc::new(AdminState { health: readiness.clone(), observer });
-        let control = Control::start(admin, state, stores, readiness.clone())?;
+        let state = Arc::new(AdminState { health: readiness.clone(), observer: observer.clone() });
+        let control = Control::start(admin, state, stores, certificates, observer, readiness.clone())?;
         Ok(App {
             running: Some(running),
             addresses,
@@ -126,7 +136,7 @@ impl App {
     }
 
     /// The real addresses, in the order of `listen`.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
@@ -183,6 +193,7 @@ impl Drainer {
 fn from_server(error: server::StartError) -> StartError {
     match error {
         server::StartError::Listen { address, source } => StartError::Listen { address, error: source },
+        server::StartError::Tls { listener, fault } => StartError::Tls { listener, fault },
         server::StartError::Worker(error) => StartError::Thread(error),
     }
 }
@@ -193,7 +204,7 @@ fn listen_for_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartE
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
-    listen().map_err(|error| StartError::Listen { address, error })
+    listen().map_err(|error| StartError::Listen { address: address.into(), error })
 }
 
 impl Control {
@@ -201,6 +212,8 @@ impl Control {
         admin: Option<std::net::TcpListener>,
         state: Arc<AdminState>,
         stores: Vec<Arc<KeyStore>>,
+        certificates: Vec<Arc<Tls>>,
+        observer: Arc<Observer>,
         readiness: Arc<Readiness>,
     ) -> Result<Control, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
@@ -209,6 +222,9 @@ impl Control {
             runtime.block_on(async move {
                 for store in stores {
                     tokio::spawn(store.maintain());
+                }
+                for certificate in certificates {
+                    tokio::spawn(certificate.maintain(observer.clone()));
                 }
                 if let Some(listener) = admin {
                     match tokio::net::TcpListener::from_std(listener) {
@@ -272,6 +288,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Policy(why) => f.write_str(why),
             StartError::Listen { address, error } => write!(f, "can't listen at {address}: {error}"),
+            StartError::Tls { listener, fault } => write!(f, "listener {listener}: {fault}"),
             StartError::Thread(error) => write!(f, "can't start a thread: {error}"),
         }
     }

@@ -117,7 +117,7 @@ fn judge(
     place: &Place<'_>,
     principal: Option<&Principal>,
 ) -> Result<Option<Refusal>, Refusal> {
-    let rules = Rules { route, view, headers: headers_for_rules(snapshot, route, view), now: token::now() };
+    let rules = Rules::of(snapshot, route, view);
     let overruled = match principal.map(|principal| rules.admit(place, principal)) {
         Some(Err(fault)) if route.settings.enforce => return Err(Refusal::Rule(fault)),
         Some(Err(fault)) => Some(Refusal::Rule(fault)),
@@ -192,7 +192,7 @@ async fn authenticate(snapshot: &Snapshot, route: &Route, view: &RequestView<'_>
     if matches!(allow, Access::Public) {
         return Ok(None);
     }
-    let credential = match Credential::from_headers(view.headers, snapshot.max_token_bytes) {
+    let credential = match route.settings.token_from.credential(view, snapshot.max_token_bytes) {
         Err(Refusal::NoCredential) if matches!(allow, Access::Optional) => return Ok(None),
         other => other?,
     };
@@ -210,11 +210,23 @@ struct Rules<'d> {
     route: &'d Route,
     view: &'d RequestView<'d>,
     headers: Cow<'d, HeaderMap>,
+    /// Without tokens.
+    query: Option<Cow<'d, str>>,
     /// Unix seconds.
     now: i64,
 }
 
-impl Rules<'_> {
+impl<'d> Rules<'d> {
+    fn of(snapshot: &Snapshot, route: &'d Route, view: &'d RequestView<'d>) -> Rules<'d> {
+        Rules {
+            route,
+            view,
+            headers: headers_for_rules(snapshot, route, view),
+            query: route.settings.token_from.strip_query(view.query),
+            now: token::now(),
+        }
+    }
+
     fn admit(&self, place: &Place<'_>, principal: &Principal) -> Result<(), RuleFault> {
         self.route.settings.allow.judge(&self.facts(place, principal))
     }
@@ -227,7 +239,7 @@ impl Rules<'_> {
             path: place.path,
             template: place.template,
             params: &place.params,
-            query: self.view.query,
+            query: self.query.as_deref(),
             headers: &self.headers,
             now: self.now,
         }
@@ -242,6 +254,7 @@ fn headers_for_rules<'v>(snapshot: &Snapshot, route: &Route, view: &RequestView<
     let mut fields = view.headers.clone();
     headers::remove_hop_by_hop(&mut fields);
     snapshot.reserved.strip(&mut fields, view.trusted_peer);
+    route.settings.token_from.strip(&mut fields);
     Cow::Owned(fields)
 }
 

@@ -19,6 +19,7 @@ use crate::{
     server::Arrival,
     snapshot::{Route, Snapshot},
     token::{credential::Fingerprint, principal::Principal},
+    upstream::{Carried, Tunnel, Upgrade},
 };
 
 /// The status that the log gives a request whose client went away before an answer (as nginx has it).
@@ -51,6 +52,20 @@ pub struct Exchange {
     overhead: Option<Duration>,
     upload: Upload,
     bytes_out: u64,
+    switch: Switch,
+}
+
+/// How far a request to change the protocol has come.
+#[derive(Debug, Default)]
+enum Switch {
+    #[default]
+    NotAsked,
+    /// The client asks; the connection may last until then.
+    Asked(Upgrade, Option<tokio::time::Instant>),
+    /// The upstream agrees.
+    Agreed(Upgrade, Option<tokio::time::Instant>, Tunnel),
+    /// Bytes went both ways.
+    Done(Carried),
 }
 
 impl Exchange {
@@ -86,6 +101,7 @@ impl Exchange {
             overhead: None,
             upload: Upload::default(),
             bytes_out: 0,
+            switch: Switch::NotAsked,
             observer,
             snapshot,
         }
@@ -188,16 +204,42 @@ impl Exchange {
         self.attempts = attempts;
     }
 
-    /// Rides along with the answer until its last byte.
+    /// The client asks for another protocol, which it may speak until then.
+    pub fn may_switch(&mut self, upgrade: Upgrade, until: Option<tokio::time::Instant>) {
+        self.switch = Switch::Asked(upgrade, until);
+    }
+
+    /// The upstream agrees to what the client asked for.
+    pub fn switches(&mut self, tunnel: Tunnel) {
+        self.switch = match std::mem::take(&mut self.switch) {
+            Switch::Asked(upgrade, until) => Switch::Agreed(upgrade, until, tunnel),
+            other => other,
+        };
+    }
+
+    /// Rides along with the answer until its last byte; with a tunnel, until its end.
     pub fn answer_with(mut self, response: Response<Body>) -> Response<Body> {
         self.status = response.status().as_u16();
         self.overhead = Some(self.began.elapsed().saturating_sub(self.upstream_time));
+        if let Switch::Agreed(upgrade, until, tunnel) = std::mem::take(&mut self.switch) {
+            tokio::spawn(async move {
+                let carried = Carried::default();
+                tunnel.carry(upgrade, until, &carried).await;
+                self.tunnel_ended(carried);
+            });
+            return response;
+        }
         response.map(|body| {
             body.watched(Box::new(move |bytes_out| {
                 self.bytes_out = bytes_out;
                 drop(self);
             }))
         })
+    }
+
+    fn tunnel_ended(mut self, carried: Carried) {
+        self.bytes_out = carried.to_client();
+        self.switch = Switch::Done(carried);
     }
 
     /// The route that the decision was about.
@@ -220,11 +262,15 @@ impl Drop for Exchange {
             host: self.host.as_deref(),
             path: self.path.as_ref().map_or_else(|| self.uri.path(), |path| path.as_str()),
             query: self.uri.query(),
+            token_parameters: &self.snapshot.token_parameters,
             route: route.map_or("", |route| &route.settings.name),
             status: self.status,
             duration,
             overhead: self.overhead.unwrap_or_else(|| duration.saturating_sub(self.upstream_time)),
-            bytes_in: self.upload.bytes(),
+            bytes_in: match &self.switch {
+                Switch::Done(carried) => carried.from_client(),
+                _ => self.upload.bytes(),
+            },
             bytes_out: self.bytes_out,
             upstream: upstream.map(|upstream| &*upstream.settings().name),
             endpoint: upstream.map(|upstream| upstream.authority()),

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -17,10 +17,11 @@ use hyper::{
     rt::{Read, Write},
 };
 use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::CertificateDer};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
-use crate::upstream::connect::native_tls;
+use crate::upstream::connect::{native_tls, tls_with_extra_roots};
 
 /// What came back, status 200.
 #[derive(Debug)]
@@ -40,6 +41,41 @@ pub struct FetchRules {
     pub allow_http: bool,
     /// Bytes of the answer's body.
     pub max_body_bytes: usize,
+    /// Who vouches for servers.
+    pub trust: Arc<Trust>,
+}
+
+/// Who vouches for the servers that are called: the machine's own authorities, and these.
+#[derive(Debug, Default)]
+pub struct Trust {
+    extra: Vec<CertificateDer<'static>>,
+    with_extra: OnceLock<Arc<ClientConfig>>,
+}
+
+impl Trust {
+    /// These authorities besides the machine's own.
+    pub fn with(extra: impl IntoIterator<Item = CertificateDer<'static>>) -> Trust {
+        Trust { extra: extra.into_iter().collect(), with_extra: OnceLock::new() }
+    }
+
+    /// Off the runtime: the first call reads the trust store's files.
+    async fn tls(self: &Arc<Trust>) -> Result<Arc<ClientConfig>, String> {
+        let trust = self.clone();
+        tokio::task::spawn_blocking(move || trust.read()).await.map_err(|error| error.to_string())?
+    }
+
+    fn read(&self) -> Result<Arc<ClientConfig>, String> {
+        if self.extra.is_empty() {
+            let native = native_tls().map_err(|error| error.to_string())?;
+            let problem = "this machine has no trusted root certificates";
+            return if native.has_roots { Ok(native.config) } else { Err(problem.to_owned()) };
+        }
+        if let Some(config) = self.with_extra.get() {
+            return Ok(config.clone());
+        }
+        let config = tls_with_extra_roots(&self.extra).map_err(|error| error.to_string())?;
+        Ok(self.with_extra.get_or_init(|| config).clone())
+    }
 }
 
 /// Why there is no answer. Prints what an operator needs; never a body or a credential.
@@ -64,7 +100,7 @@ async fn get(target: &Target, rules: &FetchRules) -> Result<Fetched, String> {
     let stream = connect(&addresses, rules.timeout).await?;
     let response = if target.is_tls {
         let name = rustls::pki_types::ServerName::try_from(target.host.clone()).map_err(|_| "not a host name")?;
-        let tls = TlsConnector::from(tls_config().await?).connect(name, stream).await;
+        let tls = TlsConnector::from(rules.trust.tls().await?).connect(name, stream).await;
         exchange(TokioIo::new(tls.map_err(|error| format!("TLS: {error}"))?), target, rules).await
     } else {
         exchange(TokioIo::new(stream), target, rules).await
@@ -160,6 +196,12 @@ impl Target {
                 found.map_err(|error| format!("the host name doesn't resolve: {error}"))?.collect()
             }
         };
+        self.may_be_called(&addresses, rules)?;
+        Ok(addresses)
+    }
+
+    /// These addresses are then called as they are: the name isn't looked up again, whatever it says by then.
+    fn may_be_called(&self, addresses: &[SocketAddr], rules: &FetchRules) -> Result<(), String> {
         if addresses.iter().any(|address| is_link_local(address.ip())) {
             return Err("it resolves to a link-local address, which is never called".to_owned());
         }
@@ -167,7 +209,7 @@ impl Target {
         if !self.is_tls && !rules.allow_http && !is_loopback {
             return Err(NOT_PLAIN.to_owned());
         }
-        Ok(addresses)
+        Ok(())
     }
 
     fn request(&self) -> Request<Empty<Bytes>> {
@@ -228,13 +270,6 @@ async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<TcpStream, 
         }
     }
     Err(problem)
-}
-
-/// Off the runtime: the first call reads the trust store's files.
-async fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {
-    let native = tokio::task::spawn_blocking(native_tls).await.map_err(|error| error.to_string())?;
-    let native = native.map_err(|error| error.to_string())?;
-    if native.has_roots { Ok(native.config) } else { Err("this machine has no trusted root certificates".to_owned()) }
 }
 
 impl std::fmt::Display for FetchError {

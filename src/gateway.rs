@@ -1,8 +1,12 @@
 //! The request path: decide, forward, answer.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use arc_swap::ArcSwap;
+use http_body::Body as _;
 use hyper::{HeaderMap, Method, Request, Response, body::Incoming, http::request};
 
 use crate::{
@@ -11,6 +15,7 @@ use crate::{
     cors,
     decision::{self, Permit},
     exchange::Exchange,
+    headers,
     observe::Observer,
     outgoing::{self, Sender},
     path::CanonicalPath,
@@ -20,6 +25,8 @@ use crate::{
     route::{Destination, Found},
     server::{self, Arrival},
     snapshot::{Route, Snapshot},
+    token::credential::Credential,
+    upstream::Upgrade,
 };
 
 /// The gateway: one for the process, asked by all workers.
@@ -77,7 +84,7 @@ impl Gateway {
 async fn answer(
     snapshot: &Snapshot,
     exchange: &mut Exchange,
-    head: request::Parts,
+    mut head: request::Parts,
     body: Incoming,
     arrival: &Arrival,
 ) -> Result<Response<Body>, Refusal> {
@@ -92,11 +99,23 @@ async fn answer(
     let Some(route) = snapshot.routes.get(permit.route()) else { return Err(Refusal::NoRoute) };
 
     let body = upload(snapshot, exchange, route, body, arrival)?;
-    if let Destination::Answer(answer) = &route.settings.destination {
-        return answer_here(exchange, route, answer, permit, &head.method);
+    let is_private = permit.credential().is_some_and(Credential::is_from_elsewhere);
+    let mut response = match &route.settings.destination {
+        Destination::Answer(answer) => answer_here(exchange, route, answer, permit, &head.method)?,
+        Destination::Upstream(_) => {
+            let upgrade = Upgrade::asked(&mut head, !body.is_end_stream());
+            let mut request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
+            if let Some(upgrade) = upgrade {
+                upgrade.write(request.headers_mut());
+                exchange.may_switch(upgrade, tunnel_end(route, &permit, &body));
+            }
+            forward(exchange, route, permit, request.map(|()| body), arrival).await?
+        }
+    };
+    if is_private {
+        headers::make_private(response.headers_mut());
     }
-    let request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
-    forward(exchange, route, permit, request.map(|()| body), arrival).await
+    Ok(response)
 }
 
 /// The path made canonical, noted.
@@ -216,6 +235,18 @@ fn outgoing(
     Ok(request)
 }
 
+/// When a tunnel ends at the latest: with the token that let it in, as any verification would say, and with the route's time.
+fn tunnel_end(route: &Route, permit: &Permit, body: &RequestBody) -> Option<tokio::time::Instant> {
+    let until = permit.principal().and_then(|principal| {
+        let issuer = route.issuers.iter().find(|issuer| issuer.settings.name == *principal.issuer())?;
+        let end =
+            Duration::from_secs(u64::try_from(principal.expires_at()?).unwrap_or(0)) + issuer.settings.jwt.clock_skew;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        tokio::time::Instant::now().checked_add(end.saturating_sub(now))
+    });
+    [until, body.deadline()].into_iter().flatten().min()
+}
+
 /// Gives the permit up for an answer of our own.
 fn answer_here(
     exchange: &Exchange,
@@ -243,6 +274,9 @@ async fn forward(
     let outcome = upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await;
     exchange.forwarded(sent.elapsed(), outcome.attempts);
     let mut response = outcome.answer?;
+    if let Some(tunnel) = outcome.tunnel {
+        exchange.switches(tunnel);
+    }
     if route.settings.cors.is_some() {
         cors::remove_answers_of_others(response.headers_mut());
     }

@@ -1,5 +1,6 @@
 //! Header fields between client and upstream: hop-by-hop, forwarding, correlation.
 
+mod caching;
 mod changes;
 mod correlation;
 mod trusted;
@@ -14,6 +15,7 @@ use hyper::{
     },
 };
 
+pub use caching::make_private;
 pub use changes::{HeaderChanges, HeaderRules};
 pub use correlation::{RequestId, TraceContext, request_id, trace_context};
 pub use trusted::TrustedProxies;

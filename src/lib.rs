@@ -23,6 +23,7 @@ pub mod exchange;
 pub mod gateway;
 
 pub mod path;
+pub mod query;
 pub mod request;
 
 pub mod decision;
@@ -45,8 +46,12 @@ pub mod rehearsal;
 pub mod admin;
 pub mod fetch;
 pub mod observe;
+pub mod state_dir;
+pub mod watch;
 
 pub mod policy_tests;
 
 pub mod cli;
 pub mod demo;
+
+mod der;

@@ -32,6 +32,7 @@ pub struct Sender<'s> {
 pub fn fields(snapshot: &Snapshot, route: &Route, mut fields: HeaderMap, from: &Sender<'_>) -> HeaderMap {
     headers::remove_hop_by_hop(&mut fields);
     snapshot.reserved.strip(&mut fields, from.is_trusted);
+    route.settings.token_from.strip(&mut fields);
     route.settings.headers.request.change_request(&mut fields);
 
     headers::add_forwarding(&mut fields, from.peer, from.is_trusted, from.scheme, from.authority.as_deref());
@@ -40,17 +41,18 @@ pub fn fields(snapshot: &Snapshot, route: &Route, mut fields: HeaderMap, from: &
     fields
 }
 
-/// The canonical path, which is the one that was decided, or what the route makes of it, with the query as it came.
+/// The canonical path, which is the one that was decided, or what the route makes of it, with the query as it came but for a token in it.
 ///
 /// # Errors
 /// `Refusal::Path` where the route makes no path of it that can be sent.
 pub fn target(path: &CanonicalPath, route: &Route, uri: &Uri) -> Result<Uri, Refusal> {
     let rewritten = route.settings.rewrite.as_ref().map(|rewrite| rewrite.apply(path)).transpose()?;
     let path = rewritten.as_ref().unwrap_or(path);
-    if path.as_str() == uri.path() && uri.authority().is_none() {
+    let query = route.settings.token_from.strip_query(uri.query());
+    if path.as_str() == uri.path() && uri.authority().is_none() && query.as_deref() == uri.query() {
         return Ok(uri.clone());
     }
-    let target = match uri.query() {
+    let target = match query {
         Some(query) => PathAndQuery::try_from(format!("{}?{query}", path.as_str())),
         None => PathAndQuery::try_from(path.as_str()),
     };

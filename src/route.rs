@@ -12,6 +12,7 @@ use hyper::Method;
 use self::trie::{Leaf, Node, split_segment};
 use crate::{
     answer::OwnAnswer, cors::Cors, headers::HeaderRules, identity::IdentityPlan, method::MethodSet, policy::Access,
+    token::place::TokenPlaces,
 };
 
 mod host;
@@ -48,6 +49,8 @@ pub struct RouteSettings {
     pub allow: Access,
     /// Index into `Policy::issuers`: whose tokens the route takes, in the file's order.
     pub issuers: Vec<usize>,
+    /// Where its requests may carry their token.
+    pub token_from: TokenPlaces,
     /// Whether a no to the credential, the token or by the rules keeps a request out. If not, it is told and counted.
     pub enforce: bool,
     /// Where its requests go.

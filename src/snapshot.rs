@@ -12,12 +12,14 @@ use crate::{
     config::Policy,
     headers::TrustedProxies,
     identity::ReservedNames,
-    observe::{Observer, RouteMetrics},
+    observe::{Observer, RouteMetrics, token_parameter},
     path::{CanonicalPath, Reading},
     respond::Realm,
     route::{RouteSettings, RouteTable},
+    state_dir::StateDir,
     token::{
         cache::TokenCache,
+        extra_roots::ExtraRoots,
         issuer::{Issuer, IssuerSettings, KeySource},
         jwks::KeyStore,
     },
@@ -45,9 +47,11 @@ pub struct Snapshot {
     pub max_token_bytes: usize,
     /// Between two pieces of a request body.
     pub body_timeout: Duration,
+    /// The query fields that are tokens on some route, for the log.
+    pub token_parameters: Vec<Box<str>>,
     /// For requests that no route takes.
     pub no_route: RouteMetrics,
-    /// Whether a route leads to an upstream that does.
+    /// Whether a route leads to an upstream that ignores case in paths.
     pub ignores_case: bool,
 }
 
@@ -85,6 +89,7 @@ impl Route {
 pub struct LongLived {
     observer: Arc<Observer>,
     workers: usize,
+    state: Option<Arc<StateDir>>,
     keys: Registry<KeyStoreIdentity, KeyStore>,
     issuers: Registry<IssuerSettings, Issuer>,
     /// By its size.
@@ -102,6 +107,7 @@ struct KeyStoreIdentity {
     stale_keys: Duration,
     http_timeout: Duration,
     allow_http: bool,
+    tls_ca: Option<ExtraRoots>,
 }
 
 impl KeyStoreIdentity {
@@ -114,6 +120,7 @@ impl KeyStoreIdentity {
             stale_keys: settings.jwt.stale_keys,
             http_timeout: settings.http_timeout,
             allow_http: settings.allow_http,
+            tls_ca: settings.tls_ca.clone(),
         }
     }
 }
@@ -124,11 +131,17 @@ impl LongLived {
         LongLived {
             observer,
             workers,
+            state: None,
             keys: Registry::default(),
             issuers: Registry::default(),
             tokens: Registry::default(),
             upstreams: Registry::default(),
         }
+    }
+
+    /// With a folder for what outlives the process.
+    pub fn with_state(self, state: Option<StateDir>) -> LongLived {
+        LongLived { state: state.map(Arc::new), ..self }
     }
 }
 
@@ -144,7 +157,8 @@ impl Snapshot {
         let mut issuers = Vec::new();
         for settings in &policy.issuers {
             let (keys, new) = long_lived.keys.get_or_make(KeyStoreIdentity::of(settings), || {
-                KeyStore::new(settings, observer.clone()).map_err(|why| format!("issuers.{}: {why}", settings.name))
+                KeyStore::with_state(settings, observer.clone(), long_lived.state.clone())
+                    .map_err(|why| format!("issuers.{}: {why}", settings.name))
             })?;
             if new {
                 new_stores.push(keys.clone());
@@ -183,7 +197,9 @@ impl Snapshot {
         }
         let ignores_case = routes.iter().any(Route::ignores_case);
         let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
-        let reserved = Arc::new(ReservedNames::new(plans.flat_map(|plan| plan.headers.iter().map(|(name, _)| name))));
+        let reserved = ReservedNames::new(plans.flat_map(|plan| plan.headers.iter().map(|(name, _)| name)));
+        let token_headers = policy.routes.iter().flat_map(|route| route.token_from.header_names());
+        let reserved = Arc::new(reserved.with_credentials(token_headers));
         let snapshot = Snapshot {
             routes,
             table,
@@ -194,6 +210,12 @@ impl Snapshot {
             realm: Realm::new(&policy.realm),
             max_token_bytes: policy.server.max_token_bytes,
             body_timeout: policy.server.body_timeout,
+            token_parameters: policy
+                .routes
+                .iter()
+                .flat_map(|route| route.token_from.query_names())
+                .map(token_parameter)
+                .collect(),
             no_route: observer.route(""),
             ignores_case,
         };

@@ -8,6 +8,7 @@ mod identity;
 mod issuer;
 mod route;
 mod server;
+mod token_from;
 mod upstream;
 
 pub(super) use self::{
@@ -15,7 +16,8 @@ pub(super) use self::{
     identity::{Identity, IdentityValue},
     issuer::{Audiences, Claims, Issuer, Jwt, json},
     route::{Changes, Cors, HeaderList, Headers, Redirect, Respond, Route},
-    server::{Admin, Listener, Logging, Server, Tracing},
+    server::{Admin, Listener, Logging, Server, Tls, Tracing},
+    token_from::{TokenFrom, TokenPlace},
     upstream::Upstream,
 };
 use super::{
@@ -32,6 +34,7 @@ pub(super) struct ConfigFile {
     /// `issuers` is there and holds something that isn't an issuer.
     pub(super) broken_issuers: bool,
     pub(super) token_cache_bytes: Option<At<u64>>,
+    pub(super) state_dir: Option<At<String>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) identity: Identity,
     pub(super) realm: Option<At<String>>,
@@ -64,6 +67,9 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     file.broken_issuers = file.issuers.is_empty() && top.has("issuers") && r.findings.failed();
     if let Some(fields) = section(&top, "token_cache", r) {
         file.token_cache_bytes = r.field(&fields, "max_bytes").and_then(|field| r.size(&field));
+    }
+    if let Some(fields) = section(&top, "state", r) {
+        file.state_dir = r.field(&fields, "dir").and_then(|field| r.text(&field));
     }
     for (name, field) in names(&top, "upstreams", r) {
         file.upstreams.extend(r.fields(&field).map(|fields| upstream::upstream(name, &fields, r)));

@@ -24,7 +24,11 @@ pub use self::{
 
 pub(crate) use self::{keys::did_you_mean, redact::printable, units::duration};
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     identity::IdentityPlan,
@@ -178,6 +182,8 @@ pub struct Policy {
     pub issuers: Vec<IssuerSettings>,
     /// `token_cache.max_bytes`
     pub token_cache_bytes: u64,
+    /// `state.dir`: what outlives a restart is kept there.
+    pub state_dir: Option<PathBuf>,
     /// Named ones in the file's order, then those that routes have in place.
     pub upstreams: Vec<UpstreamSettings>,
     /// In the file's order.

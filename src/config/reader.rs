@@ -271,6 +271,14 @@ impl<'r> Reader<'r> {
         Some(all)
     }
 
+    /// The items of a list; anything else counts as a list of one.
+    pub(super) fn one_or_more<'n>(&mut self, field: &Field<'n>) -> Option<Vec<Field<'n>>> {
+        match field.is_list() {
+            true => self.items(field),
+            false => Some(vec![Field { pattern: join(&field.pattern, "*"), ..field.clone() }]),
+        }
+    }
+
     /// A field that may be left out.
     pub(super) fn field<'n>(&mut self, fields: &Fields<'n>, key: &'static str) -> Option<Field<'n>> {
         let state = keys::state(&fields.pattern, key);

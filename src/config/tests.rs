@@ -4,6 +4,7 @@ mod bad_files;
 mod defaults;
 mod hostile;
 mod key_table;
+mod listeners;
 mod mistakes;
 mod reference;
 mod routes;

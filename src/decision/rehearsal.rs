@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Rules, as_written, headers_for_rules, judge};
+use super::{Rules, as_written, judge};
 use crate::{
     policy::{Access, RuleReport},
     refusal::Refusal,
@@ -12,7 +12,6 @@ use crate::{
     snapshot::{Route, Snapshot},
     token::{
         self,
-        credential::Credential,
         issuer::Issuer,
         rehearsal::{Assumed, Rehearsed},
     },
@@ -79,7 +78,7 @@ pub async fn rehearse(snapshot: &Snapshot, view: &RequestView<'_>, presented: Pr
     };
     let claimed = token.as_ref().and_then(|token| token.claimed.as_ref()).map(Assumed::principal);
     let rules = claimed.map_or_else(Vec::new, |principal| {
-        let rules = Rules { route, view, headers: headers_for_rules(snapshot, route, view), now: token::now() };
+        let rules = Rules::of(snapshot, route, view);
         route.settings.allow.report(&rules.facts(&place, principal))
     });
     let caller = claimed.filter(|_| fault.is_none());
@@ -103,7 +102,7 @@ async fn authenticate(
     }
     match presented {
         Presented::Assumed { issuer, claims } => Ok(Some(token::rehearsal::assume(claims, issuer, &route.issuers))),
-        Presented::Sent { may_fetch } => match Credential::from_headers(view.headers, snapshot.max_token_bytes) {
+        Presented::Sent { may_fetch } => match route.settings.token_from.credential(view, snapshot.max_token_bytes) {
             Err(Refusal::NoCredential) if matches!(allow, Access::Optional) => Ok(None),
             Err(refusal) => Err(refusal),
             Ok(credential) => Ok(Some(token::rehearsal::verify(&credential, &route.issuers, may_fetch).await)),

@@ -16,7 +16,7 @@ use std::{
 };
 
 use self::{issuer::Issuer, loopback::Server};
-use crate::{app::App, config};
+use crate::{app::App, config, server::Address};
 
 /// How long the gateway may take to get the issuer's keys: a matter of milliseconds.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ fn demonstrate(port: u16) -> Result<(), String> {
     let loaded = config::load_str(&yaml, &file.display().to_string())
         .map_err(|errors| format!("the demo's own configuration is refused: {errors:?}"))?;
     let app = App::start(loaded.policy).map_err(|error| format!("{error} (--port moves the gateway)"))?;
-    let gateway = app.addresses().first().copied().ok_or("the gateway doesn't listen")?;
+    let gateway = app.addresses().first().and_then(Address::socket).ok_or("the gateway doesn't listen")?;
     let admin = app.admin_address().ok_or("the gateway has no admin listener")?;
     wait_until_ready(admin)?;
 

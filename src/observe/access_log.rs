@@ -140,7 +140,7 @@ fn push_target(line: &mut String, request: &RequestFinished<'_>, within: Within)
     }
     for query in [rest, request.query].into_iter().flatten() {
         line.push('?');
-        push_query(line, query, SHOWN, within);
+        push_query(line, query, request.token_parameters, SHOWN, within);
     }
 }
 

@@ -188,6 +188,8 @@ pub(super) struct KeysState {
 #[derive(Debug, Default)]
 struct LastFetch {
     good: Option<Instant>,
+    /// How old the keys were then.
+    age: Duration,
     failed: bool,
 }
 
@@ -201,8 +203,13 @@ impl KeysState {
     pub(super) fn fetched(&self) -> bool {
         let last = &mut *lock(&self.last);
         let is_news = last.good.is_none() || last.failed;
-        *last = LastFetch { good: Some(Instant::now()), failed: false };
+        *last = LastFetch { good: Some(Instant::now()), age: Duration::ZERO, failed: false };
         is_news
+    }
+
+    /// Notes that keys of this age serve.
+    pub(super) fn restored(&self, age: Duration) {
+        *lock(&self.last) = LastFetch { good: Some(Instant::now()), age, failed: true };
     }
 
     pub(super) fn failed(&self) {
@@ -211,7 +218,8 @@ impl KeysState {
 
     /// Since the last fetch that went well.
     pub(super) fn age(&self) -> Option<Duration> {
-        lock(&self.last).good.map(|good| good.elapsed())
+        let last = lock(&self.last);
+        last.good.map(|good| good.elapsed().saturating_add(last.age))
     }
 }
 
@@ -226,6 +234,12 @@ impl IssuerMetrics {
             fetches_error: metrics.jwks_fetches.with_label_values(&[issuer, "error"]),
             keys,
         }
+    }
+
+    /// So many keys were in the configuration or its files: nothing had to be fetched.
+    pub fn keys_at_load(&self, count: usize) {
+        self.keys.count.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.keys.fetched();
     }
 
     pub(super) fn count_verification(&self, algorithm: &'static str, result: &'static str) {

@@ -40,6 +40,7 @@ pub(super) struct Metrics {
     pub(super) upstream_seconds: HistogramVec,
     pub(super) upstream_connections: IntGaugeVec,
     pub(super) connections: IntGaugeVec,
+    pub(super) certificate_expiry: IntGaugeVec,
     pub(super) config_info: IntGaugeVec,
 }
 
@@ -111,6 +112,11 @@ impl Metrics {
                 &["upstream", "state"],
             )?,
             connections: r.int_gauges("connections", "Open connections from clients.", &["listener"])?,
+            certificate_expiry: r.int_gauges(
+                "certificate_expiry_seconds",
+                "Until the first certificate of a listener's file expires; negative once it has.",
+                &["file"],
+            )?,
             config_info: r.int_gauges("config_info", "1 for the configuration that is in force.", &["hash"])?,
             names: std::mem::take(&mut r.names),
             registry: r.registry.clone(),

@@ -16,7 +16,7 @@ use std::{
     io::{self, IsTerminal},
     net::IpAddr,
     sync::{Arc, Mutex, Weak},
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tracing::Dispatch;
@@ -24,6 +24,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 pub(crate) use self::line::civil_date;
 pub(crate) use self::line::push_json;
+pub(crate) use self::query::token_parameter;
 use self::{
     handles::KeysState,
     line::with_line,
@@ -77,6 +78,8 @@ pub struct Observer {
     access: bool,
     /// By name: an issuer keeps its state over a reload, and is forgotten when no snapshot has it any more.
     issuers: Mutex<HashMap<String, Weak<KeysState>>>,
+    /// When certificates end, in Unix seconds, by file.
+    certificates: Mutex<HashMap<String, i64>>,
 }
 
 impl Observer {
@@ -120,6 +123,7 @@ impl Observer {
             level: settings.level.clone(),
             access: settings.access,
             issuers: Mutex::default(),
+            certificates: Mutex::default(),
         })
     }
 
@@ -177,6 +181,13 @@ impl Observer {
         ListenerMetrics(self.metrics.connections.with_label_values(&[listener]))
     }
 
+    /// Notes when the certificate in this file ends, in Unix seconds.
+    pub fn certificate(&self, file: &str, expires_at: Option<i64>) {
+        if let Some(expires_at) = expires_at {
+            lock(&self.certificates).insert(file.to_owned(), expires_at);
+        }
+    }
+
     /// Names the configuration that is in force from now on by its hash.
     pub fn config_in_force(&self, hash: &str) {
         self.metrics.config_info.reset();
@@ -186,6 +197,7 @@ impl Observer {
     /// All metrics in the Prometheus text format, version 0.0.4.
     pub fn render_metrics(&self) -> String {
         self.update_key_ages();
+        self.update_certificates();
         let mut text = self.metrics.render();
         process::render(&mut text);
         text
@@ -214,6 +226,14 @@ impl Observer {
             }
             keys.is_some()
         });
+    }
+
+    fn update_certificates(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        for (file, expires_at) in lock(&self.certificates).iter() {
+            self.metrics.certificate_expiry.with_label_values(&[file]).set(expires_at.saturating_sub(now));
+        }
     }
 
     fn log_request(&self, request: &RequestFinished<'_>) {
@@ -260,6 +280,50 @@ impl KeysFetched<'_> {
                 tracing::warn!(issuer, error, "keys could not be fetched");
             }
         }
+    }
+}
+
+/// A listener's certificate has changed. Metric and log line.
+#[derive(Debug)]
+pub struct CertificateLoaded<'e> {
+    /// As the configuration names it.
+    pub file: &'e str,
+    /// When it ends, in Unix seconds, or what is wrong with it: the one before stays then.
+    pub result: Result<Option<i64>, String>,
+}
+
+impl CertificateLoaded<'_> {
+    /// Notes and logs it.
+    pub fn record(&self, observer: &Observer) {
+        let file = self.file;
+        match &self.result {
+            Ok(expires_at) => {
+                observer.certificate(file, *expires_at);
+                tracing::info!(file, "certificate reloaded");
+            }
+            Err(error) => tracing::error!(file, error, "the changed certificate can't be used; the one before stays"),
+        }
+    }
+}
+
+/// An issuer's keys can't be fetched, and those of an earlier run serve. Metric and log line (warn).
+#[derive(Debug)]
+pub struct KeysRestored<'e> {
+    /// The issuer's key in the configuration.
+    pub issuer: &'e str,
+    /// How many usable keys there are.
+    pub keys: usize,
+    /// Since they were fetched.
+    pub age: Duration,
+}
+
+impl KeysRestored<'_> {
+    /// Sets count and age, and logs it.
+    pub fn record(&self, metrics: &IssuerMetrics) {
+        metrics.keys.count.set(i64::try_from(self.keys).unwrap_or(i64::MAX));
+        metrics.keys.restored(self.age);
+        let age_seconds = self.age.as_secs();
+        tracing::warn!(issuer = self.issuer, keys = self.keys, age_seconds, "keys of an earlier run serve");
     }
 }
 
@@ -316,6 +380,8 @@ pub struct RequestFinished<'e> {
     pub path: &'e str,
     /// Without the question mark.
     pub query: Option<&'e str>,
+    /// Besides those that are known anywhere: as `token_parameter` makes them.
+    pub token_parameters: &'e [Box<str>],
     /// "" where none matched.
     pub route: &'e str,
     /// Of the answer.

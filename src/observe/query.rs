@@ -23,7 +23,7 @@ const SECRET: [&str; 17] = [
     "authorization",
     "jwt",
 ];
-const LONGEST: usize = 16;
+const LONGEST: usize = 64;
 
 /// How a JWT begins: base64url of `{"`.
 const JWT: &str = "eyJ";
@@ -33,15 +33,16 @@ const LEFT_OUT: char = '…';
 
 /// Adds the query to a line, escaped, without the values of token parameters. A parameter's name counts as some server
 /// might read it: in any case, percent-encoded (more than once, too), with `.`, `-` or `[]` in it, after `;` as well as
-/// after `&`. A value in which a JWT begins is left out under any name. No more than `budget` bytes are shown.
-pub(super) fn push_query(line: &mut String, query: &str, budget: usize, within: Within) {
+/// after `&`. A value in which a JWT begins is left out under any name. No more than `budget` bytes are shown. `own`: the
+/// names of this configuration's own token parameters, as `token_parameter` makes them.
+pub(super) fn push_query(line: &mut String, query: &str, own: &[Box<str>], budget: usize, within: Within) {
     let begin = line.len();
     for (index, piece) in query.split('&').enumerate() {
         if index > 0 {
             line.push('&');
         }
         let left = budget.saturating_sub(line.len() - begin);
-        let shown = harmless_prefix(piece);
+        let shown = harmless_prefix(piece, own);
         let cut = shown.get(..shown.floor_char_boundary(left)).unwrap_or_default();
         push_escaped(line, cut, within);
         if cut.len() < piece.len() {
@@ -55,16 +56,16 @@ pub(super) fn push_query(line: &mut String, query: &str, budget: usize, within: 
 
 /// A piece between two `&`, up to where a secret begins. Servers that don't split at `;` take all that follows for the
 /// value, so nothing after a secret's name is harmless.
-fn harmless_prefix(piece: &str) -> &str {
+fn harmless_prefix<'q>(piece: &'q str, own: &[Box<str>]) -> &'q str {
     let mut start = 0;
     for part in piece.split_inclusive(';') {
         let name_end = part.find(['=', ';']).unwrap_or(part.len());
         let (name, rest) = part.split_at(name_end);
         let shown = if name.starts_with(JWT) {
             start
-        } else if is_secret(name) && rest.starts_with('=') || rest.contains(JWT) {
+        } else if is_secret(name, own) && rest.starts_with('=') || rest.contains(JWT) {
             start + name_end + 1
-        } else if hides_secret(name) {
+        } else if hides_secret(name, own) {
             start
         } else {
             start += part.len();
@@ -75,13 +76,20 @@ fn harmless_prefix(piece: &str) -> &str {
     piece
 }
 
-fn is_secret(name: &str) -> bool {
-    matches!(plain_name(name), Some((plain, length, _)) if SECRET.iter().any(|secret| plain.get(..length) == Some(secret.as_bytes())))
+fn is_secret(name: &str, own: &[Box<str>]) -> bool {
+    let Some((plain, length, _)) = plain_name(name) else { return false };
+    let is_this = |secret: &str| plain.get(..length) == Some(secret.as_bytes());
+    SECRET.into_iter().any(is_this) || own.iter().any(|secret| is_this(secret))
+}
+
+/// The name of a token parameter as names are compared here. Letters and digits of up to 64 characters count.
+pub(crate) fn token_parameter(name: &str) -> Box<str> {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|char| char.to_ascii_lowercase()).collect()
 }
 
 /// Whether the name has an encoded delimiter in it that ends a secret's name: `access_token%3Dvalue`.
-fn hides_secret(name: &str) -> bool {
-    name.contains('%') && is_secret(name) && plain_name(name).is_some_and(|(_, _, delimited)| delimited)
+fn hides_secret(name: &str, own: &[Box<str>]) -> bool {
+    name.contains('%') && is_secret(name, own) && plain_name(name).is_some_and(|(_, _, delimited)| delimited)
 }
 
 /// The name decoded, lower-case, letters and digits alone, up to a bracket or a delimiter; and whether there was a
@@ -130,7 +138,7 @@ mod tests {
 
     fn shown(query: &str) -> String {
         let mut line = String::new();
-        push_query(&mut line, query, 8192, Within::Json);
+        push_query(&mut line, query, &["mine2".into()], 8192, Within::Json);
         line
     }
 
@@ -164,6 +172,8 @@ mod tests {
             ("next=%2Fcb%3Faccess_token%3DeyJhbGciOi.SECRET.SECRET", "next=…"),
             ("next=/cb%23id=eyJhbGciOi.SECRET.SECRET", "next=…"),
             ("keyJson=1", "keyJson=1"),
+            ("mine-2=SECRET&Mine%2D2=SECRET&mine_2[]=SECRET", "mine-2=…&Mine%2D2=…&mine_2[]=…"),
+            ("mine=1&mine22=2&mine-2-=SECRET", "mine=1&mine22=2&mine-2-=…"),
             ("mytokens=3&tokenize=yes&page_token=7", "mytokens=3&tokenize=yes&page_token=7"),
             ("a=\"\n&b=\\", "a=\\\"\\n&b=\\\\"),
             ("&&=&%&%2=%zz", "&&=&%&%2=%zz"),
@@ -184,7 +194,7 @@ mod tests {
     #[test]
     fn every_secret_name_can_be_found() {
         for secret in SECRET {
-            assert!(secret.len() <= LONGEST && is_secret(secret), "{secret}");
+            assert!(secret.len() <= LONGEST && is_secret(secret, &[]), "{secret}");
         }
     }
 
@@ -218,7 +228,7 @@ mod tests {
         #[test]
         fn any_text_is_taken(query in any::<String>(), budget in 0usize..50) {
             let mut line = String::new();
-            push_query(&mut line, &query, budget, Within::Json);
+            push_query(&mut line, &query, &[], budget, Within::Json);
             prop_assert!(!line.chars().any(char::is_control));
         }
     }

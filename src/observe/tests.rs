@@ -17,6 +17,7 @@ pub(super) fn a_request() -> RequestFinished<'static> {
         host: Some("api.example.com"),
         path: "/rest/campaigns/7",
         query: Some("full=1&access_token=SECRET"),
+        token_parameters: &[],
         route: "campaigns",
         status: 200,
         duration: Duration::from_micros(12_345),
@@ -64,6 +65,7 @@ fn metric_names_are_these() {
     bearward_upstream_seconds{upstream}
     bearward_upstream_connections{upstream,state}
     bearward_connections{listener}
+    bearward_certificate_expiry_seconds{file}
     bearward_config_info{hash}
     process_cpu_seconds_total
     process_resident_memory_bytes

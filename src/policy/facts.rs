@@ -4,7 +4,11 @@ use std::{borrow::Cow, ops::Range};
 
 use hyper::{HeaderMap, Method, header::HeaderName};
 
-use crate::{identity, token::principal::Principal};
+use crate::{
+    identity,
+    query::{Piece, compare, decode},
+    token::principal::Principal,
+};
 
 /// All that conditions are judged by: one reading of one request, on one route, with one principal.
 #[derive(Clone, Copy, Debug)]
@@ -41,16 +45,11 @@ impl<'f> Facts<'f> {
     /// or by taking a semicolon for a separator.
     pub(super) fn query(&self, name: &str) -> Option<Cow<'f, str>> {
         let mut found = None;
-        for field in self.query?.split('&') {
-            let (written, value) = field.split_once('=').unwrap_or((field, ""));
-            let alike =
-                field.split(';').filter(|part| is_alike(part.split('=').next().unwrap_or_default(), name)).count();
-            if alike == 0 {
-                continue;
-            }
-            let is_this = alike == 1 && !field.contains(';') && decode(written, true).is_some_and(|it| it == name);
-            if !is_this || found.replace(value).is_some() {
-                return None;
+        for piece in self.query?.split('&') {
+            match compare(piece, name) {
+                Piece::Other => {}
+                Piece::Named(value) if found.is_none() => found = Some(value),
+                Piece::Named(_) | Piece::Alike => return None,
             }
         }
         decode(found?, true)
@@ -65,42 +64,6 @@ impl<'f> Facts<'f> {
         let value = values.next()?.to_str().ok()?;
         values.next().is_none().then_some(value)
     }
-}
-
-/// Whether some server takes what is written for this name: in another case, with brackets, or padded.
-fn is_alike(written: &str, name: &str) -> bool {
-    let Some(written) = decode(written, true) else { return false };
-    let (written, name) = (written.trim().to_lowercase(), name.to_lowercase());
-    written.strip_prefix(&*name).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
-}
-
-/// Percent-decoded once; in a form, plus is a space. What isn't UTF-8 then is nothing.
-fn decode(text: &str, form: bool) -> Option<Cow<'_, str>> {
-    if !text.contains(['%', if form { '+' } else { '%' }]) {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes().iter();
-    while let Some(&octet) = rest.next() {
-        match octet {
-            b'%' => match hex_pair(rest.as_slice()) {
-                Some(decoded) => {
-                    octets.push(decoded);
-                    rest.nth(1);
-                }
-                None => octets.push(octet),
-            },
-            b'+' if form => octets.push(b' '),
-            _ => octets.push(octet),
-        }
-    }
-    String::from_utf8(octets).ok().map(Cow::Owned)
-}
-
-fn hex_pair(octets: &[u8]) -> Option<u8> {
-    let digit = |octet: &u8| char::from(*octet).to_digit(16);
-    let (high, low) = (octets.first().and_then(digit)?, octets.get(1).and_then(digit)?);
-    u8::try_from(high << 4 | low).ok()
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ fn route(hosts: &str, paths: &str, names: &str) -> RouteSettings {
         methods: methods(names),
         allow: Access::Public,
         issuers: Vec::new(),
+        token_from: Default::default(),
         enforce: true,
         destination: Destination::Upstream(0),
         rewrite: None,

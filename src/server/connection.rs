@@ -1,124 +1,93 @@
-//! One accepted connection: HTTP/1.1 by hyper, behind the framing guard.
+//! One accepted connection: a TLS handshake where the listener has TLS, then HTTP/1.1 or HTTP/2.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::{Pin, pin},
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-use hyper::{
-    Request, Response,
-    body::Incoming,
-    header::{CONNECTION, HeaderValue},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioTimer;
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::BytesMut;
+use rustls::ServerConfig;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    Handler,
+    Arrival, Handler,
     drain::{Phase, Phases},
-    framing::{
-        Guard, Limits,
-        exchange::{Exchanges, InFlight},
-    },
-};
-use crate::{
-    body::{Body, BodyError},
-    server::Arrival,
+    framing::Limits,
+    http1, http2,
+    transport::{Socket, Transport},
+    worker::Open,
 };
 
 /// How long a connection may still ask when draining begins: a request may be on its way, and nobody repeats a POST. Each
 /// answer is its connection's last.
-const LAST_REQUEST_GRACE: Duration = Duration::from_millis(500);
-/// A little more than the guard lets through, so that hyper never answers in its place.
-const MAX_FIELDS: usize = 110;
-const BUFFER_MARGIN: usize = 64 * 1024;
+pub(super) const LAST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+/// What an HTTP/2 client sends first (RFC 9113, section 3.4). No HTTP/1 request begins so.
+pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves a connection until it ends, or until its last answer once draining has begun.
-pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
+/// What was read of a connection before its protocol was known.
+#[derive(Debug)]
+pub(super) struct First {
+    pub(super) bytes: BytesMut,
+    /// Since when the first head is waited for.
+    pub(super) since: Instant,
+}
+
+/// Serves a connection until it ends, or until its last answer once draining has begun. `tls` is the listener's, if it has
+/// one.
+pub(super) async fn serve<H: Handler>(
+    socket: Socket,
+    open: Open,
+    tls: Option<Arc<ServerConfig>>,
     arrival: Arrival,
     handler: H,
     limits: Limits,
-    mut phases: Phases,
+    phases: Phases,
 ) {
-    let exchanges = Exchanges::new();
-    let guard = Guard::new(stream, limits, exchanges.clone());
-    let asked = exchanges.clone();
-    let service = service_fn(move |request| exchange(&handler, &arrival, &asked, request));
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(None)
-            .half_close(false)
-            .max_headers(MAX_FIELDS)
-            .max_buf_size(limits.max_header_bytes.saturating_add(BUFFER_MARGIN))
-            .serve_connection(guard, service)
-    );
-    // The connection first: what has arrived by now is answered.
-    tokio::select! {
-        biased;
-        _ = connection.as_mut() => return,
-        () = phases.reached(Phase::Draining) => {}
-    }
-    exchanges.close();
-    tokio::select! {
-        biased;
-        _ = connection.as_mut() => return,
-        () = tokio::time::sleep(LAST_REQUEST_GRACE) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
-}
-
-/// A body that notes when it is over.
-struct Answer {
-    body: Body,
-    _in_flight: InFlight,
-}
-
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    let since = Instant::now();
+    let deadline = since + limits.header_timeout;
+    let Some(tls) = tls else {
+        let mut stream = Transport::plain(socket, open);
+        let first = First { bytes: first_bytes(&mut stream, deadline, phases.clone()).await, since };
+        return if first.bytes.starts_with(HTTP2_PREFACE) {
+            Box::pin(http2::serve(stream, first, arrival, handler, limits, phases)).await;
+        } else {
+            http1::serve(stream, first, arrival, handler, limits, phases).await;
+        };
+    };
+    let shake_hands = Box::pin(Transport::accept(socket, tls, open));
+    let Some(Ok(stream)) = until_late(shake_hands, deadline, phases.clone()).await else {
+        return;
+    };
+    let first = First { bytes: BytesMut::new(), since: Instant::now() };
+    let arrival = Arrival { scheme: "https", client_certificate: stream.client_certificate(), ..arrival };
+    if stream.has_agreed_on_http2() {
+        Box::pin(http2::serve(stream, first, arrival, handler, limits, phases)).await;
+    } else {
+        http1::serve(stream, first, arrival, handler, limits, phases).await;
     }
 }
 
-/// One request: what the guard has noted of it goes to the handler with it.
-fn exchange<H: Handler>(
-    handler: &H,
-    arrival: &Arrival,
-    exchanges: &Exchanges,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send + use<H> {
-    let (noted, in_flight) = exchanges.begin();
-    let exchanges = exchanges.clone();
-    let handler = handler.clone();
-    let body_fault = noted.body_fault.clone();
-    let arrival = Arrival { fault: noted.fault, body_fault: noted.body_fault, ..arrival.clone() };
-    async move {
-        let refused = arrival.fault.is_some();
-        let mut response = handler.handle(request, arrival).await;
-        let unwanted_body = response.body().is_own() && exchanges.is_in_body();
-        if refused || unwanted_body || body_fault.get().is_some() || exchanges.is_closing() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+/// The beginning of a connection in clear, as far as needed to tell HTTP/2 by prior knowledge (RFC 9113, section 3.3) from
+/// HTTP/1. Less where it ends or takes too long: HTTP/1 knows what to say then.
+async fn first_bytes(stream: &mut Transport, deadline: Instant, phases: Phases) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    let read = async {
+        while HTTP2_PREFACE.starts_with(&bytes) && bytes.len() < HTTP2_PREFACE.len() {
+            if !matches!(stream.read_first(&mut bytes).await, Ok(1..)) {
+                break;
+            }
         }
-        Ok(response.map(|body| Answer { body, _in_flight: in_flight }))
+    };
+    until_late(read, deadline, phases).await;
+    bytes
+}
+
+/// None where it isn't done by the deadline, nor shortly after draining has begun.
+async fn until_late<F: Future>(work: F, deadline: Instant, mut phases: Phases) -> Option<F::Output> {
+    let draining = async {
+        phases.reached(Phase::Draining).await;
+        sleep(LAST_REQUEST_GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        done = timeout_at(deadline, work) => done.ok(),
+        () = draining => None,
     }
 }

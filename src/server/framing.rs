@@ -1,11 +1,11 @@
 //! The guard between a connection's socket and hyper: hyper sees a head only after all of it was checked by RFC 9112, and
 //! a body only as far as it was. A refused head reaches hyper as a stand-in, so that it is answered in its turn.
 
-mod authority;
+pub(super) mod authority;
 mod chunked;
 pub(super) mod exchange;
-mod head;
-mod target;
+pub(super) mod head;
+pub(super) mod target;
 #[cfg(test)]
 mod tests;
 
@@ -27,9 +27,10 @@ use tokio::{
 
 use self::{
     chunked::ChunkScan,
-    exchange::{Exchanges, Noted},
+    exchange::{Exchanges, Next, Noted},
     head::{BodyLength, Head, HeadScan, Progress},
 };
+use super::connection::First;
 use crate::{body::BodyFault, refusal::Refusal};
 
 /// See `server::check_target`.
@@ -47,6 +48,8 @@ pub(super) fn is_authority(text: &str) -> bool {
 const LINGER: Duration = Duration::from_secs(2);
 /// One a thread, so that an idle connection holds no buffer.
 const SCRATCH_BYTES: usize = 64 * 1024;
+/// What a client may send ahead of the answer to its last request; more waits in its socket.
+const MOST_AHEAD: usize = 16 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
@@ -93,6 +96,8 @@ enum State {
         fault: BodyFault,
         wrong: Option<Refusal>,
     },
+    /// The protocol was changed: whatever comes is handed on.
+    Tunnel,
     /// A head was refused: nothing that comes after it is looked at.
     Refused,
     /// The client has ended.
@@ -119,17 +124,17 @@ enum TimedOut {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
-    pub(super) fn new(io: S, limits: Limits, exchanges: Exchanges) -> Guard<S> {
-        let now = Instant::now();
+    /// Begins with what was read already.
+    pub(super) fn new(io: S, first: First, limits: Limits, exchanges: Exchanges) -> Guard<S> {
         Guard {
             io,
             limits,
             exchanges,
             state: State::next_head(),
-            held: BytesMut::new(),
+            held: first.bytes,
             checked: 0,
-            head_since: Some(now),
-            timer: Box::pin(sleep_until(now + limits.header_timeout)),
+            head_since: Some(first.since),
+            timer: Box::pin(sleep_until(first.since + limits.header_timeout)),
             linger: None,
         }
     }
@@ -137,6 +142,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
     fn poll_checked(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         if cursor.remaining() == 0 {
             return Poll::Ready(Ok(()));
+        }
+        if self.checked == 0 && matches!(self.state, State::Head { .. }) {
+            match self.exchanges.next(cx) {
+                Next::Head => {}
+                Next::Answer => return self.poll_ahead(cx),
+                Next::Tunnel => {
+                    self.state = State::Tunnel;
+                    self.checked = self.held.len();
+                }
+            }
         }
         if self.checked == 0
             && !self.held.is_empty()
@@ -165,6 +180,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                 },
             }
         }
+    }
+
+    /// While an answer is under way, what comes is kept unseen: whether it is a request depends on the answer. A client that
+    /// goes away is noticed all the same.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.held.len() < MOST_AHEAD {
+            let ended = SCRATCH.with_borrow_mut(|scratch| {
+                let wanted = MOST_AHEAD.saturating_sub(self.held.len()).min(scratch.len());
+                let mut buffer = ReadBuf::new(scratch.get_mut(..wanted).unwrap_or_default());
+                ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+                self.held.extend_from_slice(buffer.filled());
+                Poll::Ready(io::Result::Ok(buffer.filled().is_empty()))
+            });
+            if ready!(ended)? {
+                self.held = BytesMut::new();
+                self.state = State::Ended;
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Pending
     }
 
     /// Reads once, and hands on what is in order without a detour where nothing is held. None: look again.
@@ -293,6 +328,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                     return Verdict::Broken;
                 }
             }
+            State::Tunnel => pass += body.len(),
             State::Head { .. } | State::Refused | State::Ended => {}
         }
         Verdict::Pass { skip, pass }
@@ -361,7 +397,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         match self.state {
             State::Head { .. } => !self.held.is_empty(),
             State::Fixed(_) | State::Chunked { .. } | State::Refused => true,
-            State::Ended => false,
+            State::Tunnel | State::Ended => false,
         }
     }
 

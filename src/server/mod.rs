@@ -1,11 +1,16 @@
 //! Listeners, workers, connections: bytes to requests.
 
+mod address;
 mod connection;
 mod drain;
 mod framing;
+mod http1;
+mod http2;
 mod listener;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod transport;
 mod worker;
 
 use std::{
@@ -13,8 +18,8 @@ use std::{
     fmt,
     future::Future,
     io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -22,9 +27,14 @@ use std::{
 use hyper::{Request, Response, body::Incoming};
 use tokio::sync::Semaphore;
 
+pub use self::{
+    address::Address,
+    tls::{ClientCertificate, Tls, TlsFault, TlsSettings},
+};
 use self::{
     drain::{AllGone, Phase, PhaseSender},
     framing::Limits,
+    listener::SocketFile,
     worker::Worker,
 };
 use crate::{
@@ -57,7 +67,7 @@ pub(crate) fn is_authority(text: &str) -> bool {
 /// `listener_metrics` are in the order of `listen`.
 ///
 /// # Errors
-/// An address can't be listened on, or a thread can't be had; nothing serves then.
+/// An address can't be listened on, a certificate can't be used, or a thread can't be had; nothing serves then.
 pub fn start<H: Handler>(
     listen: &[ListenSettings],
     settings: &ServerSettings,
@@ -66,17 +76,23 @@ pub fn start<H: Handler>(
 ) -> Result<Running, StartError> {
     let workers = settings.workers.max(1);
     let mut addresses = Vec::with_capacity(listen.len());
+    let mut files = Vec::new();
+    let mut tls = Vec::with_capacity(listen.len());
     let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::with_capacity(listen.len())).collect();
     for settings in listen {
-        let failed = |source| StartError::Listen { address: settings.address, source };
-        let bound = listener::bind(settings.address, workers).map_err(failed)?;
-        if let Some(first) = bound.first() {
-            addresses.push(first.local_addr().map_err(failed)?);
-        }
-        for (of_worker, socket) in sockets.iter_mut().zip(bound) {
+        let certificates = settings.tls.clone().map(Tls::load).transpose();
+        tls.push(
+            certificates.map_err(|fault| StartError::Tls { listener: settings.name.clone(), fault })?.map(Arc::new),
+        );
+        let failed = |source| StartError::Listen { address: settings.address.clone(), source };
+        let bound = listener::bind(&settings.address, workers).map_err(failed)?;
+        addresses.push(bound.address);
+        files.extend(bound.file);
+        for (of_worker, socket) in sockets.iter_mut().zip(bound.listeners) {
             of_worker.push(socket);
         }
     }
+    let tls: Arc<[Option<Arc<Tls>>]> = tls.into();
 
     let (sender, phases) = drain::phases();
     let (alive, all_gone) = drain::alive();
@@ -92,6 +108,7 @@ pub fn start<H: Handler>(
         let worker = Worker {
             number,
             listeners,
+            tls: tls.clone(),
             handler: make_handler(number),
             limits,
             places: places.clone(),
@@ -101,13 +118,15 @@ pub fn start<H: Handler>(
         };
         threads.push(worker.start().map_err(StartError::Worker)?);
     }
-    Ok(Running { addresses, phases: sender, all_gone, threads })
+    Ok(Running { addresses, files: Mutex::new(files), tls, phases: sender, all_gone, threads })
 }
 
 /// A server at work. Dropped, it stops at once and cuts off what is under way.
 #[derive(Debug)]
 pub struct Running {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
+    files: Mutex<Vec<SocketFile>>,
+    tls: Arc<[Option<Arc<Tls>>]>,
     phases: PhaseSender,
     all_gone: AllGone,
     threads: Vec<JoinHandle<()>>,
@@ -115,13 +134,20 @@ pub struct Running {
 
 impl Running {
     /// Where it listens, in the order of `listen`, with the real ports.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// The certificates that it serves with.
+    pub fn certificates(&self) -> impl Iterator<Item = Arc<Tls>> + '_ {
+        self.tls.iter().flatten().cloned()
     }
 
     /// Takes no new connections, ends idle ones, and the others with the answer that is under way. Returns at once.
     pub fn begin_drain(&self) {
         self.phases.advance(Phase::Draining);
+        // Whoever comes now is to find nobody there, or the one who listens next.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Drains, for as long as `timeout`, then cuts off what is left and ends the threads. Says whether all connections had
@@ -142,9 +168,16 @@ pub enum StartError {
     /// An address can't be listened on.
     Listen {
         /// As it was asked for.
-        address: SocketAddr,
+        address: Address,
         /// What the system said.
         source: io::Error,
+    },
+    /// A listener's certificate, key or authorities can't be used.
+    Tls {
+        /// Its name.
+        listener: Arc<str>,
+        /// Which, and why.
+        fault: TlsFault,
     },
     /// A thread or its runtime can't be had.
     Worker(io::Error),
@@ -154,6 +187,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Listen { address, .. } => write!(formatter, "cannot listen on {address}"),
+            StartError::Tls { listener, fault } => write!(formatter, "listener {listener}: {fault}"),
             StartError::Worker(_) => write!(formatter, "cannot start a worker"),
         }
     }
@@ -163,6 +197,7 @@ impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             StartError::Listen { source, .. } | StartError::Worker(source) => Some(source),
+            StartError::Tls { .. } => None,
         }
     }
 }
@@ -170,7 +205,7 @@ impl Error for StartError {
 /// What a connection knows about a request that isn't in its head.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// The other end of the connection.
+    /// The other end of the connection; 127.0.0.1 for a Unix socket's.
     pub peer: IpAddr,
     /// Index into `Policy::listen`.
     pub listener: usize,
@@ -178,6 +213,8 @@ pub struct Arrival {
     pub worker: usize,
     /// http or https.
     pub scheme: &'static str,
+    /// What the client proved to be, in DER; None without TLS or without a certificate.
+    pub client_certificate: Option<Arc<[u8]>>,
     /// Set where the head was refused before it was parsed: the request is then a stand-in and only its answer matters.
     pub fault: Option<Refusal>,
     /// What the framing guard finds wrong in the body, later.
@@ -212,10 +249,12 @@ pub struct ServerSettings {
 }
 
 /// One entry of `listen:`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenSettings {
     /// The name, or the address as written.
     pub name: Arc<str>,
     /// Where.
-    pub address: SocketAddr,
+    pub address: Address,
+    /// None: in clear.
+    pub tls: Option<TlsSettings>,
 }

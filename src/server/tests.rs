@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{Request, Response, StatusCode, body::Incoming};
 
-use super::{Handler, ListenSettings, Running, ServerSettings, StartError, start};
+use super::{Address, Handler, ListenSettings, Running, ServerSettings, StartError, start};
 use crate::{
     body::Body,
     headers::TrustedProxies,
@@ -94,13 +94,13 @@ fn settings() -> ServerSettings {
 }
 
 fn listen(address: &str) -> ListenSettings {
-    ListenSettings { name: address.into(), address: address.parse().unwrap() }
+    ListenSettings { name: address.into(), address: Address::Tcp(address.parse().unwrap()), tls: None }
 }
 
 fn serve(settings: &ServerSettings) -> (Running, SocketAddr) {
     let metrics: Vec<ListenerMetrics> = vec![Observer::silent().listener("test")];
     let running = start(&[listen("127.0.0.1:0")], settings, |_| Echo, metrics).unwrap();
-    let address = running.addresses()[0];
+    let address = running.addresses()[0].socket().unwrap();
     (running, address)
 }
 
@@ -234,7 +234,7 @@ fn cases() -> Vec<(Vec<u8>, Outcome)> {
         ("G(T / HTTP/1.1\r\nHost: a", Refused(400, "framing")),
         ("GET\t/ HTTP/1.1\r\nHost: a", Refused(400, "framing")),
         ("GET /\tHTTP/1.1\r\nHost: a", Refused(400, "framing")),
-        ("PRI * HTTP/2.0\r\n\r\nSM", Refused(400, "framing")),
+        ("PRI * HTTP/2.0\r\n\r\nXM", Refused(400, "framing")),
         ("GET  / HTTP/1.1\r\nHost: a", Refused(400, "path")),
         ("GET /  HTTP/1.1\r\nHost: a", Refused(400, "path")),
         ("GET /a b HTTP/1.1\r\nHost: a", Refused(400, "path")),

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::IpAddr,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -13,11 +13,13 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use super::Arrival;
 use super::{
-    Handler, connection,
+    Arrival, Handler, connection,
     drain::{Alive, Phase, Phases, alive},
     framing::Limits,
+    listener::Listener,
+    tls::Tls,
+    transport::Socket,
 };
 use crate::{body::BodyFault, observe::ListenerMetrics};
 
@@ -30,7 +32,9 @@ const SAID_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Worker<H> {
     pub(super) number: usize,
     /// In the order of `listen`.
-    pub(super) listeners: Vec<TcpListener>,
+    pub(super) listeners: Vec<Listener>,
+    /// In the same order.
+    pub(super) tls: Arc<[Option<Arc<Tls>>]>,
     pub(super) handler: H,
     pub(super) limits: Limits,
     /// Connections that all workers together may still take.
@@ -56,12 +60,13 @@ impl<H: Handler> Worker<H> {
         std::thread::Builder::new().name(name).spawn(move || runtime.block_on(self.run(sockets)))
     }
 
-    async fn run(mut self, sockets: Vec<AsyncFd<TcpListener>>) {
+    async fn run(mut self, sockets: Vec<AsyncFd<Listener>>) {
         let (connections, mut all_gone) = alive();
         for (listener, socket) in sockets.into_iter().enumerate() {
             let acceptor = Acceptor {
                 listener,
                 worker: self.number,
+                tls: self.tls.get(listener).cloned().flatten(),
                 handler: self.handler.clone(),
                 limits: self.limits,
                 places: self.places.clone(),
@@ -84,6 +89,7 @@ impl<H: Handler> Worker<H> {
 struct Acceptor<H> {
     listener: usize,
     worker: usize,
+    tls: Option<Arc<Tls>>,
     handler: H,
     limits: Limits,
     places: Option<Arc<Semaphore>>,
@@ -93,7 +99,7 @@ struct Acceptor<H> {
 }
 
 impl<H: Handler> Acceptor<H> {
-    async fn run(self, socket: AsyncFd<TcpListener>) {
+    async fn run(self, socket: AsyncFd<Listener>) {
         let mut phases = self.phases.clone();
         let mut said = None;
         loop {
@@ -127,44 +133,33 @@ impl<H: Handler> Acceptor<H> {
     }
 
     /// A task of its own: a panic in it ends that connection only.
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
-        let _ = stream.set_nodelay(true);
-        if stream.set_nonblocking(true).is_err() {
-            return;
-        }
-        let Ok(stream) = tokio::net::TcpStream::from_std(stream) else {
-            return;
-        };
+    fn spawn(&self, socket: Socket, peer: IpAddr, place: Place) {
         let arrival = Arrival {
-            peer: peer.ip().to_canonical(),
+            peer,
             listener: self.listener,
             worker: self.worker,
             scheme: "http",
+            client_certificate: None,
             fault: None,
             body_fault: BodyFault::default(),
         };
         let open =
             Open { metrics: self.metrics.clone(), listener: self.listener, _place: place, _alive: self.alive.clone() };
         open.count(1);
-        let serve = connection::serve(stream, arrival, self.handler.clone(), self.limits, self.phases.clone());
-        tokio::spawn(async move {
-            let _open = open;
-            serve.await;
-        });
+        let tls = self.tls.as_ref().map(|tls| tls.config());
+        let (handler, limits, phases) = (self.handler.clone(), self.limits, self.phases.clone());
+        tokio::spawn(connection::serve(socket, open, tls, arrival, handler, limits, phases));
     }
 }
 
 /// tokio's own listener can't wait for a connection without accepting it.
-#[allow(deprecated, reason = "the call that replaces it is unsafe; a TcpListener owns its descriptor and keeps it")]
-fn watched(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+#[allow(deprecated, reason = "the call that replaces it is unsafe; a Listener owns its descriptor and keeps it")]
+fn watched(socket: Listener) -> io::Result<AsyncFd<Listener>> {
     AsyncFd::new(socket)
 }
 
 /// A place is taken only for a connection that is there: a worker without any must not hold one back.
-async fn accept(
-    socket: &AsyncFd<TcpListener>,
-    places: Option<&Arc<Semaphore>>,
-) -> io::Result<(TcpStream, SocketAddr, Place)> {
+async fn accept(socket: &AsyncFd<Listener>, places: Option<&Arc<Semaphore>>) -> io::Result<(Socket, IpAddr, Place)> {
     loop {
         let mut ready = socket.readable().await?;
         let place = match places {
@@ -182,7 +177,7 @@ async fn accept(
 type Place = Option<OwnedSemaphorePermit>;
 
 /// An open connection, counted.
-struct Open {
+pub(super) struct Open {
     metrics: Arc<[ListenerMetrics]>,
     listener: usize,
     _place: Place,

@@ -7,7 +7,10 @@ use zeroize::Zeroize;
 use crate::refusal::{Refusal, TokenFault};
 
 /// A bearer token as it was presented. Doesn't print; its memory is wiped when it goes.
-pub struct Credential(String);
+pub struct Credential {
+    token: String,
+    is_from_elsewhere: bool,
+}
 
 /// The first 12 hex digits of a token's SHA-256: how logs name it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,45 +23,71 @@ impl Credential {
     /// # Errors
     /// `NoCredential` (none, or another scheme), `Credential` (two, malformed), `Token(TooLong)`.
     pub fn from_headers(headers: &HeaderMap, max_token_bytes: usize) -> Result<Credential, Refusal> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let value = values.next().ok_or(Refusal::NoCredential)?;
-        if values.next().is_some() {
-            return Err(Refusal::Credential("there is more than one Authorization header"));
-        }
-        let token = after_bearer(value.as_bytes())?;
+        Credential::of(authorization(headers)?.ok_or(Refusal::NoCredential)?, max_token_bytes)
+    }
+
+    /// This token.
+    ///
+    /// # Errors
+    /// It is too long or malformed.
+    pub(in crate::token) fn of(token: &[u8], max_token_bytes: usize) -> Result<Credential, Refusal> {
         if token.len() > max_token_bytes {
             return Err(Refusal::Token(TokenFault::TooLong));
         }
         match std::str::from_utf8(token) {
-            Ok(text) if is_b64token(token) => Ok(Credential(text.to_owned())),
+            Ok(text) if is_b64token(token) => Ok(Credential { token: text.to_owned(), is_from_elsewhere: false }),
             _ => Err(Refusal::Credential("the bearer token is empty or has characters that no token has")),
         }
     }
 
+    /// The same, found elsewhere than in `Authorization`.
+    pub(in crate::token) fn found_elsewhere(mut self) -> Credential {
+        self.is_from_elsewhere = true;
+        self
+    }
+
+    /// Whether it was found elsewhere than in `Authorization`, so that a cache doesn't see that an answer is somebody's.
+    pub fn is_from_elsewhere(&self) -> bool {
+        self.is_from_elsewhere
+    }
+
     /// The token's text: for verification and for the upstream's `Authorization`, nothing else.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.token
     }
 
     /// How logs name it.
     pub fn fingerprint(&self) -> Fingerprint {
-        let hash = digest::digest(&digest::SHA256, self.0.as_bytes());
+        let hash = digest::digest(&digest::SHA256, self.token.as_bytes());
         let mut first = [0; 6];
         first.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
         Fingerprint(first)
     }
 }
 
+/// What is in `Authorization: Bearer`; None where there is no such field, or another scheme.
+///
+/// # Errors
+/// `Credential` (two fields, no token).
+pub(in crate::token) fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::Credential("there is more than one Authorization header"));
+    }
+    after_bearer(value.as_bytes())
+}
+
 /// What follows the scheme and the spaces after it (RFC 9110, section 11.4), if the scheme is Bearer.
-fn after_bearer(value: &[u8]) -> Result<&[u8], Refusal> {
+fn after_bearer(value: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     let (scheme, rest) = value.split_at(value.iter().position(|byte| !is_tchar(*byte)).unwrap_or(value.len()));
     if !scheme.eq_ignore_ascii_case(b"Bearer") {
-        return Err(Refusal::NoCredential);
+        return Ok(None);
     }
     match rest {
         [b' ', token @ ..] => {
             let spaces = token.iter().take_while(|byte| **byte == b' ').count();
-            Ok(token.get(spaces..).unwrap_or_default())
+            Ok(Some(token.get(spaces..).unwrap_or_default()))
         }
         _ => Err(Refusal::Credential("there is no token after the Bearer scheme")),
     }
@@ -78,7 +107,7 @@ fn is_b64token(token: &[u8]) -> bool {
 
 impl Drop for Credential {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.token.zeroize();
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{claims::ClaimPlaces, jwks::KeyStore, secret::Secret};
+use super::{claims::ClaimPlaces, extra_roots::ExtraRoots, jwks::KeyStore, secret::Secret};
 use crate::observe::{IssuerMetrics, Observer};
 
 /// An issuer as the configuration gives it, compiled.
@@ -29,6 +29,8 @@ pub struct IssuerSettings {
     pub http_timeout: Duration,
     /// Whether endpoints over plain http off loopback are called.
     pub allow_http: bool,
+    /// Who vouches for its endpoints besides the machine's own authorities.
+    pub tls_ca: Option<ExtraRoots>,
 }
 
 /// Whom a token must be for.

@@ -1,43 +1,38 @@
-//! Key sets at work: fetch, refresh, unknown kid. What is in a set is read by `key_set`.
+//! Key sets at work: fetch, refresh, unknown kid, files that change. What is in a set is read by `key_set`.
 
 use std::{
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwapOption;
-use hyper::{HeaderMap, header::CACHE_CONTROL};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
 
 use super::{
-    discovery,
     issuer::{IssuerSettings, KeySource},
+    kept_keys::KeptKeys,
+    key_server::{FetchedKeys, KeyServer, retry_after},
     key_set::KeySet,
 };
 use crate::{
-    fetch::{FetchRules, get_json},
-    observe::{IssuerMetrics, KeysFetched, Observer},
+    observe::{IssuerMetrics, KeysFetched, KeysRestored, Observer},
+    state_dir::StateDir,
+    watch::{Text, WatchedFiles},
 };
 
 /// Between the starts of two fetches for unknown kids.
 const UNKNOWN_KID_INTERVAL: Duration = Duration::from_secs(5);
-/// A `max-age` below this counts as this.
-const MIN_MAX_AGE: Duration = Duration::from_secs(60);
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const MAX_RETRY: Duration = Duration::from_secs(30);
-/// A JWKS or a metadata document.
-const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 
 /// One issuer's keys at work. Readers never lock; all fetches are made by one task on the control runtime.
 #[derive(Debug)]
 pub struct KeyStore {
     issuer: Arc<str>,
     metrics: IssuerMetrics,
-    /// None: local.
-    remote: Option<Remote>,
+    origin: Origin,
     stale_after: Duration,
     keys: ArcSwapOption<Held>,
     fetches: watch::Sender<Fetches>,
@@ -47,25 +42,28 @@ pub struct KeyStore {
 #[derive(Debug)]
 struct Held {
     keys: Arc<KeySet>,
-    fetched_at: Instant,
+    here_since: Instant,
+    /// How old it was then.
+    age: Duration,
 }
 
-/// Where keys are fetched.
+/// Where keys come from.
 #[derive(Clone, Debug)]
-struct Remote {
-    place: Place,
-    rules: FetchRules,
-    refresh: Duration,
+enum Origin {
+    Server(KeyServer, Option<KeptKeys>),
+    Files(KeyFiles),
+    /// The configuration: they never change.
+    InPlace,
 }
 
+/// Files of keys, with what was in them at load.
 #[derive(Clone, Debug)]
-enum Place {
-    /// The issuer whose metadata say it.
-    Discovered(String),
-    Uri(String),
+struct KeyFiles {
+    files: Vec<(PathBuf, String)>,
+    read: fn(&[&str]) -> Result<KeySet, String>,
 }
 
-/// Fetches are numbered from 1, and made one after the other.
+/// Fetches (a file that is read is one, too) are numbered from 1, and made one after the other.
 #[derive(Debug, Default)]
 struct Fetches {
     /// The number of the last one that began.
@@ -93,45 +91,68 @@ impl KeyStore {
     /// # Errors
     /// A local set that isn't a JWKS or has no usable key, in words for the configuration's author.
     pub fn new(settings: &IssuerSettings, observer: Arc<Observer>) -> Result<Arc<KeyStore>, String> {
-        let (place, local) = match &settings.jwt.keys {
-            KeySource::Discovery => (Some(Place::Discovered(settings.issuer.clone())), None),
-            KeySource::Uri(uri) => (Some(Place::Uri(uri.clone())), None),
-            KeySource::File { text, .. } | KeySource::Inline(text) => (None, Some(KeySet::parse(text.as_bytes())?)),
-            KeySource::PublicKeys(files) => (None, Some(KeySet::of_pem(files.iter().map(|(_, text)| text.as_str()))?)),
-            KeySource::Secret(secret) => (None, Some(KeySet::of_secret(secret)?)),
+        KeyStore::with_state(settings, observer, None)
+    }
+
+    /// The same; sets that are fetched are kept in `state` and taken from there while their server is down.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn with_state(
+        settings: &IssuerSettings,
+        observer: Arc<Observer>,
+        state: Option<Arc<StateDir>>,
+    ) -> Result<Arc<KeyStore>, String> {
+        let origin = match (&settings.jwt.keys, KeyServer::of(settings)) {
+            (_, Some(server)) => Origin::Server(server, state.and_then(|state| KeptKeys::of(settings, state))),
+            (KeySource::File { path, text }, _) => {
+                Origin::Files(KeyFiles { files: vec![(path.clone(), text.clone())], read: read_jwks })
+            }
+            (KeySource::PublicKeys(files), _) => Origin::Files(KeyFiles { files: files.clone(), read: read_pem }),
+            _ => Origin::InPlace,
         };
-        let rules = FetchRules {
-            timeout: settings.http_timeout,
-            allow_http: settings.allow_http,
-            max_body_bytes: MAX_DOCUMENT_BYTES,
+        let local = match (&settings.jwt.keys, &origin) {
+            (_, Origin::Files(files)) => Some(files.at_load()?),
+            (KeySource::Inline(text), _) => Some(KeySet::parse(text.as_bytes())?),
+            (KeySource::Secret(secret), _) => Some(KeySet::of_secret(secret)?),
+            _ => None,
         };
         let store = KeyStore {
             issuer: settings.name.clone(),
             metrics: observer.issuer(&settings.name),
-            remote: place.map(|place| Remote { place, rules, refresh: settings.jwt.refresh }),
+            origin,
             stale_after: settings.jwt.stale_keys,
             keys: ArcSwapOption::empty(),
             fetches: watch::Sender::default(),
         };
         if let Some(keys) = local {
-            store.hold(keys);
+            store.hold(keys, Duration::ZERO);
         }
         Ok(Arc::new(store))
     }
 
-    /// Fetches at start, refreshes in the background and answers requests for unknown kids. To be spawned on the
-    /// control runtime; ends when no snapshot holds the store any more. Returns at once for local sources.
+    /// Fetches at start, refreshes in the background and answers requests for unknown kids; reads files again when they
+    /// change. To be spawned on the control runtime; ends when no snapshot holds the store any more, and at once where
+    /// there is nothing to do.
     pub async fn maintain(self: Arc<Self>) {
-        let Some(remote) = self.remote.clone() else { return };
+        match self.origin.clone() {
+            Origin::Server(server, kept) => self.keep_fetching(&server, kept).await,
+            Origin::Files(files) => self.keep_reading(files).await,
+            Origin::InPlace => self.metrics.keys_at_load(self.at_hand().map_or(0, |keys| keys.len())),
+        }
+    }
+
+    async fn keep_fetching(self: Arc<Self>, server: &KeyServer, kept: Option<KeptKeys>) {
         let store = Arc::downgrade(&self);
         drop(self);
         let mut discovered = None;
         let mut failures = 0;
         while let Some(mut fetches) = begin(&store) {
-            let (result, pause) = match remote.fetch(&mut discovered).await {
-                Ok((keys, max_age)) => {
+            let (result, pause) = match server.fetch(&mut discovered).await {
+                Ok(fetched) => {
                     failures = 0;
-                    (Ok(keys), refresh_after(remote.refresh, max_age))
+                    let pause = server.refresh_after(&fetched);
+                    (Ok(fetched), pause)
                 }
                 Err(problem) => {
                     failures += 1;
@@ -139,7 +160,18 @@ impl KeyStore {
                 }
             };
             let Some(store) = store.upgrade() else { return };
-            store.end(result);
+            match result {
+                Ok(FetchedKeys { keys, text, .. }) => {
+                    store.end(Ok(keys));
+                    keep(kept.clone(), text.to_vec());
+                }
+                Err(problem) => {
+                    if let Some(kept) = kept.as_ref().filter(|_| !store.is_ready()) {
+                        store.restore(kept);
+                    }
+                    store.end(Err(problem));
+                }
+            }
             drop(store);
             tokio::select! {
                 () = sleep(pause) => discovered = None,
@@ -148,14 +180,33 @@ impl KeyStore {
         }
     }
 
+    async fn keep_reading(self: Arc<Self>, files: KeyFiles) {
+        self.metrics.keys_at_load(self.at_hand().map_or(0, |keys| keys.len()));
+        let mut gone = self.fetches.subscribe();
+        let store = Arc::downgrade(&self);
+        drop(self);
+        let mut watched = WatchedFiles::new(files.files.clone());
+        loop {
+            let result = tokio::select! {
+                texts = watched.change() => files.now(texts),
+                _ = gone.wait_for(|_| false) => return,
+            };
+            if begin(&store).is_none() {
+                return;
+            }
+            let Some(store) = store.upgrade() else { return };
+            store.end(result);
+        }
+    }
+
     /// Fetches once, as `maintain` does at start, and keeps nothing: how many usable keys there are.
     ///
     /// # Errors
     /// The keys can't be had; in words for the operator.
     pub async fn try_fetch(&self) -> Result<usize, String> {
-        match &self.remote {
-            Some(remote) => remote.fetch(&mut None).await.map(|(keys, _)| keys.len()),
-            None => Ok(self.at_hand().map_or(0, |keys| keys.len())),
+        match &self.origin {
+            Origin::Server(server, _) => server.fetch(&mut None).await.map(|fetched| fetched.keys.len()),
+            Origin::Files(_) | Origin::InPlace => Ok(self.at_hand().map_or(0, |keys| keys.len())),
         }
     }
 
@@ -174,13 +225,13 @@ impl KeyStore {
     pub(in crate::token) fn at_hand(&self) -> Option<Arc<KeySet>> {
         let held = self.keys.load();
         let held = held.as_ref()?;
-        let is_stale = self.remote.is_some() && held.fetched_at.elapsed() > self.stale_after && self.is_degraded();
+        let is_stale = self.is_remote() && held.is_older_than(self.stale_after) && self.is_degraded();
         (!is_stale).then(|| held.keys.clone())
     }
 
     /// Whether a kid that isn't at hand may be found elsewhere.
     pub(in crate::token) fn is_remote(&self) -> bool {
-        self.remote.is_some()
+        matches!(self.origin, Origin::Server(..))
     }
 
     /// The keys after a fetch for a kid that isn't among those at hand. There is one such fetch in 5 s, however many
@@ -190,14 +241,15 @@ impl KeyStore {
     /// The last fetch failed or takes too long.
     pub(in crate::token) async fn after_fetch(&self) -> Result<Arc<KeySet>, Unavailable> {
         let unavailable = Unavailable { retry_after: UNKNOWN_KID_INTERVAL };
-        if let (Some(number), Some(remote)) = (self.want(), &self.remote) {
+        let Origin::Server(server, _) = &self.origin else { return self.at_hand().ok_or(unavailable) };
+        if let Some(number) = self.want() {
             let mut fetches = self.fetches.subscribe();
             let ended = fetches.wait_for(|fetches| fetches.ended >= number);
-            if !matches!(timeout(remote.rules.timeout, ended).await, Ok(Ok(_))) {
+            if !matches!(timeout(server.timeout(), ended).await, Ok(Ok(_))) {
                 return Err(unavailable);
             }
         }
-        if self.remote.is_some() && !self.fetches.borrow().is_ok {
+        if !self.fetches.borrow().is_ok {
             return Err(unavailable);
         }
         self.at_hand().ok_or(unavailable)
@@ -220,7 +272,7 @@ impl KeyStore {
     }
 
     fn end(&self, result: Result<KeySet, String>) {
-        let result = result.map(|keys| self.hold(keys));
+        let result = result.map(|keys| self.hold(keys, Duration::ZERO));
         self.fetches.send_modify(|fetches| {
             fetches.ended = fetches.begun;
             fetches.is_ok = result.is_ok();
@@ -229,13 +281,58 @@ impl KeyStore {
         KeysFetched { issuer: &self.issuer, result }.record(&self.metrics);
     }
 
-    fn hold(&self, keys: KeySet) -> usize {
+    /// Takes the set of an earlier run, unless it is too old.
+    fn restore(&self, kept: &KeptKeys) {
+        let Some((keys, age)) = kept.load(SystemTime::now()).filter(|(_, age)| *age <= self.stale_after) else {
+            return;
+        };
+        let keys = self.hold(keys, age);
+        KeysRestored { issuer: &self.issuer, keys, age }.record(&self.metrics);
+    }
+
+    fn hold(&self, keys: KeySet, age: Duration) -> usize {
         for skipped in keys.skipped().iter().filter(|skipped| skipped.is_weak) {
             tracing::warn!(issuer = &*self.issuer, key = skipped.index + 1, "a key isn't used: {}", skipped.reason);
         }
         let count = keys.len();
-        self.keys.store(Some(Arc::new(Held { keys: Arc::new(keys), fetched_at: Instant::now() })));
+        self.keys.store(Some(Arc::new(Held { keys: Arc::new(keys), here_since: Instant::now(), age })));
         count
+    }
+}
+
+impl Held {
+    fn is_older_than(&self, time: Duration) -> bool {
+        self.here_since.elapsed().saturating_add(self.age) > time
+    }
+}
+
+impl KeyFiles {
+    fn at_load(&self) -> Result<KeySet, String> {
+        (self.read)(&self.files.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>())
+    }
+
+    /// The keys of what the files say now: all of them, or none.
+    fn now<'t>(&self, texts: impl Iterator<Item = (&'t Path, &'t Text)>) -> Result<KeySet, String> {
+        let texts = texts.map(|(path, text)| {
+            text.as_ref().map(String::as_str).map_err(|problem| format!("{}: {problem}", path.display()))
+        });
+        let texts = texts.collect::<Result<Vec<_>, _>>()?;
+        (self.read)(&texts)
+    }
+}
+
+fn read_jwks(texts: &[&str]) -> Result<KeySet, String> {
+    KeySet::parse(texts.concat().as_bytes())
+}
+
+fn read_pem(texts: &[&str]) -> Result<KeySet, String> {
+    KeySet::of_pem(texts.iter().copied())
+}
+
+/// On a thread of its own: a slow disk holds up no fetch.
+fn keep(kept: Option<KeptKeys>, jwks: Vec<u8>) {
+    if let Some(kept) = kept {
+        drop(tokio::task::spawn_blocking(move || kept.save(&jwks, SystemTime::now())));
     }
 }
 
@@ -262,43 +359,6 @@ impl Fetches {
     fn may_be_wanted(&self) -> bool {
         self.last_wanted.is_none_or(|begun| begun.elapsed() >= UNKNOWN_KID_INTERVAL)
     }
-}
-
-impl Remote {
-    /// The keys, and how long the key server wants them to be kept. `discovered` remembers what metadata said.
-    async fn fetch(&self, discovered: &mut Option<String>) -> Result<(KeySet, Option<Duration>), String> {
-        let uri = match (&self.place, discovered.take()) {
-            (Place::Uri(uri), _) => uri.clone(),
-            (Place::Discovered(_), Some(uri)) => uri,
-            (Place::Discovered(issuer), None) => discovery::jwks_uri(issuer, &self.rules).await?,
-        };
-        let answer = get_json(&uri, &self.rules).await.map_err(|error| error.to_string())?;
-        let keys = KeySet::parse(&answer.body)?;
-        *discovered = Some(uri);
-        Ok((keys, max_age(&answer.headers)))
-    }
-}
-
-fn refresh_after(refresh: Duration, max_age: Option<Duration>) -> Duration {
-    max_age.map_or(refresh, |age| refresh.min(age.max(MIN_MAX_AGE)))
-}
-
-fn retry_after(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(5);
-    (FIRST_RETRY * 2u32.pow(doublings)).min(MAX_RETRY)
-}
-
-/// RFC 9111, section 5.2.2.1.
-fn max_age(headers: &HeaderMap) -> Option<Duration> {
-    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    let ages = values.flat_map(|value| value.split(',')).filter_map(|directive| {
-        let (name, age) = directive.trim().split_once('=')?;
-        if !name.eq_ignore_ascii_case("max-age") {
-            return None;
-        }
-        age.trim_matches('"').parse().ok().map(Duration::from_secs)
-    });
-    ages.min()
 }
 
 #[cfg(test)]

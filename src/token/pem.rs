@@ -5,12 +5,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use serde_json::{Value, json};
 
-const INTEGER: u8 = 0x02;
+use crate::der::{Der, INTEGER, SEQUENCE};
+
 const BIT_STRING: u8 = 0x03;
 const OBJECT_IDENTIFIER: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
-/// A certificate's version; absent in version 1.
-const VERSION: u8 = 0xa0;
 
 /// RFC 8017, appendix A.1.
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
@@ -49,11 +47,7 @@ pub(in crate::token) fn read(text: &str) -> Result<Vec<Value>, &'static str> {
 
 /// RFC 5280, section 4.1: the SubjectPublicKeyInfo.
 fn key_of_certificate(der: &[u8]) -> Option<&[u8]> {
-    let mut fields = Der(Der(Der(der).take(SEQUENCE)?).take(SEQUENCE)?);
-    if fields.0.first() == Some(&VERSION) {
-        fields.take(VERSION)?;
-    }
-    fields.take(INTEGER)?;
+    let mut fields = Der::in_certificate(der)?;
     for _signature_issuer_validity_subject in 0..4 {
         fields.take(SEQUENCE)?;
     }
@@ -89,30 +83,6 @@ fn point(curve: &str, key: &[u8]) -> Result<Value, &'static str> {
     let [4, coordinates @ ..] = key else { return Err("a compressed point") };
     let (x, y) = coordinates.split_at(coordinates.len() / 2);
     Ok(json!({"kty": "EC", "crv": curve, "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y)}))
-}
-
-/// DER (X.690) from which elements are taken one by one.
-struct Der<'d>(&'d [u8]);
-
-impl<'d> Der<'d> {
-    /// The content of the next element, if it has this tag.
-    fn take(&mut self, tag: u8) -> Option<&'d [u8]> {
-        let (&[found, first], rest) = self.0.split_first_chunk()?;
-        if found != tag {
-            return None;
-        }
-        let (length, rest) = match first {
-            0..=0x7f => (usize::from(first), rest),
-            0x81..=0x83 => {
-                let (octets, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                (octets.iter().fold(0, |length, octet| length << 8 | usize::from(*octet)), rest)
-            }
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some(content)
-    }
 }
 
 #[cfg(test)]

@@ -133,6 +133,7 @@ pub(in crate::token) fn settings(name: &str, keys: KeySource) -> IssuerSettings 
         claims: ClaimPlaces::default(),
         http_timeout: Duration::from_secs(5),
         allow_http: false,
+        tls_ca: None,
     }
 }
 

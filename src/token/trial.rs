@@ -52,6 +52,12 @@ enum Opinion {
     Unknown,
 }
 
+impl From<Unavailable> for Refusal {
+    fn from(Unavailable { retry_after }: Unavailable) -> Refusal {
+        Refusal::KeysUnavailable { retry_after }
+    }
+}
+
 /// Of several issuers' refusals the one to be named.
 type Closest<'t> = Option<(&'t Arc<Issuer>, Refusal)>;
 
@@ -92,9 +98,10 @@ impl<'t> Trial<'t> {
             match fetched.map(|keys| self.after_fetch(issuer, keys, later(self.now, *waited))) {
                 Ok(Ok(end)) => return end,
                 Ok(Err(fault)) => closer(&mut refused, issuer, Refusal::Token(fault)),
-                Err(Unavailable { retry_after }) => {
-                    closer(&mut refused, issuer, Refusal::KeysUnavailable { retry_after });
-                }
+                Err(unavailable) => match self.without_fetch(issuer, unavailable, later(self.now, *waited)) {
+                    Ok(end) => return end,
+                    Err(refusal) => closer(&mut refused, issuer, refusal),
+                },
             }
         }
         self.refused(refused)
@@ -131,6 +138,24 @@ impl<'t> Trial<'t> {
             Opinion::Bad(fault) => Ok(End::Judged(issuer, Err(Refusal::Token(fault)))),
             Opinion::NotIts(fault) => Err(fault),
             Opinion::Unknown => Err(TokenFault::Key),
+        }
+    }
+
+    /// After a fetch that failed: keys of an earlier run may be at hand by now.
+    ///
+    /// # Errors
+    /// It isn't signed by this issuer, or that can't be said.
+    fn without_fetch(&self, issuer: &'t Arc<Issuer>, unavailable: Unavailable, now: i64) -> Result<End<'t>, Refusal> {
+        let Some(keys) = issuer.keys.at_hand() else { return Err(unavailable.into()) };
+        let _turn = self.cache.turn(&self.name);
+        if let Some(principal) = self.cache.find(&self.name, self.issuers, now) {
+            return Ok(End::Found(principal));
+        }
+        match self.opinion(issuer, Some(keys), true, now) {
+            Opinion::Good(principal) => Ok(End::Judged(issuer, Ok(principal))),
+            Opinion::Bad(fault) => Ok(End::Judged(issuer, Err(Refusal::Token(fault)))),
+            Opinion::NotIts(fault) => Err(Refusal::Token(fault)),
+            Opinion::Unknown => Err(unavailable.into()),
         }
     }
 

@@ -8,7 +8,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -85,11 +88,31 @@ pub fn native_tls() -> io::Result<NativeTls> {
     if let Some(native) = NATIVE.get() {
         return Ok(native.clone());
     }
-    let mut roots = RootCertStore::empty();
-    // What can't be read can't vouch for anybody: servers that need it are refused at the handshake.
-    let (taken, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let native = NativeTls { config: tls_with_roots(roots)?, has_roots: taken > 0 };
+    let roots = native_roots();
+    let native = NativeTls { config: tls_with_roots(roots.clone())?, has_roots: !roots.is_empty() };
     Ok(NATIVE.get_or_init(|| native).clone())
+}
+
+fn native_roots() -> &'static RootCertStore {
+    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+    ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        // What can't be read can't vouch for anybody: servers that need it are refused at the handshake.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots
+    })
+}
+
+/// TLS as `native_tls`, with these roots besides the machine's own. May read the machine's store.
+///
+/// # Errors
+/// A certificate that can't be a root, or no usable protocol version.
+pub fn tls_with_extra_roots(extra: &[CertificateDer<'static>]) -> io::Result<Arc<ClientConfig>> {
+    let mut roots = native_roots().clone();
+    for certificate in extra {
+        roots.add(certificate.clone()).map_err(io::Error::other)?;
+    }
+    tls_with_roots(roots)
 }
 
 /// TLS with the machine's own trust store.

@@ -3,7 +3,12 @@
 use std::pin::pin;
 
 use http_body::Body as _;
-use hyper::{Method, Request, Response, Version, body::Incoming, client::conn::TrySendError};
+use hyper::{
+    Method, Request, Response, StatusCode, Version,
+    body::Incoming,
+    client::conn::TrySendError,
+    header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE},
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     sync::OwnedSemaphorePermit,
@@ -11,12 +16,14 @@ use tokio::{
 };
 
 use super::{
-    Upstream, announces_body, cleaned,
+    Answered, Tunnel, Upstream, announces_body, cleaned,
     connect::{Counted, connect},
     pool::{Connection, Heard, Lease},
+    upgrade,
 };
 use crate::{
     body::{Body, RequestBody, Upload},
+    headers::remove_hop_by_hop,
     observe::UpstreamAttempt,
     refusal::{Refusal, UpstreamFault},
 };
@@ -41,7 +48,7 @@ impl Upstream {
         worker: usize,
         request: Request<RequestBody>,
         attempts: &mut u32,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Answered, Refusal> {
         let deadline = request.body().deadline();
         let upload = request.body().upload();
         let slot = self.slot().await?;
@@ -50,8 +57,9 @@ impl Upstream {
         };
         let mut lease = Lease::new(idle, self.pool.clone(), worker, slot);
         let spare = is_repeatable(&request).then(|| copy(&request));
+        let asked = request.headers().get(UPGRADE).cloned();
         let failed = match self.attempt(&mut lease, request, attempts, deadline).await {
-            Ok(response) => return self.answer(lease, response, &upload, deadline),
+            Ok(response) => return self.answer(lease, response, asked.as_ref(), &upload, deadline),
             Err(failed) => failed,
         };
         let again = match (failed, spare) {
@@ -70,12 +78,13 @@ impl Upstream {
         slot: Option<OwnedSemaphorePermit>,
         attempts: &mut u32,
         deadline: Option<Instant>,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Answered, Refusal> {
         let upload = request.body().upload();
+        let asked = request.headers().get(UPGRADE).cloned();
         let connection = self.connect_twice(attempts, &upload, deadline).await?;
         let mut lease = Lease::new(connection, self.pool.clone(), worker, slot);
         match self.attempt(&mut lease, request, attempts, deadline).await {
-            Ok(response) => self.answer(lease, response, &upload, deadline),
+            Ok(response) => self.answer(lease, response, asked.as_ref(), &upload, deadline),
             Err(Failed::Unsent(_) | Failed::Silent) => Err(Refusal::Upstream(UpstreamFault::Broken)),
             Err(Failed::Refused(refusal)) => Err(refusal),
         }
@@ -137,7 +146,7 @@ impl Upstream {
         let stream = TokioIo::new(Counted { stream, heard: heard.clone() });
         let (sender, task) = hyper::client::conn::http1::handshake(stream).await.map_err(|_| UpstreamFault::Broken)?;
         // Its errors reach whoever waits for the answer.
-        tokio::spawn(task);
+        tokio::spawn(task.with_upgrades());
         Ok(Connection { sender, heard })
     }
 
@@ -200,9 +209,13 @@ impl Upstream {
         &self,
         lease: Lease,
         mut response: Response<Incoming>,
+        asked: Option<&HeaderValue>,
         upload: &Upload,
         deadline: Option<Instant>,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Answered, Refusal> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return switched(lease, response, asked);
+        }
         // On a connection that has seen an HTTP/1.0 answer hyper speaks HTTP/1.0, and drops bodies of unknown length.
         // Whoever answers before the body was there may not read it, and take it for the next request. And what follows
         // a head that speaks of a body that can't be would be taken for the next answer.
@@ -210,7 +223,7 @@ impl Upstream {
             && upload.ended()
             && !(response.body().is_end_stream() && announces_body(response.headers()));
         cleaned(&mut response).map_err(Refusal::Upstream)?;
-        Ok(response.map(|incoming| {
+        let response = response.map(|incoming| {
             if incoming.is_end_stream() {
                 if reusable {
                     lease.give_back();
@@ -223,8 +236,23 @@ impl Upstream {
                 }
             });
             Body::streamed(incoming, deadline, Some(at_end))
-        }))
+        });
+        Ok(Answered { response, tunnel: None })
     }
+}
+
+/// The connection is no longer one for requests: it becomes a tunnel, or ends where nobody had asked for that.
+fn switched(lease: Lease, mut response: Response<Incoming>, asked: Option<&HeaderValue>) -> Result<Answered, Refusal> {
+    let Some(protocol) = upgrade::agreed(response.headers(), asked) else {
+        return Err(Refusal::Upstream(UpstreamFault::Broken));
+    };
+    let tunnel = Tunnel::new(hyper::upgrade::on(&mut response), lease);
+    let headers = response.headers_mut();
+    remove_hop_by_hop(headers);
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+    Ok(Answered { response: response.map(|_| Body::Empty), tunnel: Some(tunnel) })
 }
 
 /// Whether it may be sent twice without harm: idempotent (RFC 9110, section 9.2.2), and all of it still at hand.

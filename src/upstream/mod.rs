@@ -3,6 +3,7 @@
 pub mod connect;
 mod exchange;
 mod pool;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::{
     refusal::{Refusal, UpstreamFault},
 };
 use pool::Pool;
+pub use upgrade::{Carried, Tunnel, Upgrade};
 
 /// An upstream as the configuration gives it, compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +89,8 @@ pub struct Exchange {
     pub answer: Result<Response<Body>, Refusal>,
     /// How often it was tried; at least one where anything was tried at all.
     pub attempts: u32,
+    /// Set where the answer is 101: the upstream has switched to a protocol that was asked for.
+    pub tunnel: Option<Tunnel>,
 }
 
 impl Upstream {
@@ -132,13 +136,16 @@ impl Upstream {
     ) -> Exchange {
         let mut attempts = 0;
         if let Err(fault) = self.address(&mut request) {
-            return Exchange { answer: Err(fault), attempts };
+            return Exchange { answer: Err(fault), attempts, tunnel: None };
         }
         let answer = self
             .exchange(worker, request, &mut attempts)
             .await
             .map_err(|fault| body_fault.get().cloned().unwrap_or(fault));
-        Exchange { answer, attempts }
+        match answer {
+            Ok(Answered { response, tunnel }) => Exchange { answer: Ok(response), attempts, tunnel },
+            Err(refusal) => Exchange { answer: Err(refusal), attempts, tunnel: None },
+        }
     }
 
     /// Writes target, `Host`, version and framing as this upstream is to see them.
@@ -169,6 +176,12 @@ impl Upstream {
             .map(Uri::from)
             .map_err(|_| Refusal::Path("the path cannot be sent on"))
     }
+}
+
+/// An answer, and the tunnel behind it.
+struct Answered {
+    response: Response<Body>,
+    tunnel: Option<Tunnel>,
 }
 
 /// The answer as it may leave: hop-by-hop fields removed, one length at most.

@@ -10,6 +10,7 @@ use crate::{
     identity::SPELLINGS,
     support::{
         gateway::{Gateway, configuration, configuration_of},
+        h2,
         issuer::Issuer,
         keys::Key,
         raw::find,
@@ -22,6 +23,7 @@ const ROUTES: &str = r#"
   - {name: closed, path: "/closed/**", upstream: echo, allow: authenticated}
   - {name: headers, path: /headers, upstream: echo, allow: optional}
   - {name: open, path: "/open/**", upstream: echo, allow: public}
+  - {name: own, path: /own, upstream: echo, allow: authenticated, token_from: [{header: X-Api-Token}]}
 "#;
 
 fn scene() -> (Issuer, Upstream, Gateway) {
@@ -49,6 +51,22 @@ fn an_application_that_merges_names_sees_one_identity() {
         assert_eq!(unknown.status, 200, "{spelling}");
         assert!(!unknown.text().contains("AUTH_SUBJECT") && !unknown.text().contains("attacker"), "{spelling}");
     }
+}
+
+#[test]
+fn no_spelling_passes_over_http_2() {
+    let (issuer, upstream, gateway) = scene();
+    let bearer = format!("Bearer {}", issuer.token().build());
+    let mut connection = h2::Connection::connect(gateway.address);
+    for (stream, spelling) in (1..).step_by(4).zip(SPELLINGS) {
+        let name = spelling.to_ascii_lowercase();
+        let forged = [(name.as_str(), "attacker"), (name.as_str(), "attacker")];
+        assert_eq!(connection.get(stream, "/open/x", &forged).status(), 200, "{spelling}");
+        let with_token = [&forged[..], &[("authorization", &bearer)], &forged[..]].concat();
+        assert_eq!(connection.get(stream + 2, "/closed/x", &with_token).status(), 200, "{spelling}");
+        assert_eq!(upstream.last_request().fields.all("x-auth-subject").collect::<Vec<_>>(), ["u1"], "{spelling}");
+    }
+    assert_eq!(find(&upstream.wire(), b"attacker"), None);
 }
 
 #[test]
@@ -106,7 +124,7 @@ fn trailers_say_nothing_about_who_asks() {
     let others = [
         "Authorization", "Proxy-Authorization", "Cookie", "Host", "Content-Length", "Content_Length", "Transfer-Encoding", "Transfer_Encoding",
         "Connection", "TE", "Trailer", "Upgrade", "Expect", "Content-Type", "Content-Encoding", "X-Forwarded-For", "X_Forwarded_For",
-        "X-Forwarded-Host", "Forwarded", "X-Real-IP", "x_real_ip", "X-Original-URL", "X-Rewrite-URL", "X-Auth-Assertion",
+        "X-Forwarded-Host", "Forwarded", "X-Real-IP", "x_real_ip", "X-Original-URL", "X-Rewrite-URL", "X-Auth-Assertion", "X-Api-Token", "x_api_token",
     ];
     for name in SPELLINGS.iter().chain(&others) {
         for (path, credential) in [("/closed/x", format!("Authorization: Bearer {token}\r\n")), ("/open/x", String::new())] {

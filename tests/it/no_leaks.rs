@@ -14,6 +14,8 @@ const ROUTES: &str = r#"
   - {name: closed, path: /closed, upstream: echo, allow: authenticated}
   - {name: scoped, path: /scoped, upstream: echo, allow: [{scopes: [admin]}]}
   - {name: open, path: "/open/**", upstream: echo, allow: public, identity: {authorization: remove}}
+  - {name: elsewhere, path: "/elsewhere/**", upstream: echo, allow: authenticated, token_from: [{query: key-of-mine}, {cookie: session}, {header: X-Api-Token}]}
+  - {name: dry, path: /dry, upstream: echo, allow: authenticated, enforce: false, token_from: [{query: access_token}]}
 "#;
 
 /// A part this long can't be there by chance.
@@ -63,6 +65,18 @@ fn no_output_holds_a_token() {
         }
         answers.extend(exchange(address, "GET", &format!("/closed?access_token={token}"), "").body);
         answers.extend(exchange(address, "GET", &format!("/open/x?a=b&access_token={token}&c"), "").body);
+        for (target, fields) in [
+            (format!("/elsewhere/x?a&key-of-mine={token}"), String::new()),
+            (format!("/elsewhere/x?Key_of.Mine={token}"), String::new()),
+            (format!("/none?key%2Dof-mine={token}&b"), String::new()),
+            (format!("/elsewhere/x?key-of-mine={token}&key-of-mine={token}"), String::new()),
+            ("/elsewhere/x".to_owned(), format!("Cookie: a=b; session={token}\r\n")),
+            ("/elsewhere/x".to_owned(), format!("X-Api-Token: {token}\r\n")),
+            ("/elsewhere/x".to_owned(), format!("X-Api-Token: {token}\r\nCookie: session={token}\r\n")),
+            (format!("/dry?access_token={token}"), String::new()),
+        ] {
+            answers.extend(exchange(address, "GET", &target, &fields).body);
+        }
         for broken in ["Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", "Content-Length: x\r\n", "X y\r\n"] {
             let mut client = Client::connect(address);
             client.send(format!("POST /closed HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{broken}\r\n"));
@@ -88,6 +102,9 @@ fn no_output_holds_a_token() {
         upstream.requests().into_iter().filter(|request| request.target.starts_with("/open/")).collect();
     assert!(!public.is_empty());
     assert_eq!(find(&upstream.wire(), b"Authorization: Basic"), None);
+    for name in [&b"key-of-mine"[..], b"session=", b"x-api-token", b"X-Api-Token"] {
+        assert_eq!(find(&upstream.wire(), name), None, "{}", name.escape_ascii());
+    }
 }
 
 /// Beginnings and ends of a token's parts; the header's is the same for all tokens of a kind and tells nothing.

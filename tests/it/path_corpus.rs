@@ -11,6 +11,7 @@ use proptest::{
 use crate::support::{
     corpus,
     gateway::{Gateway, configuration, configuration_of},
+    h2::{self, Outcome},
     issuer::Issuer,
     keys::Key,
     raw::{Client, Response},
@@ -68,6 +69,31 @@ fn every_case_comes_to_what_the_corpus_says() {
         let arrived = upstream.requests().pop().map(|request| request.target);
         if status != case.status || arrived != case.arrives {
             wrong.push(format!("{}: {status}, upstream {arrived:?}; expected {}", case.written, case.status));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// `:path` has no other readings than a target of HTTP/1.1. What it may not have at all ends its stream, and a fragment is
+/// cut off before anything is decided.
+#[test]
+fn every_case_comes_to_the_same_over_http_2() {
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let gateway = Gateway::start(&configuration(&issuer, &upstream, ROUTES));
+    let mut wrong = Vec::new();
+    for case in corpus::paths().iter().filter(|case| case.target.starts_with(b"/")) {
+        let Ok(target) = std::str::from_utf8(&case.target) else { continue };
+        upstream.forget();
+        let outcome = h2::Connection::connect(gateway.address).get(1, target, &[]);
+        let arrived = upstream.requests().pop().map(|request| request.target);
+        let as_expected = match (&outcome, target.split_once('#')) {
+            (Outcome::Answer { status: 200, .. }, Some((before, _))) => arrived.as_deref() == Some(before),
+            (Outcome::Answer { status, .. }, None) => *status == case.status && arrived == case.arrives,
+            (Outcome::Answer { .. }, Some(_)) | (Outcome::Reset(_), _) => case.status != 200 && arrived.is_none(),
+            (Outcome::Ended, _) => false,
+        };
+        if !as_expected {
+            wrong.push(format!("{}: {outcome:?}, upstream {arrived:?}; expected {}", case.written, case.status));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

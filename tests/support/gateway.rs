@@ -33,7 +33,7 @@ impl Gateway {
     pub(crate) fn start_unready(yaml: &str) -> Gateway {
         let loaded = config::load_str(yaml, "gateway.yaml").unwrap_or_else(|errors| panic!("{errors:?}\n{yaml}"));
         let app = App::start(loaded.policy).unwrap_or_else(|error| panic!("{error:?}"));
-        let address = *app.addresses().first().expect("a listener");
+        let address = app.addresses().iter().find_map(|address| address.socket()).expect("a listener");
         let admin = app.admin_address().expect("an admin listener");
         Gateway { app: Mutex::new(app), address, admin }
     }
@@ -44,7 +44,7 @@ impl Gateway {
 
     /// Where the listener at this place of `listen` is.
     pub(crate) fn address_of(&self, listener: usize) -> SocketAddr {
-        self.app.lock().unwrap().addresses()[listener]
+        self.app.lock().unwrap().addresses()[listener].socket().expect("of TCP")
     }
 
     /// GET without a token.

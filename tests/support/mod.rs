@@ -2,9 +2,11 @@
 //! loopback, all on port 0. Everything blocks: a test reads from top to bottom.
 
 pub(crate) mod binary;
+pub(crate) mod certificates;
 pub(crate) mod challenge;
 pub(crate) mod corpus;
 pub(crate) mod gateway;
+pub(crate) mod h2;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod json_schema;

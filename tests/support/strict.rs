@@ -1,5 +1,8 @@
 //! HTTP/1.1 requests as RFC 9112 has them and not a byte otherwise: a reader of our own, to hold others against.
 
+/// Names in lower case, values without the blanks around them.
+pub(crate) type Fields = Vec<(String, Vec<u8>)>;
+
 /// A whole request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Message {
@@ -7,11 +10,10 @@ pub(crate) struct Message {
     pub(crate) target: Vec<u8>,
     /// HTTP/1.0.
     pub(crate) is_old: bool,
-    /// Names in lower case, values without the blanks around them.
-    pub(crate) fields: Vec<(String, Vec<u8>)>,
+    pub(crate) fields: Fields,
     /// Decoded.
     pub(crate) body: Vec<u8>,
-    pub(crate) trailers: Vec<(String, Vec<u8>)>,
+    pub(crate) trailers: Fields,
 }
 
 impl Message {
@@ -111,7 +113,7 @@ impl<'b> Reader<'b> {
         Ok(Message { method, target: target.to_vec(), is_old, ..Message::default() })
     }
 
-    fn fields(&mut self) -> Read<Vec<(String, Vec<u8>)>> {
+    fn fields(&mut self) -> Read<Fields> {
         let mut fields = Vec::new();
         loop {
             let line = self.line()?;
@@ -133,8 +135,8 @@ impl<'b> Reader<'b> {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "body and trailers, read in one go")]
-    fn chunks(&mut self) -> Read<(Vec<u8>, Vec<(String, Vec<u8>)>)> {
+    /// Body and trailers.
+    fn chunks(&mut self) -> Read<(Vec<u8>, Fields)> {
         let mut body = Vec::new();
         loop {
             let line = self.line()?;

@@ -147,6 +147,11 @@ impl Upstream {
         sender
     }
 
+    /// Never answers: reads until the other end closes.
+    pub(crate) fn answer_never(&self) {
+        self.answer(|_, stream| io::copy(stream, &mut io::sink()).map(|_| After::Close));
+    }
+
     /// Answers when the head is there instead of after the body.
     pub(crate) fn answer_early(&self) {
         self.state.early.store(true, Ordering::SeqCst);

@@ -41,6 +41,19 @@ const OF_THE_GATEWAY: [&str; 11] = [
     "x-request-id",
 ];
 
+/// The names of all identity headers of the file.
+pub(super) fn identity_names(file: &ConfigFile) -> ReservedNames {
+    let plans = file.routes.iter().map(|route| &route.identity).chain([&file.identity]);
+    let names = plans.flat_map(|plan| plan.headers.iter().flatten());
+    let names = names.filter_map(|(name, _)| HeaderName::from_bytes(name.value.as_bytes()).ok()).collect::<Vec<_>>();
+    ReservedNames::new(&names)
+}
+
+/// Whether a name has a meaning between two servers, or for the gateway, so that it can have no other.
+pub(super) fn is_taken(name: &str) -> bool {
+    OF_THE_CONNECTION.iter().chain(&OF_THE_GATEWAY).any(|other| is_alias(other, name))
+}
+
 impl Compiler<'_> {
     /// `headers` of a route.
     pub(super) fn headers(&mut self, written: &Headers) -> Option<HeaderRules> {
@@ -91,11 +104,7 @@ impl Compiler<'_> {
     /// What nobody may set or remove on the way upstream: identity headers of any route, the token, and what the
     /// gateway says of the request.
     pub(super) fn find_reserved_headers(&mut self, file: &ConfigFile) {
-        let plans = file.routes.iter().map(|route| &route.identity).chain([&file.identity]);
-        let names = plans.flat_map(|plan| plan.headers.iter().flatten());
-        let names =
-            names.filter_map(|(name, _)| HeaderName::from_bytes(name.value.as_bytes()).ok()).collect::<Vec<_>>();
-        let identity = ReservedNames::new(&names);
+        let identity = identity_names(file);
         for route in &file.routes {
             let request = &route.headers.request;
             for name in request.set.iter().map(|(name, _)| name).chain(&request.remove) {

@@ -18,6 +18,7 @@ use crate::{
     observe::Observer,
     token::{
         claims::{ClaimPath, ClaimPlaces},
+        extra_roots::ExtraRoots,
         issuer::{Algorithm, Audiences, IssuerSettings, JwtSettings, KeySource},
         jwks::KeyStore,
         kind::SubjectPattern,
@@ -74,6 +75,10 @@ impl Compiler<'_> {
             }
             None => None,
         };
+        let tls_ca = match &written.tls_ca {
+            None => Some(None),
+            Some(file) => self.extra_roots(file).map(Some),
+        };
         let keys = self.key_source(&written.jwt, written, allow_http);
         let jwt = self.jwt(&written.jwt, keys);
         let claims = self.claims(&written.claims);
@@ -85,6 +90,7 @@ impl Compiler<'_> {
             claims: claims?,
             http_timeout: written.http_timeout.unwrap_or(HTTP_TIMEOUT),
             allow_http,
+            tls_ca: tls_ca?,
         };
         self.check_local_keys(&written.jwt, &settings)?;
         Some(settings)
@@ -147,6 +153,18 @@ impl Compiler<'_> {
                 }
                 Some(KeySource::Discovery)
             }
+        }
+    }
+
+    fn extra_roots(&mut self, written: &At<String>) -> Option<ExtraRoots> {
+        let (_, text) = self.key_file(written)?;
+        match ExtraRoots::parse(&text) {
+            Ok(roots) => Some(roots),
+            Err(words) => self.fail(
+                written
+                    .error(format!("{}: {words}", written.shown()))
+                    .hint("a PEM file with the certificate of who signs the certificates of this issuer's servers"),
+            ),
         }
     }
 

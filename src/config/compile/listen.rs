@@ -1,7 +1,6 @@
 //! `listen`, `admin`, `server`, `errors` and `logging`.
 
 use std::{
-    collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -9,16 +8,16 @@ use std::{
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Compiler, url::HttpUrl};
+use super::{Compiler, Span, url::HttpUrl};
 use crate::{
     config::{
-        file::{Admin, ConfigFile, Logging, Server, Tracing},
+        file::{Admin, ConfigFile, Listener, Logging, Server, Tls, Tracing},
         keys,
         reader::At,
     },
     headers::TrustedProxies,
     observe::{LoggingSettings, TracingSettings},
-    server::{ListenSettings, ServerSettings},
+    server::{self, Address, ClientCertificate, ListenSettings, ServerSettings, TlsFault, TlsSettings},
 };
 
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -41,6 +40,13 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
 }
 
+fn collide(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Tcp(one), Address::Tcp(other)) => overlap(*one, *other),
+        (one, other) => one == other,
+    }
+}
+
 fn overlap_hint(one: SocketAddr, other: SocketAddr) -> Option<String> {
     let both = one.ip().is_unspecified() && other.ip().is_unspecified() && one.is_ipv4() != other.is_ipv4();
     both.then(|| format!("`\"[::]:{}\"` alone takes IPv4, too", one.port()))
@@ -49,32 +55,94 @@ fn overlap_hint(one: SocketAddr, other: SocketAddr) -> Option<String> {
 impl Compiler<'_> {
     pub(super) fn listeners(&mut self, file: &ConfigFile) -> Vec<Option<ListenSettings>> {
         let Some(written) = &file.listen else {
-            return vec![Some(ListenSettings { name: Arc::from(LISTEN.to_string()), address: LISTEN })];
+            let name = Arc::from(LISTEN.to_string());
+            return vec![Some(ListenSettings { name, address: Address::Tcp(LISTEN), tls: None })];
         };
         self.unique("the listener", written.iter().filter_map(|listener| listener.name.as_ref()));
-        let mut places = HashMap::new();
+        let mut places = Vec::new();
         let mut listeners = Vec::new();
         for listener in written {
-            let address = self.address(&listener.address);
-            if let Some(address) = address.filter(|address| address.port() != 0) {
-                let same_port = places.entry(address.port()).or_insert_with(Vec::new);
-                if let Some((other, first)) = same_port.iter().find(|(other, _)| overlap(address, *other)) {
-                    let how = if address == *other { "is there twice" } else { "overlaps with another" };
-                    let message = format!("this address {how}, first at {}", self.source.place(*first));
-                    self.findings.push(listener.address.error(message).hint_if(overlap_hint(address, *other)));
-                } else {
-                    same_port.push((address, listener.address.span));
-                }
+            let address = self.listen_address(&listener.address);
+            if let Some(address) = &address {
+                self.note_place(&mut places, address, listener);
             }
+            let tls = match &listener.tls {
+                Some(tls) => self.tls(tls).map(Some),
+                None => Some(None),
+            };
             let name = self.name(listener.name.as_ref().unwrap_or(&listener.address));
-            listeners.push(address.zip(name).map(|(address, name)| ListenSettings { name, address }));
+            listeners.push(address.zip(name).zip(tls).map(|((address, name), tls)| ListenSettings {
+                name,
+                address,
+                tls,
+            }));
         }
         listeners
     }
 
+    /// Notes where a listener is, or that another is there.
+    fn note_place(&mut self, places: &mut Vec<(Address, Span)>, address: &Address, listener: &Listener) {
+        let Some((other, first)) = places.iter().find(|(other, _)| collide(address, other)) else {
+            places.push((address.clone(), listener.address.span));
+            return;
+        };
+        let how = if address == other { "is there twice" } else { "overlaps with another" };
+        let message = format!("this address {how}, first at {}", self.source.place(*first));
+        let hint = address.socket().zip(other.socket()).and_then(|(one, other)| overlap_hint(one, other));
+        self.findings.push(listener.address.error(message).hint_if(hint));
+    }
+
+    fn listen_address(&mut self, written: &At<String>) -> Option<Address> {
+        let Some(path) = written.value.strip_prefix("unix:") else {
+            return self.address(written).map(Address::Tcp);
+        };
+        if path.is_empty() || path.contains('\0') {
+            return self.fail(written.error("the path of a Unix socket is missing").hint("`unix:/run/bearward.sock`"));
+        }
+        let path = self.folder.join(path);
+        // What the system's socket addresses hold, less the final zero.
+        if path.as_os_str().len() > 107 {
+            return self.fail(written.error("the path of a Unix socket has up to 107 bytes"));
+        }
+        Some(Address::Unix(path.into()))
+    }
+
+    /// The files are read now, so that what is wrong with them is known before anything serves.
+    fn tls(&mut self, written: &Tls) -> Option<TlsSettings> {
+        if let (None, Some(required)) = (&written.client_ca, &written.client_required) {
+            let message = "`client_certificate` without `client_ca`: nobody could vouch for a client";
+            self.findings.push(required.error(message).hint("give the authorities' certificates in `client_ca`"));
+        }
+        let (certificate, key) = (written.certificate.as_ref()?, written.key.as_ref()?);
+        let clients = written.client_ca.as_ref().map(|authorities| ClientCertificate {
+            authorities: self.folder.join(&authorities.value),
+            required: written.client_required.as_ref().is_some_and(|required| required.value),
+        });
+        let settings = TlsSettings {
+            certificate: self.folder.join(&certificate.value),
+            key: self.folder.join(&key.value),
+            clients,
+        };
+        let Err(fault) = server::Tls::load(settings.clone()) else {
+            return Some(settings);
+        };
+        let at = match &fault {
+            TlsFault::Certificate(_) => certificate,
+            TlsFault::Key(_) => key,
+            TlsFault::ClientCa(_) => written.client_ca.as_ref()?,
+        };
+        self.fail(at.error(format!("{}: {}", at.shown(), fault.words())))
+    }
+
     /// Inner None: off.
     pub(super) fn admin(&mut self, file: &ConfigFile, listen: &[Option<ListenSettings>]) -> Option<Option<SocketAddr>> {
-        let taken = |admin: &SocketAddr| listen.iter().flatten().any(|listener| overlap(listener.address, *admin));
+        let taken = |admin: &SocketAddr| {
+            listen
+                .iter()
+                .flatten()
+                .filter_map(|listener| listener.address.socket())
+                .any(|address| overlap(address, *admin))
+        };
         match &file.admin {
             Admin::Off => Some(None),
             Admin::Default if taken(&ADMIN) => {
@@ -103,7 +171,7 @@ impl Compiler<'_> {
 
     fn address(&mut self, written: &At<String>) -> Option<SocketAddr> {
         if written.value.starts_with("unix:") {
-            return self.fail(written.error("unix sockets are not supported yet"));
+            return self.fail(written.error("a TCP address is expected here"));
         }
         written.value.parse().ok().or_else(|| {
             let finding = written.error(format!("{} is not an address with a port", written.shown()));

@@ -9,6 +9,7 @@ mod issuers;
 mod listen;
 mod routes;
 mod rules;
+mod token_places;
 mod upstreams;
 mod url;
 
@@ -16,7 +17,7 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use super::{
     Policy,
-    diagnostic::{Finding, Findings, Source},
+    diagnostic::{Finding, Findings, Source, Span},
     file::ConfigFile,
     keys,
     reader::At,
@@ -59,6 +60,7 @@ pub(super) fn compile(
         server: server?,
         issuers: issuers.into_iter().collect::<Option<_>>()?,
         token_cache_bytes: file.token_cache_bytes.as_ref().map_or(TOKEN_CACHE_BYTES, |size| size.value),
+        state_dir: file.state_dir.as_ref().map(|dir| folder.join(&dir.value)),
         upstreams: upstreams.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
         identity: identity?,

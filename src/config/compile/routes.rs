@@ -69,6 +69,7 @@ impl Compiler<'_> {
         let max_body_bytes = written.max_body_bytes.as_ref().or(file.server.max_body_bytes.as_ref());
         let methods = access.as_ref().zip(declared_methods.as_ref()).map(|((_, rules), own)| own.intersection(rules));
         let cors = self.cors(written, methods.as_ref());
+        let token_from = self.token_places(written, file);
         let (allow, _) = access?;
         Some(RouteSettings {
             name: name?,
@@ -79,6 +80,7 @@ impl Compiler<'_> {
             declared_methods: declared_methods?,
             allow,
             issuers: issuers?,
+            token_from: token_from?,
             enforce: self.is_enforced(written),
             destination: destination?,
             rewrite: rewrite?,

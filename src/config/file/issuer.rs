@@ -22,6 +22,7 @@ pub(in crate::config) struct Issuer {
     pub(in crate::config) claims: Claims,
     pub(in crate::config) http_timeout: Option<Duration>,
     pub(in crate::config) allow_http: Option<At<bool>>,
+    pub(in crate::config) tls_ca: Option<At<String>>,
 }
 
 #[derive(Debug)]
@@ -77,6 +78,7 @@ pub(super) fn issuer(name: At<String>, fields: &Fields<'_>, r: &mut Reader<'_>) 
         claims: section(fields, "claims", r).map(|fields| claims(&fields, r)).unwrap_or_default(),
         http_timeout: some_time(fields, "http_timeout", r),
         allow_http: r.field(fields, "allow_http").and_then(|field| r.flag(&field).map(|flag| field.at_key(flag))),
+        tls_ca: r.field(fields, "tls_ca").and_then(|field| r.text(&field)),
     }
 }
 

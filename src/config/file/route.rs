@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Identity, allow, allow::Allow, duration, identity, section, size_or_none, some_texts, texts, time_or_none,
+    Identity, TokenFrom, allow, allow::Allow, duration, identity, section, size_or_none, some_texts, texts,
+    time_or_none, token_from,
 };
 use crate::config::{
     diagnostic::Finding,
@@ -25,6 +26,7 @@ pub(in crate::config) struct Route {
     pub(in crate::config) strip_prefix: Option<At<String>>,
     pub(in crate::config) rewrite: Option<At<String>>,
     pub(in crate::config) allow: Option<Allow>,
+    pub(in crate::config) token_from: Option<TokenFrom>,
     pub(in crate::config) enforce: Option<At<bool>>,
     pub(in crate::config) issuers: Option<At<Vec<At<String>>>>,
     pub(in crate::config) timeout: Option<Option<Duration>>,
@@ -99,6 +101,7 @@ pub(super) fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -
         strip_prefix: r.field(fields, "strip_prefix").and_then(|field| r.text(&field)),
         rewrite: r.field(fields, "rewrite").and_then(|field| r.text(&field)),
         allow: allow.and_then(|field| allow::access(&field, r)),
+        token_from: r.field(fields, "token_from").map(|field| token_from::token_from(&field, r)),
         enforce: r.field(fields, "enforce").and_then(|field| r.flag(&field).map(|flag| field.at_key(flag))),
         issuers: some_texts(fields, "issuers", "leave it out for every issuer", r),
         timeout: time_or_none(fields, "timeout", r),

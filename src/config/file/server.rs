@@ -18,6 +18,15 @@ const MOST_WORKERS: usize = 1024;
 pub(in crate::config) struct Listener {
     pub(in crate::config) address: At<String>,
     pub(in crate::config) name: Option<At<String>>,
+    pub(in crate::config) tls: Option<Tls>,
+}
+
+#[derive(Debug)]
+pub(in crate::config) struct Tls {
+    pub(in crate::config) certificate: Option<At<String>>,
+    pub(in crate::config) key: Option<At<String>>,
+    pub(in crate::config) client_ca: Option<At<String>>,
+    pub(in crate::config) client_required: Option<At<bool>>,
 }
 
 #[derive(Debug, Default)]
@@ -66,15 +75,26 @@ pub(super) fn listen(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Vec<Listen
     let mut listeners = Vec::new();
     for item in items {
         if item.is_text() {
-            listeners.extend(r.text(&item).map(|address| Listener { address, name: None }));
+            listeners.extend(r.text(&item).map(|address| Listener { address, name: None, tls: None }));
         } else if let Some(fields) = r.fields(&item) {
             let name = r.field(&fields, "name").and_then(|field| r.text(&field));
             let address = r.required(&fields, "address", "an address and a port: `address: 127.0.0.1:8080`");
             let address = address.and_then(|field| r.text(&field));
-            listeners.extend(address.map(|address| Listener { address, name }));
+            let tls = r.field(&fields, "tls").and_then(|field| r.fields(&field)).map(|fields| tls(&fields, r));
+            listeners.extend(address.map(|address| Listener { address, name, tls }));
         }
     }
     Some(listeners)
+}
+
+fn tls(fields: &Fields<'_>, r: &mut Reader<'_>) -> Tls {
+    let certificate = r.required(fields, "certificate", "a PEM file: the certificate, then those that vouch for it");
+    let certificate = certificate.and_then(|field| r.text(&field));
+    let key = r.required(fields, "key", "a PEM file: the certificate's private key").and_then(|field| r.text(&field));
+    let client_required = r.field(fields, "client_certificate").and_then(|field| {
+        r.word(&field, &[("optional", false), ("required", true)]).map(|required| field.at(required))
+    });
+    Tls { certificate, key, client_ca: r.field(fields, "client_ca").and_then(|field| r.text(&field)), client_required }
 }
 
 pub(super) fn admin(field: &Field<'_>, r: &mut Reader<'_>) -> Admin {

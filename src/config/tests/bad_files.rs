@@ -35,7 +35,27 @@ upstreams:
 routes:
   - {name: r, path: /, upstream: b, allow: optional, rate_limit: {rate: 1/s}}
   - {name: s, path: /s, upstream: \"unix:/b.sock\", allow: public}
-listen: [\"unix:/a.sock\"]
+";
+    token_places: "\
+issuers:
+  a: {issuer: https://a.example, audiences: [api]}
+routes:
+  - {name: a, path: /a, upstream: \"http://127.0.0.1:1\", allow: authenticated, token_from: []}
+  - {name: b, path: /b, upstream: \"http://127.0.0.1:1\", allow: authenticated, token_from: cookie}
+  - {name: c, path: /c, upstream: \"http://127.0.0.1:1\", allow: authenticated, token_from: {query: \"a b\"}}
+  - {name: d, path: /d, upstream: \"http://127.0.0.1:1\", allow: authenticated, token_from: [{cookie: \"a=b\"}]}
+  - {name: e, path: /e, upstream: \"http://127.0.0.1:1\", allow: authenticated, token_from: [{header: Authorization}, {header: Host}, {header: X_Auth_Subject}, {header: \"a b\"}]}
+  - {name: f, path: /f, upstream: \"http://127.0.0.1:1\", allow: authenticated, token_from: [{cookie: a, query: b}, {}, {body: c}]}
+  - {name: g, path: /g, upstream: \"http://127.0.0.1:1\", allow: authenticated, token_from: [{header: X-Token}, {header: x_token}]}
+  - {name: h, path: /h, upstream: \"http://127.0.0.1:1\", allow: public, token_from: [header, {query: access_token}]}
+";
+    authorities_of_an_issuer: "\
+issuers:
+  a: {issuer: https://a.example, audiences: [api], tls_ca: /dev/null}
+  b: {issuer: https://b.example, audiences: [api], tls_ca: Cargo.toml}
+  c: {issuer: https://c.example, audiences: [api], tls_ca: nowhere.pem}
+routes:
+  - {name: a, path: /a, upstream: \"http://127.0.0.1:1\", allow: authenticated}
 ";
     keys_without_a_value: "\
 issuers:

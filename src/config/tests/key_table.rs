@@ -14,15 +14,19 @@ fn example(path: &str, key_file: &str) -> Value {
     match path {
         "version" => json!(1),
         "listen" => json!(["127.0.0.1:0"]),
+        "listen.*.tls" => tls(key_file),
         "listen.*.address" => json!("127.0.0.1:0"),
         "admin" => json!("off"),
         "admin.address" => json!("127.0.0.1:0"),
-        "server" | "issuers" | "upstreams" | "identity" | "errors" | "logging" | "token_cache" => json!({}),
+        "server" | "issuers" | "upstreams" | "identity" | "errors" | "logging" | "token_cache" | "state" => json!({}),
         "issuers.*.jwt"
         | "issuers.*.claims"
         | "issuers.*.claims.token_kind"
         | "issuers.*.claims.token_kind.client_if"
         | "routes.*.identity" => json!({}),
+        "listen.*.tls.certificate" | "listen.*.tls.client_ca" => json!(key_file.replace("keys.json", "tls.crt")),
+        "listen.*.tls.key" => json!(key_file.replace("keys.json", "tls.key")),
+        "listen.*.tls.client_certificate" => json!("required"),
         "server.workers" => json!("auto"),
         "server.trusted_proxies" => json!(["10.0.0.0/8"]),
         "server.max_header_bytes" | "server.max_token_bytes" => json!("64KiB"),
@@ -40,6 +44,8 @@ fn example(path: &str, key_file: &str) -> Value {
         "issuers.*.jwt.jwks" => serde_json::from_str(KEY_SET).unwrap(),
         "issuers.*.jwt.public_keys" => json!([key_file.replace("keys.json", "key.pem")]),
         "issuers.*.jwt.secret" | "issuers.*.jwt.secret_base64" => json!("0123456789abcdef".repeat(4)),
+        "issuers.*.tls_ca" => json!(key_file.replace("keys.json", "ca.pem")),
+        "state.dir" => json!("state"),
         "issuers.*.jwt.algorithms" => json!(["RS256"]),
         "issuers.*.jwt.types" => json!(["application/AT+JWT"]),
         "issuers.*.jwt.require_claims" => json!(["exp", "sub"]),
@@ -49,6 +55,9 @@ fn example(path: &str, key_file: &str) -> Value {
         "upstreams.*.url" | "routes.*.upstream" => json!("https://orders.example.org"),
         "identity.authorization" | "routes.*.identity.authorization" => json!("remove"),
         "errors.realm" | "routes.*.name" | "listen.*.name" => json!("a name"),
+        "routes.*.token_from" => json!("header"),
+        "routes.*.token_from.*.query" | "routes.*.token_from.*.cookie" => json!("token"),
+        "routes.*.token_from.*.header" => json!("X-Api-Token"),
         "routes.*.listeners" => json!(["public"]),
         "routes.*.hosts" => json!(["*.example.org"]),
         "routes.*.path" => json!("/a/{id}"),
@@ -104,8 +113,18 @@ fn example(path: &str, key_file: &str) -> Value {
     }
 }
 
+fn tls(key_file: &str) -> Value {
+    let file = |name| key_file.replace("keys.json", name);
+    json!({"certificate": file("tls.crt"), "key": file("tls.key"), "client_ca": file("tls.crt")})
+}
+
 /// The smallest good file with this key in it.
 fn document(path: &str, value: Value) -> String {
+    document_beside(path, value, "keys.json")
+}
+
+/// The same, with key files beside this one.
+fn document_beside(path: &str, value: Value, key_file: &str) -> String {
     let mut file = json!({
         "issuers": {"main": {"issuer": "https://auth.example.org", "audiences": ["api"]}},
         "upstreams": {"main": {"url": "http://127.0.0.1:9000"}},
@@ -116,6 +135,9 @@ fn document(path: &str, value: Value) -> String {
     }
     if path.starts_with("listen.*") {
         file["listen"] = json!([{"address": "127.0.0.1:0"}]);
+    }
+    if path.starts_with("listen.*.tls.") {
+        file["listen"][0]["tls"] = tls(key_file);
     }
     if path == "routes.*.listeners" {
         file["listen"] = json!([{"address": "127.0.0.1:0", "name": "public"}]);
@@ -144,6 +166,9 @@ fn document(path: &str, value: Value) -> String {
     if path.starts_with("routes.*.rate_limit.*") {
         file["routes"][0]["rate_limit"] = json!([{}]);
     }
+    if path.starts_with("routes.*.token_from.*") {
+        file["routes"][0]["token_from"] = json!([{}]);
+    }
     let mut place = &mut file;
     for part in path.split('.') {
         place = match (part, place.is_array()) {
@@ -163,8 +188,14 @@ fn every_key_in_force_is_accepted() {
     let key_file = folder.path().join("keys.json");
     std::fs::write(&key_file, KEY_SET).unwrap();
     std::fs::write(folder.path().join("key.pem"), KEY_PEM).unwrap();
+    let tls = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("tls.crt"), tls.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("tls.key"), tls.signing_key.serialize_pem()).unwrap();
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("ca.pem"), certificate.cert.pem()).unwrap();
     for (path, _) in KEYS.iter().filter(|(_, state)| *state != State::Refused) {
-        let text = document(path, example(path, key_file.to_str().unwrap()));
+        let key_file = key_file.to_str().unwrap();
+        let text = document_beside(path, example(path, key_file), key_file);
         if let Err(found) = load_str(&text, "f") {
             panic!("{path}: {}", found[0]);
         }

@@ -4,13 +4,13 @@ use std::net::Ipv6Addr;
 
 /// A host and perhaps a port. Stricter than RFC 3986: no percent-encoding, no sub-delimiters, no empty port.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Authority<'a> {
+pub(in crate::server) struct Authority<'a> {
     host: &'a [u8],
     port: Option<u16>,
 }
 
 impl Authority<'_> {
-    pub(super) fn parse(bytes: &[u8]) -> Option<Authority<'_>> {
+    pub(in crate::server) fn parse(bytes: &[u8]) -> Option<Authority<'_>> {
         let (host, port) = if bytes.first() == Some(&b'[') {
             let end = memchr::memchr(b']', bytes)? + 1;
             let address = std::str::from_utf8(bytes.get(1..end - 1)?).ok()?;
@@ -32,12 +32,12 @@ impl Authority<'_> {
         Some(Authority { host, port })
     }
 
-    pub(super) fn has_port(&self) -> bool {
+    pub(in crate::server) fn has_port(&self) -> bool {
         self.port.is_some()
     }
 
     /// The same server: names in any case, no port meaning the default one.
-    pub(super) fn equals(&self, other: &Authority<'_>, default_port: u16) -> bool {
+    pub(in crate::server) fn equals(&self, other: &Authority<'_>, default_port: u16) -> bool {
         self.host.eq_ignore_ascii_case(other.host)
             && self.port.unwrap_or(default_port) == other.port.unwrap_or(default_port)
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Waker},
 };
 
 use tokio::time::Instant;
@@ -20,7 +21,21 @@ struct Inner {
     in_flight: usize,
     closing: bool,
     in_body: bool,
+    switched: bool,
+    /// The guard, which waits for the answer under way.
+    waiting: Option<Waker>,
     last_end: Instant,
+}
+
+/// What the next byte on the connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A head's.
+    Head,
+    /// It depends on the answer that is under way.
+    Answer,
+    /// Another protocol's.
+    Tunnel,
 }
 
 /// What the guard knows of a request.
@@ -43,6 +58,8 @@ impl Exchanges {
             in_flight: 0,
             closing: false,
             in_body: false,
+            switched: false,
+            waiting: None,
             last_end: Instant::now(),
         })))
     }
@@ -74,6 +91,27 @@ impl Exchanges {
         (noted, InFlight(self.clone()))
     }
 
+    /// The answer under way changes the protocol: what follows the request is no longer HTTP.
+    pub(in crate::server) fn switch(&self) {
+        self.lock().switched = true;
+    }
+
+    /// What follows the request that was handed on last. Where that depends, the task is woken once it doesn't any more.
+    pub(super) fn next(&self, cx: &Context<'_>) -> Next {
+        let mut inner = self.lock();
+        if inner.switched {
+            return Next::Tunnel;
+        }
+        if inner.in_flight == 0 && inner.noted.is_empty() {
+            return Next::Head;
+        }
+        match &mut inner.waiting {
+            Some(waiting) => waiting.clone_from(cx.waker()),
+            waiting => *waiting = Some(cx.waker().clone()),
+        }
+        Next::Answer
+    }
+
     /// When the last answer ended, if none is under way.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let inner = self.lock();
@@ -99,5 +137,10 @@ impl Drop for InFlight {
         let mut inner = self.0.lock();
         inner.in_flight = inner.in_flight.saturating_sub(1);
         inner.last_end = Instant::now();
+        let waiting = inner.waiting.take();
+        drop(inner);
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
     }
 }

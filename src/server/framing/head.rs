@@ -7,7 +7,7 @@ use memchr::{memchr, memrchr};
 use super::{authority::Authority, target};
 use crate::refusal::Refusal;
 
-const MAX_FIELDS: usize = 100;
+pub(in crate::server) const MAX_FIELDS: usize = 100;
 const MAX_NAME_BYTES: usize = 1024;
 
 /// How far a head has been checked. Offsets are into the bytes given to `feed`, which only ever grow.
@@ -233,7 +233,7 @@ const MALFORMED_LINE: Refusal = Refusal::Framing("the request line is malformed"
 
 /// Whether it is this name. One that differs only in its punctuation is refused: back ends that fold names (CGI, WSGI) would
 /// take it for the real one.
-fn is_or_resembles(name: &[u8], wanted: &[u8]) -> Result<bool, Refusal> {
+pub(in crate::server) fn is_or_resembles(name: &[u8], wanted: &[u8]) -> Result<bool, Refusal> {
     let alike = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*b == b'-' && !a.is_ascii_alphanumeric());
     if name.eq_ignore_ascii_case(wanted) {
         Ok(true)
@@ -245,7 +245,7 @@ fn is_or_resembles(name: &[u8], wanted: &[u8]) -> Result<bool, Refusal> {
 }
 
 /// Digits only, without a sign or leading zeros, and within what a length can be.
-fn parse_length(value: &[u8]) -> Option<u64> {
+pub(in crate::server) fn parse_length(value: &[u8]) -> Option<u64> {
     let plain = match value {
         [] => false,
         [b'0'] => true,

@@ -12,7 +12,7 @@ const MAX_BYTES: usize = 65_534;
 
 /// Refuses a target that is in none of the four forms of RFC 9112, section 3.2, or that hyper would refuse or cut. Gives
 /// the place of an absolute-form's authority and its scheme's port.
-pub(super) fn check(method: &[u8], target: &[u8]) -> Result<Option<(Range<usize>, u16)>, Refusal> {
+pub(in crate::server) fn check(method: &[u8], target: &[u8]) -> Result<Option<(Range<usize>, u16)>, Refusal> {
     if target.len() > MAX_BYTES {
         return Err(Refusal::HeadTooLarge);
     }

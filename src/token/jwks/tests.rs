@@ -12,6 +12,7 @@ use crate::{
     refusal::{Refusal, TokenFault},
     token::{
         issuer::Issuer,
+        key_server::MAX_DOCUMENT_BYTES,
         tests::{P256, RSA, cache, credential, good_claims, jwks, settings, with},
         verify_at,
     },
@@ -370,26 +371,6 @@ fn local_sets_without_use_are_refused_with_a_reason() {
         let error = KeyStore::new(&settings("a", KeySource::Inline(text.to_owned())), Observer::silent()).unwrap_err();
         assert!(error.contains(why), "{error}");
     }
-}
-
-#[test]
-fn when_to_fetch_again() {
-    let ages = |values: &[&'static str]| {
-        let mut headers = HeaderMap::new();
-        headers.extend(values.iter().map(|value| (CACHE_CONTROL, value.parse().unwrap())));
-        max_age(&headers).map(|age| age.as_secs())
-    };
-    assert_eq!(ages(&[]), None);
-    assert_eq!(ages(&["public, Max-Age=300, must-revalidate"]), Some(300));
-    assert_eq!(ages(&["max-age=\"300\"", "s-maxage=1", "max-age=200"]), Some(200));
-    assert_eq!(ages(&["max-age=-1", "max-age=x", "max-age"]), None);
-    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
-    assert_eq!(refresh_after(minutes(10), None), minutes(10));
-    assert_eq!(refresh_after(minutes(10), Some(minutes(60))), minutes(10));
-    assert_eq!(refresh_after(minutes(10), Some(minutes(5))), minutes(5));
-    assert_eq!(refresh_after(minutes(10), Some(Duration::ZERO)), minutes(1));
-    let retries: Vec<u64> = [1, 2, 3, 5, 6, 100, u32::MAX].map(|failures| retry_after(failures).as_secs()).into();
-    assert_eq!(retries, [1, 2, 4, 16, 30, 30, 30]);
 }
 
 #[tokio::test]
