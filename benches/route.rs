@@ -73,12 +73,14 @@ fn routes(count: usize, of_host: bool) -> Result<Vec<RouteSettings>, String> {
                 enforce: true,
                 destination: Destination::Upstream(0),
                 rewrite: None,
-                identity: IdentityPlan { headers: Vec::new(), forward_authorization: true },
+                identity: IdentityPlan { headers: Vec::new(), forward_authorization: true, assertion: None },
                 cors: None,
                 headers: HeaderRules::default(),
                 timeout: None,
                 max_body_bytes: None,
                 revokes: false,
+                rate_limits: Vec::new(),
+                protected_resource: None,
             })
         })
         .collect()

@@ -120,7 +120,7 @@ impl App {
         if let Some(address) = admin_address {
             tracing::info!(listener = "admin", address = %address, "listening");
         }
-        let state = Arc::new(AdminState { health: readiness.clone(), observer: observer.clone() });
+        let state = Arc::new(AdminState { health: readiness.clone(), observer: observer.clone(), gateway });
         let control = Control::start(admin, state, stores, certificates, observer, readiness.clone())?;
         Ok(App {
             running: Some(running),

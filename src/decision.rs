@@ -103,21 +103,22 @@ pub async fn decide(snapshot: &Snapshot, view: &RequestView<'_>) -> Result<Permi
     };
     let denial = |refusal| Denial::of(refusal, place.route, caller.as_ref());
     let principal = caller.as_ref().map(|caller| &*caller.principal);
-    let judged = judge(snapshot, route, view, &place, principal).map_err(denial)?;
+    let judged = judge(snapshot, route, view, &place, principal, token::now()).map_err(denial)?;
     let overruled = refused.or_else(|| judged.map(denial).map(Box::new));
     Ok(Permit { route: place.route, caller, overruled })
 }
 
 /// What speaks against somebody who is known, or not asked for, at this place: the rules, or another way to read the
-/// path. Where the route isn't enforced, a no by the rules is only told.
+/// path. Where the route isn't enforced, a no by the rules is only told. `now` in Unix seconds.
 fn judge(
     snapshot: &Snapshot,
     route: &Route,
     view: &RequestView<'_>,
     place: &Place<'_>,
     principal: Option<&Principal>,
+    now: i64,
 ) -> Result<Option<Refusal>, Refusal> {
-    let rules = Rules::of(snapshot, route, view);
+    let rules = Rules::of(snapshot, route, view, now);
     let overruled = match principal.map(|principal| rules.admit(place, principal)) {
         Some(Err(fault)) if route.settings.enforce => return Err(Refusal::Rule(fault)),
         Some(Err(fault)) => Some(Refusal::Rule(fault)),
@@ -217,13 +218,13 @@ struct Rules<'d> {
 }
 
 impl<'d> Rules<'d> {
-    fn of(snapshot: &Snapshot, route: &'d Route, view: &'d RequestView<'d>) -> Rules<'d> {
+    fn of(snapshot: &Snapshot, route: &'d Route, view: &'d RequestView<'d>, now: i64) -> Rules<'d> {
         Rules {
             route,
             view,
             headers: headers_for_rules(snapshot, route, view),
             query: route.settings.token_from.strip_query(view.query),
-            now: token::now(),
+            now,
         }
     }
 

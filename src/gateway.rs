@@ -111,6 +111,7 @@ async fn answer(
             }
             forward(exchange, route, permit, request.map(|()| body), arrival).await?
         }
+        Destination::Decision => return Err(Refusal::NoRoute),
     };
     if is_private {
         headers::make_private(response.headers_mut());

@@ -2,7 +2,7 @@
 
 mod reserved;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use hyper::{
     HeaderMap,
@@ -10,7 +10,10 @@ use hyper::{
 };
 use serde_json::Value;
 
-use crate::token::{claims::ClaimPath, credential::Credential, principal::Principal};
+use crate::{
+    signer::Signer,
+    token::{claims::ClaimPath, credential::Credential, principal::Principal},
+};
 
 pub use reserved::{ReservedNames, is_alias};
 
@@ -30,6 +33,23 @@ pub struct IdentityPlan {
     pub headers: Vec<(HeaderName, IdentitySource)>,
     /// Whether the token goes on as `Authorization: Bearer`.
     pub forward_authorization: bool,
+    /// A JWT of the gateway's own about the caller; None: none.
+    pub assertion: Option<AssertionPlan>,
+}
+
+/// A short-lived JWT, signed here, that the upstream can verify.
+#[derive(Clone, Debug)]
+pub struct AssertionPlan {
+    /// Where it goes.
+    pub header: HeaderName,
+    /// What signs it.
+    pub key: Signer,
+    /// `iss`
+    pub issuer: String,
+    /// `aud`; None: the upstream's key in the configuration.
+    pub audience: Option<String>,
+    /// From `iat` to `exp`.
+    pub ttl: Duration,
 }
 
 /// What an identity header says.
@@ -63,7 +83,18 @@ impl IdentityPlan {
                 (X_AUTH_ISSUER, IdentitySource::Issuer),
             ],
             forward_authorization: true,
+            assertion: None,
         }
+    }
+
+    /// Nothing at all: what an upstream gets that is called with a token of the gateway's own.
+    pub fn nothing() -> IdentityPlan {
+        IdentityPlan { headers: Vec::new(), forward_authorization: false, assertion: None }
+    }
+
+    /// The headers that are ours to write.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.headers.iter().map(|(name, _)| name).chain(self.assertion.iter().map(|assertion| &assertion.header))
     }
 
     /// Writes the identity headers of this principal. Values are escaped: nothing in a token can add a header. A

@@ -32,20 +32,27 @@ pub mod policy;
 pub mod route;
 pub mod token;
 
+pub mod egress;
 pub mod headers;
 pub mod identity;
+pub mod limit;
 pub mod outgoing;
+pub mod protected_resource;
 pub mod upstream;
 
 pub mod body;
 pub mod refusal;
 pub mod respond;
 
+pub mod explain;
 pub mod rehearsal;
 
 pub mod admin;
 pub mod fetch;
+pub mod moment;
 pub mod observe;
+pub mod shared_state;
+pub mod signer;
 pub mod state_dir;
 pub mod watch;
 

@@ -31,6 +31,7 @@ use crate::{
     route::Destination,
     server,
     snapshot::{Route, Snapshot},
+    token,
 };
 
 /// Who asks where nothing else is said.
@@ -47,6 +48,8 @@ pub struct Question {
     pub listener: usize,
     /// The other end of the connection. Loopback unless changed.
     pub peer: IpAddr,
+    /// When it is asked, in Unix seconds. The time at which the question was made unless changed.
+    pub now: i64,
     method: Method,
     scheme: &'static str,
     /// Path and query, as written.
@@ -60,7 +63,7 @@ pub struct Question {
 pub struct Answer {
     /// Of the decision.
     pub decision: Rehearsal,
-    /// The path in its canonical form, with its other readings, where it has one.
+    /// The path in its canonical form, with its other readings; None where it has none.
     pub path: Option<CanonicalPath>,
     /// What the upstream would be sent, names in lower case and in alphabetical order; `Authorization` is masked. Empty
     /// where nothing would.
@@ -98,12 +101,30 @@ impl Question {
     }
 
     fn at(scheme: &'static str, method: Method, target: String, headers: HeaderMap) -> Question {
-        Question { listener: 0, peer: LOOPBACK, method, scheme, target, headers }
+        Question { listener: 0, peer: LOOPBACK, now: token::now(), method, scheme, target, headers }
     }
 
     /// The method.
     pub fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// The host that it is for: lower-case, without port and final dot.
+    pub fn host(&self) -> Option<String> {
+        let mut head = hyper::Request::new(()).into_parts().0;
+        head.headers = self.headers.clone();
+        requests::host(&head)
+    }
+
+    /// Whether the path is written so.
+    pub fn is_for(&self, path: &str) -> bool {
+        self.target.split(['?', '#']).next() == Some(path)
+    }
+
+    /// What is asked for, as it reads: `https://api.example.com/x?y`.
+    pub fn url(&self) -> String {
+        let host = self.headers.get(HOST).and_then(|host| host.to_str().ok());
+        host.map_or_else(|| self.target.clone(), |host| format!("{}://{host}{}", self.scheme, self.target))
     }
 
     /// Adds a token as `Authorization: Bearer`.
@@ -195,7 +216,7 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
         client_ip: snapshot.trusted_proxies.client_ip(question.peer, &head.headers),
         trusted_peer: snapshot.trusted_proxies.trusts(question.peer),
     };
-    let decision = decide(snapshot, &view, presented).await;
+    let decision = decide(snapshot, &view, presented, question.now).await;
     let (Ok(_), Some(route)) = (&decision.outcome, decision.route.and_then(|route| snapshot.routes.get(route))) else {
         let status = decision.outcome.as_ref().err().map_or(StatusCode::NOT_FOUND, Refusal::status);
         return Answer::without_upstream(Some(path), status, decision);

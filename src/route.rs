@@ -11,8 +11,8 @@ use hyper::Method;
 
 use self::trie::{Leaf, Node, split_segment};
 use crate::{
-    answer::OwnAnswer, cors::Cors, headers::HeaderRules, identity::IdentityPlan, method::MethodSet, policy::Access,
-    token::place::TokenPlaces,
+    answer::OwnAnswer, cors::Cors, headers::HeaderRules, identity::IdentityPlan, limit::RateLimit, method::MethodSet,
+    policy::Access, protected_resource::ProtectedResource, token::place::TokenPlaces,
 };
 
 mod host;
@@ -69,6 +69,10 @@ pub struct RouteSettings {
     pub max_body_bytes: Option<u64>,
     /// Whether a 2xx of the upstream ends the token that was presented.
     pub revokes: bool,
+    /// How many requests go on; all of them must hold.
+    pub rate_limits: Vec<RateLimit>,
+    /// What clients are told about its API.
+    pub protected_resource: Option<ProtectedResource>,
 }
 
 /// Where the requests go that a route lets in.
@@ -78,6 +82,8 @@ pub enum Destination {
     Upstream(usize),
     /// Nowhere: the gateway answers them itself.
     Answer(OwnAnswer),
+    /// Nowhere: every listener of the route only decides.
+    Decision,
 }
 
 impl RouteSettings {
@@ -85,7 +91,7 @@ impl RouteSettings {
     pub fn upstream(&self) -> Option<usize> {
         match self.destination {
             Destination::Upstream(index) => Some(index),
-            Destination::Answer(_) => None,
+            Destination::Answer(_) | Destination::Decision => None,
         }
     }
 }

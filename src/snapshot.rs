@@ -11,7 +11,7 @@ use std::{
 use crate::{
     config::Policy,
     headers::TrustedProxies,
-    identity::ReservedNames,
+    identity::{IdentityPlan, ReservedNames},
     observe::{Observer, RouteMetrics, token_parameter},
     path::{CanonicalPath, Reading},
     respond::Realm,
@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub table: RouteTable,
     /// All issuers, in the file's order.
     pub issuers: Vec<Arc<Issuer>>,
+    /// The listeners' names, by their indices.
+    pub listeners: Vec<Arc<str>>,
     /// Tokens verified before, maybe under another snapshot.
     pub tokens: Arc<TokenCache>,
     /// What no client may send.
@@ -197,13 +199,14 @@ impl Snapshot {
         }
         let ignores_case = routes.iter().any(Route::ignores_case);
         let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
-        let reserved = ReservedNames::new(plans.flat_map(|plan| plan.headers.iter().map(|(name, _)| name)));
+        let reserved = ReservedNames::new(plans.flat_map(IdentityPlan::names));
         let token_headers = policy.routes.iter().flat_map(|route| route.token_from.header_names());
         let reserved = Arc::new(reserved.with_credentials(token_headers));
         let snapshot = Snapshot {
             routes,
             table,
             issuers,
+            listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
             tokens,
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),

@@ -1,5 +1,6 @@
 //! The admin listener: liveness, readiness, metrics. On the control runtime, away from the requests' workers.
 
+mod explain;
 mod guard;
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ use tokio::{
 
 use crate::{
     body::Body,
+    gateway::Gateway,
     observe::{Observer, push_json},
     respond::problem,
 };
@@ -52,6 +54,8 @@ pub struct AdminState {
     pub health: Arc<dyn Health>,
     /// For `/metrics`.
     pub observer: Arc<Observer>,
+    /// For `/explain`: the configuration in force.
+    pub gateway: Arc<Gateway>,
 }
 
 /// Answers on this listener until the task is dropped.
@@ -79,7 +83,7 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
 
 async fn serve_connection(stream: TcpStream, state: &AdminState, on_loopback: bool) {
     let service =
-        service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(answer(&request, state, on_loopback)));
+        service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(route(request, state, on_loopback).await));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -90,6 +94,14 @@ async fn serve_connection(stream: TcpStream, state: &AdminState, on_loopback: bo
         connection.as_mut().graceful_shutdown();
         let _ = timeout(FAREWELL, connection).await;
     }
+}
+
+async fn route(request: Request<Incoming>, state: &AdminState, on_loopback: bool) -> Response<Body> {
+    // Off loopback nothing is told that isn't for everybody.
+    if on_loopback && request.uri().path() == "/explain" && guard::check(&request).is_ok() {
+        return explain::answer(request, state).await;
+    }
+    answer(&request, state, on_loopback)
 }
 
 fn answer<B>(request: &Request<B>, state: &AdminState, on_loopback: bool) -> Response<Body> {

@@ -35,11 +35,27 @@ struct Admin {
     health: Arc<ToldHealth>,
 }
 
+fn gateway() -> Arc<Gateway> {
+    let text = r#"
+issuers:
+  a: {issuer: "https://a.example", audiences: [api], jwt: {secret: "0123456789abcdef0123456789abcdef"}}
+routes:
+  - {name: x, path: /x, upstream: "http://127.0.0.1:9", allow: [{scopes: [read], claims: {t: "{header.x-t}"}}]}
+"#;
+    let policy = crate::config::load_str(text, "gateway.yaml").unwrap().policy;
+    let parts = crate::snapshot::LongLived::new(Observer::silent(), 1);
+    let (snapshot, _) = crate::snapshot::Snapshot::assemble(&policy, &parts).unwrap();
+    Arc::new(Gateway::new(snapshot, Observer::silent()))
+}
+
 async fn start() -> Admin {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let health = Arc::new(ToldHealth::default());
-    tokio::spawn(serve(listener, Arc::new(AdminState { health: health.clone(), observer: Observer::silent() })));
+    tokio::spawn(serve(
+        listener,
+        Arc::new(AdminState { health: health.clone(), observer: Observer::silent(), gateway: gateway() }),
+    ));
     Admin { address, health }
 }
 
@@ -154,7 +170,8 @@ async fn a_web_page_gets_nothing() {
 
 #[tokio::test]
 async fn only_loopback_asks_for_a_loopback_host() {
-    let state = AdminState { health: Arc::new(ToldHealth::default()), observer: Observer::silent() };
+    let state =
+        AdminState { health: Arc::new(ToldHealth::default()), observer: Observer::silent(), gateway: gateway() };
     let request = Request::builder().uri("/livez").header("host", "10.1.2.3:9901").body(()).unwrap();
     assert_eq!(answer(&request, &state, false).status(), StatusCode::OK);
     assert_eq!(answer(&request, &state, true).status(), StatusCode::FORBIDDEN);
@@ -171,4 +188,64 @@ async fn slow_and_idle_peers_are_cut_off() {
     }
     let answer = admin.ask("GET", "/livez", "Host: localhost\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// Status and body.
+async fn explained(admin: &Admin, fields: &str, body: &str) -> (u16, serde_json::Value) {
+    let fields = format!("Host: localhost\r\n{fields}Content-Length: {}\r\nConnection: close\r\n", body.len());
+    let answer = admin.raw(&format!("POST /explain HTTP/1.1\r\n{fields}\r\n{body}")).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap())
+}
+
+#[tokio::test]
+async fn decisions_are_explained() {
+    let admin = start().await;
+    for (body, decision, status, reason) in [
+        (r#"{"url": "https://api.example/x"}"#, "deny", 401, "no_credential"),
+        (r#"{"method": "POST", "url": "/y", "token": null}"#, "deny", 404, "no_route"),
+        (r#"{"url": "/x", "token": "opaque"}"#, "deny", 401, "malformed"),
+        (r#"{"url": "/x", "claims": {"scope": "read"}, "issuer": "a"}"#, "deny", 403, "claim"),
+        (
+            r#"{"url": "/x", "claims": {"scope": "read", "t": "1"}, "issuer": "a", "headers": {"X-T": "1"}}"#,
+            "allow",
+            200,
+            "ok",
+        ),
+        (
+            r#"{"url": "/x", "claims": {"scope": "read", "t": "1"}, "issuer": "a", "headers": {"X-T": ["1", "1"]}}"#,
+            "deny",
+            403,
+            "claim",
+        ),
+    ] {
+        let (code, answer) = explained(&admin, "", body).await;
+        assert_eq!(code, 200, "{body}: {answer}");
+        let found = (&answer["decision"], &answer["status"], &answer["reason"]);
+        assert_eq!(found, (&decision.into(), &status.into(), &reason.into()), "{body}");
+    }
+    for (body, words) in [
+        ("", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        (r#"{"url": "/x", "url": "/y"}"#, "not a JSON object"),
+        ("{}", "`url` is missing"),
+        (r#"{"url": 5}"#, "`url` is not a text"),
+        (r#"{"url": "x"}"#, "neither an http address nor a path"),
+        (r#"{"url": "/x", "tokn": "a"}"#, "`tokn` is not a member here"),
+        (r#"{"url": "/x", "headers": []}"#, "`headers` is not an object"),
+        (r#"{"url": "/x", "headers": {"a": 5}}"#, "not a header field"),
+        (r#"{"url": "/x", "claims": {}}"#, "need an `issuer`"),
+        (r#"{"url": "/x", "issuer": "a"}"#, "needs `claims`"),
+        (r#"{"url": "/x", "claims": [], "issuer": "a"}"#, "`claims` is not an object"),
+        (r#"{"url": "/x", "claims": {}, "issuer": "b"}"#, "no issuer is called `b`"),
+        (r#"{"url": "/x", "claims": {}, "issuer": "a", "token": "t"}"#, "either `token`"),
+    ] {
+        let (code, answer) = explained(&admin, "", body).await;
+        assert!(code == 422 && answer["detail"].as_str().unwrap().contains(words), "{body}: {code} {answer}");
+    }
+    // No page of another origin may ask.
+    let (code, _) = explained(&admin, "Origin: https://evil.example\r\n", r#"{"url": "/x"}"#).await;
+    assert_eq!(code, 403);
+    let refused = admin.ask("GET", "/explain", "Host: localhost\r\n").await;
+    assert!(refused.starts_with("HTTP/1.1 405") && refused.contains("allow: POST"), "{refused}");
 }

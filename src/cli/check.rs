@@ -105,6 +105,7 @@ impl Answer<'_> {
                 for (name, sentence) in descriptions(loaded) {
                     writeln!(out, "{name}: {sentence}")?;
                 }
+                writeln!(out, "a change needs a restart in: {}", config::NEEDS_RESTART.join(", "))?;
             }
             if !loaded.placeholders.is_empty() {
                 let names = loaded.placeholders.iter().map(|name| format!("${{{name}}}")).collect::<Vec<_>>();
@@ -128,6 +129,7 @@ impl Answer<'_> {
         if let Some(loaded) = self.loaded.as_ref().filter(|_| describe) {
             let routes = descriptions(loaded).map(|(name, sentence)| json!({"name": name, "description": sentence}));
             add(&mut answer, "routes", routes.collect());
+            add(&mut answer, "needs_restart", json!(config::NEEDS_RESTART));
         }
         if !self.issuers.is_empty() {
             add(&mut answer, "issuers", self.issuers.iter().map(Asked::as_json).collect());
@@ -342,7 +344,7 @@ routes:
         assert_eq!(code, 0);
         assert_eq!(
             out,
-            "a: /a: every method is open to everybody.\ngateway.yaml: ok, 1 route, 0 issuers, 1 upstream\n"
+            "a: /a: every method is open to everybody.\na change needs a restart in: listen, admin.address, server.workers\ngateway.yaml: ok, 1 route, 0 issuers, 1 upstream\n"
         );
         let (_, out, _) = check_with(GOOD, Options { format: Format::Json, ..options });
         let answer: Value = serde_json::from_str(&out).unwrap();

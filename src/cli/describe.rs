@@ -5,9 +5,8 @@ use hyper::Method;
 use crate::{
     config::Policy,
     method::MethodSet,
-    policy::{Access, ClaimTest, Condition, Rule},
+    policy::{Access, Condition, Rule, listed},
     route::{HostPattern, RouteSettings},
-    token::kind::TokenKind,
 };
 
 /// Says a route in a sentence.
@@ -100,42 +99,7 @@ fn all_of(conditions: &[Condition]) -> String {
     if conditions.is_empty() {
         return "any good token".to_owned();
     }
-    conditions.iter().map(condition).collect::<Vec<_>>().join(" with ")
-}
-
-/// What one condition asks for: `a and b`, `a or b`, `role r`.
-pub(super) fn condition(condition: &Condition) -> String {
-    match condition {
-        Condition::Scopes(all) => listed(all, "and"),
-        Condition::AnyScope(any) => listed(any, "or"),
-        Condition::Roles(all) => format!("{} {}", role(all.len()), listed(all, "and")),
-        Condition::AnyRole(any) => format!("role {}", listed(any, "or")),
-        Condition::Issuers(any) => format!("issuer {}", listed(any, "or")),
-        Condition::Audiences(any) => format!("audience {}", listed(any, "or")),
-        Condition::TokenKind(TokenKind::User) => "a user's token".to_owned(),
-        Condition::TokenKind(TokenKind::Client) => "a client's own token".to_owned(),
-        // Values may have come from a file and stay unsaid.
-        Condition::Claim(path, ClaimTest::OneOf(_)) => format!("claim {path} of a value that it names"),
-        Condition::Claim(path, ClaimTest::Matches(_)) => format!("claim {path} that matches"),
-        Condition::Claim(path, ClaimTest::Present(true)) => format!("claim {path}"),
-        Condition::Claim(path, ClaimTest::Present(false)) => format!("no claim {path}"),
-        Condition::Acr(any) => format!("acr {}", listed(any, "or")),
-        Condition::MaxAge(limit) => format!("an authentication of the last {} s", limit.as_secs()),
-    }
-}
-
-fn role(number: usize) -> &'static str {
-    if number == 1 { "role" } else { "roles" }
-}
-
-/// `a`, `a and b`, `a, b and c`.
-fn listed<T: AsRef<str>>(words: &[T], last: &str) -> String {
-    let words = words.iter().map(AsRef::as_ref).collect::<Vec<_>>();
-    match words.split_last() {
-        None => String::new(),
-        Some((word, [])) => (*word).to_owned(),
-        Some((word, before)) => format!("{} {last} {word}", before.join(", ")),
-    }
+    conditions.iter().map(Condition::describe).collect::<Vec<_>>().join(" with ")
 }
 
 #[cfg(test)]

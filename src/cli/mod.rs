@@ -2,7 +2,7 @@
 
 pub mod check;
 mod describe;
-mod moment;
+mod explain;
 pub mod run;
 mod schema;
 pub mod test;
@@ -63,6 +63,17 @@ enum Command {
         bearward check --without-secrets --deny-warnings    # in CI\n  \
         bearward check --online --describe                  # before going live")]
     Check(CheckArguments),
+    /// Say why a request would be let in, or not
+    ///
+    /// Which route, and why not its neighbours; each step of the token's verification; each rule; what would go
+    /// upstream; and the smallest change that would let it in. By the code that decides live traffic, which fetches keys
+    /// as it does; nothing is sent upstream, counted or cached. Without a token or claims: a request that has none.
+    #[command(after_help = "Examples:\n  \
+        bearward explain --url https://api.example.com/rest/x --token-file token.txt\n  \
+        pbpaste | bearward explain --method POST --url /rest/x --token-file -\n  \
+        bearward explain --url /rest/x --issuer cern --claims '{\"sub\": \"u1\", \"scope\": \"x:read\"}'\n  \
+        bearward explain --url /rest/x --json --exit-code    # in scripts")]
+    Explain(Box<explain::ExplainArguments>),
     /// Run policy tests
     ///
     /// Decides each test's request with the code that decides live traffic, without any network, and holds what comes of
@@ -79,7 +90,7 @@ enum Command {
         request: GET https://api.example.com/orders\n      \
         token: {issuer: login, claims: {sub: u1, scope: \"orders:read\"}}   # iss, aud, exp are filled in\n      \
         expect: {decision: allow, route: orders}")]
-    Test(TestArguments),
+    Test(test::TestArguments),
     /// Show a gateway at work, in one process on loopback
     ///
     /// Starts an issuer of tokens, an echo API and the gateway before it, and prints curl lines to paste.
@@ -142,19 +153,6 @@ struct CheckArguments {
     online: bool,
 }
 
-#[derive(Debug, Args)]
-struct TestArguments {
-    /// Files of tests; one that names no configuration is about that of `--config`
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-    /// Write the results to a file, too, as JUnit's XML
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
-    /// Run again at each change of the tests, the configuration or what it reads
-    #[arg(long)]
-    watch: bool,
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
     Text,
@@ -174,7 +172,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match arguments.command {
         Command::Run => run::run(&arguments.config),
         Command::Check(asked) => check(&arguments.config, asked),
-        Command::Test(asked) => run_tests(&arguments.config, asked),
+        Command::Explain(asked) => explain(&arguments.config, &asked),
+        Command::Test(asked) => test::command(&arguments.config, asked),
         Command::Demo { port } => crate::demo::run(port),
         Command::Token(command) => token::run(command),
         Command::Schema { reference } => schema::run(reference),
@@ -202,26 +201,6 @@ fn colour_on(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn run_tests(config: &Path, asked: TestArguments) -> ExitCode {
-    let colours = test::Colours { out: colour_on(&io::stdout()), err: colour_on_stderr() };
-    let options = test::Options { files: asked.files, junit: asked.junit, colours };
-    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    let ran = match asked.watch {
-        true => test::watch(&options, config, &environment, &mut out, &mut err),
-        false => test::run(&options, config, &environment, &mut out, &mut err),
-    };
-    drop((out, err));
-    match ran {
-        Ok(code) => ExitCode::from(code),
-        // Nobody reads the answer.
-        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(NO),
-        Err(why) => {
-            complain(format_args!("error: {why}"));
-            ExitCode::from(WRONG_USAGE)
-        }
-    }
-}
-
 fn check(path: &Path, asked: CheckArguments) -> ExitCode {
     let options = check::Options {
         format: match asked.format {
@@ -236,6 +215,16 @@ fn check(path: &Path, asked: CheckArguments) -> ExitCode {
     };
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     match check::run(path, &environment, options, &mut out, &mut err) {
+        Ok(code) => ExitCode::from(code),
+        // Nobody reads the answer.
+        Err(_) => ExitCode::from(NO),
+    }
+}
+
+fn explain(path: &Path, asked: &explain::ExplainArguments) -> ExitCode {
+    let colour = (colour_on(&io::stdout()), colour_on_stderr());
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    match explain::run(path, &environment, asked, colour, &mut io::stdin().lock(), (&mut out, &mut err)) {
         Ok(code) => ExitCode::from(code),
         // Nobody reads the answer.
         Err(_) => ExitCode::from(NO),

@@ -7,16 +7,32 @@ mod watch;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
+    process::ExitCode,
     time::Duration,
 };
 
+use clap::Args;
+
 pub use self::report::Colours;
 use self::watch::Watch;
-use super::{NO, UNUSABLE_CONFIGURATION, WRONG_USAGE};
+use super::{NO, UNUSABLE_CONFIGURATION, WRONG_USAGE, colour_on, complain, environment};
 use crate::{
     config::Environment,
     policy_tests::{self, Outcome, Results},
 };
+
+#[derive(Debug, Args)]
+pub(super) struct TestArguments {
+    /// Files of tests; one that names no configuration is about that of `--config`
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Write the results to a file, too, as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Run again at each change of the tests, the configuration or what it reads
+    #[arg(long)]
+    watch: bool,
+}
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +43,27 @@ pub struct Options {
     pub junit: Option<PathBuf>,
     /// Where colours may be used.
     pub colours: Colours,
+}
+
+/// Runs the tests on the process's own streams.
+pub(super) fn command(config: &Path, asked: TestArguments) -> ExitCode {
+    let colours = Colours { out: colour_on(&io::stdout()), err: colour_on(&io::stderr()) };
+    let options = Options { files: asked.files, junit: asked.junit, colours };
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    let ran = match asked.watch {
+        true => watch(&options, config, &environment, &mut out, &mut err),
+        false => run(&options, config, &environment, &mut out, &mut err),
+    };
+    drop((out, err));
+    match ran {
+        Ok(code) => ExitCode::from(code),
+        // Nobody reads the answer.
+        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(NO),
+        Err(why) => {
+            complain(format_args!("error: {why}"));
+            ExitCode::from(WRONG_USAGE)
+        }
+    }
 }
 
 /// Runs the tests once and writes what came of them. Returns the exit code: 0 where all passed, 2 where a file of tests

@@ -1,8 +1,11 @@
 //! What is wrong with a configuration and where: message, place, the line itself with a caret, a hint.
 
-use std::fmt::{self, Write};
+use std::{
+    fmt::{self, Write},
+    path::Path,
+};
 
-use super::redact;
+use super::source::{Source, Sources};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,31 +33,47 @@ pub struct Diagnostic {
     pub path: String,
     /// What to do about it.
     pub hint: Option<String>,
-    snippet: Option<Snippet>,
+    pub(super) snippet: Option<Snippet>,
 }
 
+/// A line, and what of it is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Snippet {
+pub(super) struct Snippet {
     text: String,
     caret_at: usize,
     caret_len: usize,
 }
 
-/// A range of bytes in the file's text.
+/// A range of bytes in the text of a file, moved behind those of the files before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: usize,
     pub(super) end: usize,
 }
 
+impl Span {
+    /// Moved behind the files before its own.
+    pub(super) fn moved(self, base: usize) -> Span {
+        Span { start: self.start + base, end: self.end + base }
+    }
+
+    /// Its place in its own file.
+    pub(super) fn back(self, base: usize) -> Span {
+        Span { start: self.start.saturating_sub(base), end: self.end.saturating_sub(base) }
+    }
+}
+
 /// A problem as it is found, before its place is looked up.
 #[derive(Debug)]
 pub(super) struct Finding {
-    severity: Severity,
-    message: String,
-    span: Option<Span>,
-    path: String,
-    hint: Option<String>,
+    pub(super) severity: Severity,
+    pub(super) message: String,
+    /// None: the file as a whole.
+    pub(super) span: Option<Span>,
+    /// Where its file begins.
+    base: usize,
+    pub(super) path: String,
+    pub(super) hint: Option<String>,
 }
 
 impl Finding {
@@ -63,6 +82,7 @@ impl Finding {
             severity: Severity::Error,
             message: message.into(),
             span: Some(span),
+            base: 0,
             path: path.to_owned(),
             hint: None,
         }
@@ -75,6 +95,21 @@ impl Finding {
     /// About the file as a whole.
     pub(super) fn file(message: impl Into<String>) -> Finding {
         Finding { span: None, ..Finding::error(Span::default(), "", message) }
+    }
+
+    /// Where it begins, or its file does.
+    pub(super) fn start(&self) -> usize {
+        self.span.map_or(self.base, |span| span.start)
+    }
+
+    /// Moved behind the files before its own.
+    pub(super) fn moved(self, base: usize) -> Finding {
+        Finding { span: self.span.map(|span| span.moved(base)), base: self.base + base, ..self }
+    }
+
+    /// Its place in its own file.
+    pub(super) fn back(self, base: usize) -> Finding {
+        Finding { span: self.span.map(|span| span.back(base)), ..self }
     }
 
     pub(super) fn into_warning(self) -> Finding {
@@ -133,115 +168,54 @@ impl Findings {
         self.failed
     }
 
-    /// Takes out what is not in force, in the order of the file.
-    pub(super) fn take_pending(&mut self, source: &Source<'_>) -> Vec<Diagnostic> {
+    /// Adds those of a file whose spans begin at zero.
+    pub(super) fn append(&mut self, of_file: Findings, base: usize) {
+        self.dropped += of_file.dropped;
+        self.failed |= of_file.failed;
+        of_file.list.into_iter().for_each(|finding| self.push(finding.moved(base)));
+    }
+
+    /// Takes out what is not in force, in the order of the files.
+    pub(super) fn take_pending(&mut self, source: &Sources) -> Vec<Diagnostic> {
         Findings { list: std::mem::take(&mut self.pending), ..Findings::default() }.into_diagnostics(source)
     }
 
-    /// Looks places and lines up, in the order of the file.
-    pub(super) fn into_diagnostics(mut self, source: &Source<'_>) -> Vec<Diagnostic> {
+    /// Looks places and lines up, in the order of the files.
+    pub(super) fn into_diagnostics(mut self, source: &Sources) -> Vec<Diagnostic> {
         self.list.append(&mut self.pending);
-        self.list.sort_by_key(|finding| finding.span.map_or(0, |span| span.start));
-        let mut all = self.list.into_iter().map(|finding| source.diagnostic(finding)).collect::<Vec<_>>();
+        self.list.sort_by_key(Finding::start);
+        let mut all = self.list.into_iter().filter_map(|finding| source.diagnostic(finding)).collect::<Vec<_>>();
         if self.dropped > 0 {
             let severity = if self.failed { Severity::Error } else { Severity::Warning };
             let more = format!("{} more problems are not shown", self.dropped);
-            all.push(source.diagnostic(Finding { severity, ..Finding::file(more) }));
+            all.extend(source.diagnostic(Finding { severity, ..Finding::file(more) }));
         }
         all
     }
 }
 
-/// A file's text with the index of its lines.
-#[derive(Debug)]
-pub(super) struct Source<'t> {
-    name: &'t str,
-    text: &'t str,
-    line_starts: Vec<usize>,
-    /// Byte ranges whose text is never shown; None where they aren't known, for want of a tree.
-    hidden: Option<Vec<Span>>,
-}
-
-impl<'t> Source<'t> {
-    pub(super) fn new(name: &'t str, text: &'t str) -> Source<'t> {
-        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Source { name, text, line_starts, hidden: None }
-    }
-
-    /// Ranges that hold secrets.
-    pub(super) fn hide(&mut self, spans: Vec<Span>) {
-        self.hidden = Some(spans);
-    }
-
-    /// `gateway.yaml:3:5`: for messages that name a second place.
-    pub(super) fn place(&self, span: Span) -> String {
-        let (line, column, _) = self.locate(span.start);
-        format!("{}:{line}:{column}", self.name)
-    }
-
-    /// The line where it begins, from 1.
-    pub(super) fn line(&self, span: Span) -> usize {
-        self.locate(span.start).0
-    }
-
-    /// Line and column from 1, and where the line begins.
-    fn locate(&self, at: usize) -> (usize, usize, usize) {
-        let line = self.line_starts.partition_point(|start| *start <= at).max(1);
-        let start = self.line_starts.get(line - 1).copied().unwrap_or(0);
-        let column = self.text.get(start..at).map_or(0, |before| before.chars().count());
-        (line, column + 1, start)
-    }
-
-    fn diagnostic(&self, finding: Finding) -> Diagnostic {
-        let place = finding.span.map(|span| (self.locate(span.start), span));
-        let ((line, column, _), snippet) = match place {
-            Some((at, span)) => (at, self.snippet(at.2, span)),
-            None => ((0, 0, 0), None),
-        };
-        Diagnostic {
-            severity: finding.severity,
-            message: redact::printable(&redact::userinfo(&finding.message)),
-            file: self.name.to_owned(),
-            line,
-            column,
-            path: redact::printable(&redact::userinfo(&finding.path)),
-            hint: finding.hint.map(|hint| redact::printable(&redact::userinfo(&hint))),
-            snippet,
-        }
-    }
-
-    fn snippet(&self, line_start: usize, span: Span) -> Option<Snippet> {
-        let line = self.text.get(line_start..)?.lines().next()?;
-        let (shown, caret_at, caret_end) = redact::line(
-            self.text,
-            line_start,
-            line,
-            self.hidden.as_deref(),
-            (span.start - line_start, span.end - line_start),
-        );
-        Some(window(&shown, caret_at, caret_end.saturating_sub(caret_at).max(1)))
-    }
-}
-
 const WINDOW: usize = 140;
 
-/// Cuts a long line down to what is around the caret.
-fn window(line: &str, caret_at: usize, caret_len: usize) -> Snippet {
-    let skip = if caret_at + 20 > WINDOW { caret_at - 40 } else { 0 };
-    let head = if skip > 0 { "…" } else { "" };
-    let mut text = format!("{head}{}", line.chars().skip(skip).take(WINDOW).collect::<String>());
-    if line.chars().nth(skip + WINDOW).is_some() {
-        text.push('…');
+impl Snippet {
+    /// Cuts a long line down to what is around the caret.
+    pub(super) fn window(line: &str, caret_at: usize, caret_len: usize) -> Snippet {
+        let skip = if caret_at + 20 > WINDOW { caret_at - 40 } else { 0 };
+        let head = if skip > 0 { "…" } else { "" };
+        let mut text = format!("{head}{}", line.chars().skip(skip).take(WINDOW).collect::<String>());
+        if line.chars().nth(skip + WINDOW).is_some() {
+            text.push('…');
+        }
+        let caret_at = caret_at - skip + head.chars().count();
+        let room = text.chars().count().saturating_sub(caret_at).max(1);
+        Snippet { text, caret_at, caret_len: caret_len.min(room) }
     }
-    let caret_at = caret_at - skip + head.chars().count();
-    let room = text.chars().count().saturating_sub(caret_at).max(1);
-    Snippet { text, caret_at, caret_len: caret_len.min(room) }
 }
 
 impl Diagnostic {
     /// An error about a file as a whole, or about what a key path in it stands for.
     pub(crate) fn about(file: &str, path: &str, message: String, hint: Option<String>) -> Diagnostic {
-        Source::new(file, "").diagnostic(Finding { path: path.to_owned(), ..Finding::file(message) }.hint_if(hint))
+        Source::new(file, "", Path::new(""))
+            .diagnostic(Finding { path: path.to_owned(), ..Finding::file(message) }.hint_if(hint))
     }
 
     /// The same as a warning.
@@ -320,10 +294,14 @@ impl fmt::Display for Diagnostic {
 mod tests {
     use super::*;
 
+    fn sources(name: &str, text: &str) -> Sources {
+        Sources::of(Source::new(name, text, Path::new("")))
+    }
+
     fn one(text: &str, span: Span) -> String {
         let mut findings = Findings::default();
         findings.push(Finding::error(span, "", "wrong").hint("right it"));
-        findings.into_diagnostics(&Source::new("gateway.yaml", text))[0].render(false)
+        findings.into_diagnostics(&sources("gateway.yaml", text))[0].render(false)
     }
 
     #[test]
@@ -352,7 +330,7 @@ mod tests {
         for _ in 0..10_000 {
             findings.push(Finding::error(Span::default(), "", "wrong"));
         }
-        let shown = findings.into_diagnostics(&Source::new("f", "x"));
+        let shown = findings.into_diagnostics(&sources("f", "x"));
         assert_eq!(shown.len(), KEPT_FINDINGS + 1);
         assert_eq!(shown.last().unwrap().message, "9800 more problems are not shown");
     }

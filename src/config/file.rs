@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 mod allow;
+mod egress;
 mod identity;
 mod issuer;
 mod route;
@@ -13,27 +14,34 @@ mod upstream;
 
 pub(super) use self::{
     allow::{Allow, ClaimTest, Rule},
-    identity::{Identity, IdentityValue},
+    egress::{Egress, GrantWord},
+    identity::{Assertion, Identity, IdentityValue},
     issuer::{Audiences, Claims, Issuer, Jwt, json},
-    route::{Changes, Cors, HeaderList, Headers, Redirect, Respond, Route},
-    server::{Admin, Listener, Logging, Server, Tls, Tracing},
+    route::{Changes, Cors, HeaderList, Headers, RateLimit, Redirect, Respond, Route},
+    server::{Admin, Listener, Logging, Mode, Server, Tls, Tracing},
     token_from::{TokenFrom, TokenPlace},
-    upstream::Upstream,
+    upstream::{Health, Retry, Tls as UpstreamTls, Upstream},
 };
 use super::{
     reader::{At, Field, Fields, Reader},
     yaml::Node,
 };
+use crate::token::secret::Secret;
 
 #[derive(Debug, Default)]
 pub(super) struct ConfigFile {
+    /// Those of the first file.
+    pub(super) include: Vec<At<String>>,
     pub(super) listen: Option<Vec<Listener>>,
     pub(super) admin: Admin,
+    pub(super) admin_token: Option<At<Secret>>,
     pub(super) server: Server,
     pub(super) issuers: Vec<Issuer>,
     /// `issuers` is there and holds something that isn't an issuer.
     pub(super) broken_issuers: bool,
     pub(super) token_cache_bytes: Option<At<u64>>,
+    /// `state.redis`
+    pub(super) redis: Option<At<Secret>>,
     pub(super) state_dir: Option<At<String>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) identity: Identity,
@@ -47,32 +55,20 @@ pub(super) struct ConfigFile {
 pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     let mut file = ConfigFile::default();
     let Some(top) = r.top(root) else { return file };
-    if let Some(version) = r.field(&top, "version")
-        && let Some(written) = r.text(&version)
-        && written.value != "1"
-    {
-        r.findings
-            .push(written.error(format!("{} is not a version of this format", written.shown())).hint("`version: 1`"));
-    }
+    file.include = version_and_include(&top, r);
     file.listen = r.field(&top, "listen").and_then(|field| server::listen(&field, r));
     if let Some(field) = r.field(&top, "admin") {
-        file.admin = server::admin(&field, r);
+        (file.admin, file.admin_token) = server::admin(&field, r);
     }
     if let Some(fields) = section(&top, "server", r) {
         file.server = server::server(&fields, r);
     }
-    for (name, field) in names(&top, "issuers", r) {
-        file.issuers.extend(r.fields(&field).map(|fields| issuer::issuer(name, &fields, r)));
-    }
-    file.broken_issuers = file.issuers.is_empty() && top.has("issuers") && r.findings.failed();
     if let Some(fields) = section(&top, "token_cache", r) {
         file.token_cache_bytes = r.field(&fields, "max_bytes").and_then(|field| r.size(&field));
     }
     if let Some(fields) = section(&top, "state", r) {
-        file.state_dir = r.field(&fields, "dir").and_then(|field| r.text(&field));
-    }
-    for (name, field) in names(&top, "upstreams", r) {
-        file.upstreams.extend(r.fields(&field).map(|fields| upstream::upstream(name, &fields, r)));
+        file.redis = secret(&fields, "redis", r);
+        file.state_dir = text(&fields, "dir", r);
     }
     if let Some(fields) = section(&top, "identity", r) {
         file.identity = identity::identity(&fields, r);
@@ -86,11 +82,52 @@ pub(super) fn read(root: &Node, r: &mut Reader<'_>) -> ConfigFile {
     if let Some(fields) = section(&top, "tracing", r) {
         file.tracing = server::tracing(&fields, r);
     }
-    let routes = r.required(&top, "routes", "without a route there is nothing to protect");
-    for item in routes.and_then(|field| r.items(&field)).unwrap_or_default() {
+    if !top.has("include") {
+        r.required(&top, "routes", "without a route there is nothing to protect");
+    }
+    mergeable(&top, &mut file, r);
+    file
+}
+
+/// Reads an included file's tree into what is there already. Returns what it includes itself.
+pub(super) fn read_included(root: &Node, file: &mut ConfigFile, r: &mut Reader<'_>) -> Vec<At<String>> {
+    const TAKEN: [&str; 5] = ["issuers", "upstreams", "routes", "include", "version"];
+    let Some(top) = r.top(root) else { return Vec::new() };
+    for (key, at) in top.known().filter(|(key, _)| !TAKEN.contains(key)) {
+        let finding = at.error(format!("`{key}` can't be in an included file"));
+        r.findings.push(finding.hint(
+            "an included file has `issuers`, `upstreams`, `routes` and `include`; the rest is in the first file",
+        ));
+    }
+    let include = version_and_include(&top, r);
+    mergeable(&top, file, r);
+    include
+}
+
+fn version_and_include(top: &Fields<'_>, r: &mut Reader<'_>) -> Vec<At<String>> {
+    if let Some(written) = text(top, "version", r).filter(|written| written.value != "1") {
+        let finding = written.error(format!("{} is not a version of this format", written.shown()));
+        r.findings.push(finding.hint("`version: 1`"));
+    }
+    some_texts(top, "include", "name one file at least, or leave `include` out", r)
+        .map(|list| list.value)
+        .unwrap_or_default()
+}
+
+/// What every file may have a part of.
+fn mergeable(top: &Fields<'_>, file: &mut ConfigFile, r: &mut Reader<'_>) {
+    let known = file.issuers.len();
+    for (name, field) in names(top, "issuers", r) {
+        file.issuers.extend(r.fields(&field).map(|fields| issuer::issuer(name, &fields, r)));
+    }
+    file.broken_issuers |= file.issuers.len() == known && top.has("issuers") && r.findings.failed();
+    for (name, field) in names(top, "upstreams", r) {
+        file.upstreams.extend(r.fields(&field).map(|fields| upstream::upstream(name, &fields, r)));
+    }
+    let routes = r.field(top, "routes").and_then(|field| r.items(&field)).unwrap_or_default();
+    for item in routes {
         file.routes.extend(r.fields(&item).map(|fields| route::route(&item, &fields, r)));
     }
-    file
 }
 
 fn section<'n>(fields: &Fields<'n>, key: &'static str, r: &mut Reader<'_>) -> Option<Fields<'n>> {
@@ -100,6 +137,17 @@ fn section<'n>(fields: &Fields<'n>, key: &'static str, r: &mut Reader<'_>) -> Op
 
 fn names<'n>(top: &Fields<'n>, key: &'static str, r: &mut Reader<'_>) -> Vec<(At<String>, Field<'n>)> {
     r.field(top, key).map(|field| r.named(&field)).unwrap_or_default()
+}
+
+fn text(fields: &Fields<'_>, key: &'static str, r: &mut Reader<'_>) -> Option<At<String>> {
+    let field = r.field(fields, key)?;
+    r.text(&field)
+}
+
+/// A text in a type that doesn't print.
+fn secret(fields: &Fields<'_>, key: &'static str, r: &mut Reader<'_>) -> Option<At<Secret>> {
+    let text = text(fields, key, r)?;
+    Some(text.with(Secret::new(text.value.clone().into_bytes())))
 }
 
 fn texts(fields: &Fields<'_>, key: &'static str, r: &mut Reader<'_>) -> Option<At<Vec<At<String>>>> {

@@ -1,6 +1,10 @@
 //! `${NAME}`, `${NAME:-default}`, `${file:path}` and `$$` in the strings of a configuration.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use super::placeholder::Placeholders;
 
@@ -16,7 +20,8 @@ pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
 /// Where variables and files come from.
 pub(super) struct Interpolation<'e> {
     environment: &'e Environment<'e>,
-    folder: &'e Path,
+    folder: PathBuf,
+    files: Vec<PathBuf>,
     budget: usize,
     placeholders: Option<Placeholders>,
 }
@@ -50,13 +55,29 @@ impl Fault {
 
 impl<'e> Interpolation<'e> {
     /// Relative paths are relative to `folder`.
-    pub(super) fn new(environment: &'e Environment<'e>, folder: &'e Path) -> Interpolation<'e> {
-        Interpolation { environment, folder, budget: LARGEST_EXPANSION, placeholders: None }
+    pub(super) fn new(environment: &'e Environment<'e>, folder: &Path) -> Interpolation<'e> {
+        Interpolation {
+            environment,
+            folder: folder.to_owned(),
+            files: Vec::new(),
+            budget: LARGEST_EXPANSION,
+            placeholders: None,
+        }
     }
 
     /// From here on placeholders stand for variables that aren't set and for files of secrets that aren't there.
     pub(super) fn with_placeholders(self) -> Interpolation<'e> {
         Interpolation { placeholders: Some(Placeholders::default()), ..self }
+    }
+
+    /// From here on relative paths are relative to another folder.
+    pub(super) fn enter(&mut self, folder: &Path) {
+        folder.clone_into(&mut self.folder);
+    }
+
+    /// Takes out which files have come in.
+    pub(super) fn take_files(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.files)
     }
 
     /// What placeholders stood for, as it is written between `${` and `}`.
@@ -134,11 +155,14 @@ impl<'e> Interpolation<'e> {
         }
     }
 
-    fn file(&self, path: &str) -> Result<Option<String>, Fault> {
+    fn file(&mut self, path: &str) -> Result<Option<String>, Fault> {
         if path.is_empty() {
             return Err(Fault::new("`${file:}` without a path"));
         }
         let file = self.folder.join(path);
+        if !self.files.contains(&file) {
+            self.files.push(file.clone());
+        }
         if self.placeholders.is_some() && !file.exists() {
             return Ok(None);
         }

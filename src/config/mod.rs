@@ -3,12 +3,14 @@
 mod compile;
 mod diagnostic;
 mod file;
+mod include;
 mod interpolation;
 mod keys;
 mod placeholder;
 mod reader;
 mod redact;
 mod reference;
+mod source;
 mod test_file;
 mod units;
 mod yaml;
@@ -35,15 +37,19 @@ use crate::{
     observe::{LoggingSettings, TracingSettings},
     route::RouteSettings,
     server::{ListenSettings, ServerSettings},
-    token::issuer::IssuerSettings,
+    shared_state::RedisSettings,
+    token::{issuer::IssuerSettings, secret::Secret},
     upstream::UpstreamSettings,
 };
 
 use self::{
-    diagnostic::{Finding, Findings, Source},
+    diagnostic::Finding,
+    include::Files,
     interpolation::{Interpolation, LARGEST_FILE},
-    reader::Reader,
 };
+
+/// The keys whose change a running process can't take up (of `listen`, certificates can change).
+pub const NEEDS_RESTART: [&str; 3] = ["listen", "admin.address", "server.workers"];
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
@@ -52,7 +58,10 @@ pub struct Loaded {
     pub policy: Policy,
     /// What is legal but unwise. What is not in force is apart, in `Policy::pending`.
     pub warnings: Vec<Diagnostic>,
-    /// The first 12 hex digits of the file's SHA-256: which configuration is in force (`bearward_config_info`).
+    /// Every file that it was read from: the configuration, what it includes, what stands in `${file:}`, keys and
+    /// certificates. For who watches them.
+    pub files: Vec<PathBuf>,
+    /// The first 12 hex digits of the SHA-256 of its file, or of all of them: which configuration is in force (`bearward_config_info`).
     pub hash: String,
     /// What `load_without_secrets` put placeholders for: `NAME` or `file:path`. Otherwise empty.
     pub placeholders: Vec<String>,
@@ -112,7 +121,7 @@ fn load_with<'p>(
     let name = path.display().to_string();
     let folder = path.parent().unwrap_or(Path::new(""));
     match interpolation::read_text(path) {
-        Ok(text) => load_text(&text, &name, folder, interpolation(folder)),
+        Ok(text) => load_from(&text, &name, folder, Some(path), interpolation(folder)),
         Err(words) => {
             let hint =
                 "`--config FILE` names the configuration; `bearward demo` needs none, and writes one to start from";
@@ -130,41 +139,60 @@ pub fn load_str(text: &str, name: &str) -> Result<Loaded, Vec<Diagnostic>> {
     load_text(text, name, Path::new(""), Interpolation::new(&|_| None, Path::new("")))
 }
 
-fn short_hash(text: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+/// Of one file: as of its text alone. Of several: where one ends and the next begins counts, too.
+fn short_hash<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for (place, text) in texts.enumerate() {
+        if place > 0 {
+            context.update(&text.len().to_le_bytes());
+        }
+        context.update(text.as_bytes());
+    }
+    context.finish().as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn load_text(
     text: &str,
     name: &str,
     folder: &Path,
-    mut interpolation: Interpolation<'_>,
+    interpolation: Interpolation<'_>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    load_from(text, name, folder, None, interpolation)
+}
+
+fn load_from(
+    text: &str,
+    name: &str,
+    folder: &Path,
+    path: Option<&Path>,
+    interpolation: Interpolation<'_>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     if text.len() as u64 > LARGEST_FILE {
         let message = format!("the configuration is larger than {} MiB", LARGEST_FILE >> 20);
         return Err(vec![Diagnostic::about(name, "", message, None)]);
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut source = Source::new(name, text);
-    let mut findings = Findings::default();
-    let tree = yaml::parse(&source, text, &mut interpolation, &mut findings);
-    let policy = tree.and_then(|tree| {
-        source.hide(yaml::secret_places(&tree));
-        let file = file::read(&tree, &mut Reader::new(&mut findings, &source, text));
-        compile::compile(&file, folder, &source, &mut findings)
-    });
+    let mut read = Files::new(interpolation);
+    let file = read.read(text, name, folder, path);
+    let Files { mut interpolation, mut findings, sources, included, incomplete, .. } = read;
+    // Of what wasn't read, names would seem to be missing.
+    let file = file.filter(|_| !incomplete);
+    let policy = file.and_then(|file| compile::compile(&file, &sources, &mut findings));
     match policy {
         Some(mut policy) if !findings.failed() => {
-            policy.pending = findings.take_pending(&source);
-            let warnings = findings.into_diagnostics(&source);
-            Ok(Loaded { policy, warnings, hash: short_hash(text), placeholders: interpolation.into_placeholders() })
+            policy.pending = findings.take_pending(&sources);
+            let mut files = path.map(Path::to_owned).into_iter().chain(included).collect::<Vec<_>>();
+            files.extend(interpolation.take_files());
+            files.append(&mut policy.key_files);
+            let hash = short_hash(sources.texts());
+            let warnings = findings.into_diagnostics(&sources);
+            Ok(Loaded { policy, warnings, files, hash, placeholders: interpolation.into_placeholders() })
         }
         _ => {
             if !findings.failed() {
                 findings.push(Finding::file("the configuration can't be used"));
             }
-            Err(findings.into_diagnostics(&source))
+            Err(findings.into_diagnostics(&sources))
         }
     }
 }
@@ -176,6 +204,10 @@ pub struct Policy {
     pub listen: Vec<ListenSettings>,
     /// None: `admin: off`.
     pub admin: Option<SocketAddr>,
+    /// What the admin listener asks of who wants more than health and metrics.
+    pub admin_token: Option<Secret>,
+    /// `state.redis`: what replicas share.
+    pub redis: Option<RedisSettings>,
     /// Limits and timeouts.
     pub server: ServerSettings,
     /// In the file's order.
@@ -199,4 +231,6 @@ pub struct Policy {
     /// What the file has that is read, checked and compiled, and that nothing acts on yet. Nobody serves by a policy
     /// that has any: a file never promises more than the gateway keeps.
     pub pending: Vec<Diagnostic>,
+    /// Files of keys and certificates; moved to `Loaded::files`.
+    key_files: Vec<PathBuf>,
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    diagnostic::{Finding, Findings, Source, Span},
+    diagnostic::{Finding, Findings, Span},
     keys::{self, State},
+    source::Sources,
     units,
     yaml::{self, Entry, Node, Text, Value},
 };
@@ -131,13 +132,12 @@ impl Field<'_> {
 /// Reads fields and notes what is wrong with them.
 pub(super) struct Reader<'r> {
     pub(super) findings: &'r mut Findings,
-    source: &'r Source<'r>,
-    text: &'r str,
+    source: &'r Sources,
 }
 
 impl<'r> Reader<'r> {
-    pub(super) fn new(findings: &'r mut Findings, source: &'r Source<'r>, text: &'r str) -> Reader<'r> {
-        Reader { findings, source, text }
+    pub(super) fn new(findings: &'r mut Findings, source: &'r Sources) -> Reader<'r> {
+        Reader { findings, source }
     }
 
     /// The whole file.
@@ -294,7 +294,7 @@ impl<'r> Reader<'r> {
 
     /// A field that must be there. None with an error noted, where it isn't.
     pub(super) fn required<'n>(&mut self, fields: &Fields<'n>, key: &'static str, hint: &str) -> Option<Field<'n>> {
-        if fields.entry(key).is_none() && !fields.misspelt(key) {
+        if !fields.has_or_means(key) {
             let path = join(&fields.path, key);
             self.findings
                 .push(Finding::error(fields.span, &path, format!("`{key}` is missing{}", fields.parent)).hint(hint));
@@ -416,7 +416,7 @@ impl<'r> Reader<'r> {
 
     /// What to say where a text in braces, `{path.tenant}`, was written without quotes.
     pub(super) fn quote_hint(&self, field: &Field<'_>) -> Option<String> {
-        yaml::quote_hint(self.text, field.node.span)
+        yaml::quote_hint(self.source.written(field.node.span))
     }
 
     /// `gateway.yaml:3:5`.
@@ -435,7 +435,7 @@ impl<'r> Reader<'r> {
             Some(text) => shown(&text.text, text.foreign),
             None => found.to_owned(),
         };
-        let hint = yaml::quote_hint(self.text, field.node.span).or(hint);
+        let hint = yaml::quote_hint(self.source.written(field.node.span)).or(hint);
         self.findings.push(field.at(()).error(format!("{wanted} is expected here, not {found}")).hint_if(hint));
     }
 }
@@ -449,6 +449,20 @@ impl<'n> Fields<'n> {
     fn misspelt(&self, key: &str) -> bool {
         let unknown = self.entries.iter().filter(|entry| keys::state(&self.pattern, &entry.key.text).is_none());
         unknown.take(MOST_GUESSES).any(|entry| keys::meant(&self.pattern, &entry.key.text) == Some(key))
+    }
+
+    /// The keys that are known, each with its place.
+    pub(super) fn known(&self) -> impl Iterator<Item = (&'n str, At<()>)> {
+        let known = self.entries.iter().filter(|entry| keys::state(&self.pattern, &entry.key.text).is_some());
+        known.map(|entry| {
+            let path = join(&self.path, &entry.key.text);
+            (&*entry.key.text, At { value: (), span: entry.key_span, path, foreign: entry.key.foreign })
+        })
+    }
+
+    /// Whether the key was written, perhaps with a mistake in its name: it isn't missing then.
+    pub(super) fn has_or_means(&self, key: &str) -> bool {
+        self.has(key) || self.misspelt(key)
     }
 
     /// Whether the key was written, whatever its value.

@@ -12,11 +12,12 @@ use hyper::{
 use serde_json::{Map, Value as Json};
 
 use super::{
-    diagnostic::{Diagnostic, Finding, Findings, Source, Span},
+    diagnostic::{Diagnostic, Finding, Findings, Span},
     file::json,
     interpolation::{self, Environment, Interpolation},
     keys,
     reader::{At, Field, Fields, Reader},
+    source::{Source, Sources},
     units, yaml,
 };
 
@@ -123,11 +124,11 @@ pub struct Spot {
 impl TestFile {
     /// An error about a place in it.
     pub fn error(&self, spot: &Spot, message: String, hint: Option<String>) -> Diagnostic {
-        let mut source = Source::new(&self.name, &self.text);
+        let mut source = Source::new(&self.name, &self.text, Path::new(""));
         source.hide(self.hidden.clone());
         let mut findings = Findings::default();
         findings.push(Finding::error(spot.span, &spot.path, message).hint_if(hint));
-        findings.into_diagnostics(&source).swap_remove(0)
+        findings.into_diagnostics(&Sources::of(source)).swap_remove(0)
     }
 }
 
@@ -156,15 +157,16 @@ pub(super) fn read_text(
         let hint = "a file of policy tests has `tests` at least";
         return Err(vec![Diagnostic::about(&name, "", "the file is empty".to_owned(), Some(hint.to_owned()))]);
     }
-    let mut source = Source::new(&name, &text);
+    let mut source = Source::new(&name, &text, folder);
     let mut findings = Findings::default();
     let tree = yaml::parse(&source, &text, &mut interpolation, &mut findings);
     let mut hidden = Vec::new();
-    let read = tree.and_then(|tree| {
-        hidden = yaml::secret_places(&tree);
+    if let Some(tree) = &tree {
+        hidden = yaml::secret_places(tree);
         source.hide(hidden.clone());
-        file(&tree, &source, &mut Reader::new(&mut findings, &source, &text))
-    });
+    }
+    let sources = Sources::of(source);
+    let read = tree.and_then(|tree| file(&tree, &sources, &mut Reader::new(&mut findings, &sources)));
     match read {
         Some((config, tests)) if !findings.failed() => {
             let config = config.map(|config| folder.join(config));
@@ -174,12 +176,12 @@ pub(super) fn read_text(
             if !findings.failed() {
                 findings.push(Finding::file("the policy tests can't be read"));
             }
-            Err(findings.into_diagnostics(&source))
+            Err(findings.into_diagnostics(&sources))
         }
     }
 }
 
-fn file(root: &yaml::Node, source: &Source<'_>, r: &mut Reader<'_>) -> Option<(Option<String>, Vec<WrittenTest>)> {
+fn file(root: &yaml::Node, source: &Sources, r: &mut Reader<'_>) -> Option<(Option<String>, Vec<WrittenTest>)> {
     let top = r.top_of(root, keys::POLICY_TESTS)?;
     let config = text(&top, "config", r).map(|config| config.value);
     let tests = r.required(&top, "tests", "`- {name: …, request: GET https://…, expect: {…}}` for each test");
@@ -192,7 +194,7 @@ fn file(root: &yaml::Node, source: &Source<'_>, r: &mut Reader<'_>) -> Option<(O
     (tests.len() == items.len()).then_some((config, tests))
 }
 
-fn test(item: &Field<'_>, source: &Source<'_>, r: &mut Reader<'_>) -> Option<WrittenTest> {
+fn test(item: &Field<'_>, source: &Sources, r: &mut Reader<'_>) -> Option<WrittenTest> {
     let fields = r.fields(item)?;
     let name = r.required(&fields, "name", "what the results call it").and_then(|field| r.text(&field));
     let client_ip = text(&fields, "client_ip", r).and_then(|text| ip(&text, r));

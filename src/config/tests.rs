@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bad_files;
+mod contract;
 mod defaults;
 mod hostile;
+mod includes;
 mod key_table;
 mod listeners;
 mod mistakes;

@@ -1,6 +1,8 @@
-//! Durations and sizes, with their units written out.
+//! Durations, sizes, rates and shares, with their units written out.
 
 use std::time::Duration;
+
+use crate::limit::Rate;
 
 /// Longer than any setting makes sense, and short enough to be added to any clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -49,6 +51,33 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         .checked_mul(1 << shift)
         .filter(|bytes| *bytes <= 1 << 50)
         .ok_or_else(|| "this is more than anything can hold".to_owned())
+}
+
+/// Reads `100/s`, `600/m`, `1000/h`.
+///
+/// # Errors
+/// A hint at what would be right.
+pub(super) fn rate(text: &str) -> Result<Rate, String> {
+    const EXAMPLES: &str = "requests in a second, a minute or an hour: `100/s`, `600/m`, `1000/h`";
+    let (requests, unit) = split(text).ok_or(EXAMPLES)?;
+    let per = match unit {
+        "/s" => Duration::from_secs(1),
+        "/m" => Duration::from_secs(60),
+        "/h" => Duration::from_secs(3600),
+        _ => return Err(EXAMPLES.to_owned()),
+    };
+    let requests = u32::try_from(requests).ok().filter(|requests| *requests > 0);
+    requests.map(|requests| Rate { requests, per }).ok_or_else(|| format!("from 1 to {} requests", u32::MAX))
+}
+
+/// Reads `20%`.
+///
+/// # Errors
+/// A hint at what would be right.
+pub(super) fn percent(text: &str) -> Result<u8, String> {
+    let percent = split(text).filter(|(number, unit)| *unit == "%" && *number <= 100);
+    let percent = percent.and_then(|(number, _)| u8::try_from(number).ok());
+    percent.ok_or_else(|| "a whole number from `0%` to `100%`".to_owned())
 }
 
 /// Reads `0.25`: a share of the whole.
@@ -101,6 +130,19 @@ mod tests {
     }
 
     #[test]
+    fn rates_and_percentages() {
+        let seconds = |requests, seconds| Ok(Rate { requests, per: Duration::from_secs(seconds) });
+        assert_eq!((rate("100/s"), rate("600/m"), rate("1/h")), (seconds(100, 1), seconds(600, 60), seconds(1, 3600)));
+        for bad in ["", "100", "/s", "0/s", "1/d", "1.5/s", "-1/s", "1 /s", "4294967296/s", "1/ms"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+        assert_eq!((percent("0%"), percent("20%"), percent("100%")), (Ok(0), Ok(20), Ok(100)));
+        for bad in ["", "20", "%", "101%", "-1%", "1.5%", "20 %", "0.2"] {
+            assert!(percent(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn shares() {
         for (text, value) in [("0", 0.0), ("1", 1.0), ("1.0", 1.0), ("0.25", 0.25), (".5", 0.5)] {
             assert_eq!(share(text), Ok(value));
@@ -113,7 +155,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(text in "\\PC*") {
-            let _ = (duration(&text), size(&text), share(&text));
+            let _ = (duration(&text), size(&text), share(&text), rate(&text), percent(&text));
         }
 
         #[test]

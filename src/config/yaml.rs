@@ -11,9 +11,10 @@ use std::{
 use serde_saphyr::granit_parser::{self, Event, Marker, Parser, ScalarStyle, StrInput};
 
 use super::{
-    diagnostic::{Finding, Findings, Source, Span},
+    diagnostic::{Finding, Findings, Span},
     interpolation::Interpolation,
     redact,
+    source::Source,
 };
 
 /// How deep lists and maps may stand in each other, aliases followed.
@@ -72,6 +73,24 @@ impl Node {
         Node { span, value, height, size }
     }
 
+    /// With all its places moved behind the files before its own.
+    pub(super) fn moved(mut self, base: usize) -> Node {
+        self.span = self.span.moved(base);
+        self.value = match self.value {
+            Value::List(items) => Value::List(items.into_iter().map(|item| item.moved(base)).collect()),
+            Value::Map(entries) => {
+                let moved = |entry: Entry| Entry {
+                    key: entry.key,
+                    key_span: entry.key_span.moved(base),
+                    value: entry.value.moved(base),
+                };
+                Value::Map(entries.into_iter().map(moved).collect())
+            }
+            value => value,
+        };
+        self
+    }
+
     /// Whether nothing was written (YAML 1.2, section 10.3.2).
     pub(super) fn is_null(&self) -> bool {
         matches!(&self.value, Value::Text(text) if text.is_null())
@@ -96,7 +115,7 @@ impl Text {
 
 /// Reads one document. None where there is no tree to go on with; the findings then say why.
 pub(super) fn parse(
-    source: &Source<'_>,
+    source: &Source,
     text: &str,
     interpolation: &mut Interpolation<'_>,
     findings: &mut Findings,
@@ -145,7 +164,7 @@ pub(super) fn parse(
 }
 
 struct Builder<'b, 'e> {
-    source: &'b Source<'b>,
+    source: &'b Source,
     text: &'b str,
     interpolation: &'b mut Interpolation<'e>,
     findings: &'b mut Findings,
@@ -375,7 +394,7 @@ fn pending(node: Node, text: &str, findings: &mut Findings) -> Pending {
         Value::Text(key) => Pending::Key(key, node.span),
         Value::Broken => Pending::Broken,
         Value::List(_) | Value::Map(_) => {
-            let hint = quote_hint(text, node.span);
+            let hint = quote_hint(text.get(node.span.start..node.span.end).unwrap_or_default());
             findings.push(Finding::error(node.span, "", "a list or a map can't be a key").hint_if(hint));
             Pending::Broken
         }
@@ -409,8 +428,7 @@ fn collect_secrets(node: &Node, in_key_set: bool, places: &mut Vec<Span>) {
 }
 
 /// "Quote it", where a flow map or list was probably meant as text: `{path.tenant}`.
-pub(super) fn quote_hint(text: &str, span: Span) -> Option<String> {
-    let written = text.get(span.start..span.end)?;
+pub(super) fn quote_hint(written: &str) -> Option<String> {
     (written.starts_with('{')
         && written.ends_with('}')
         && written.len() < 80
@@ -476,16 +494,19 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::source::Sources;
 
     fn read(text: &str) -> Result<Node, Vec<String>> {
-        let source = Source::new("f", text);
+        let source = Source::new("f", text, Path::new(""));
         let mut findings = Findings::default();
         let environment = |name: &str| (name == "N").then(|| "null".to_owned());
         let mut interpolation = Interpolation::new(&environment, Path::new("/nowhere"));
         let tree = parse(&source, text, &mut interpolation, &mut findings);
         let failed = findings.failed();
-        let messages =
-            findings.into_diagnostics(&source).into_iter().map(|d| format!("{}:{} {}", d.line, d.column, d.message));
+        let messages = findings
+            .into_diagnostics(&Sources::of(source))
+            .into_iter()
+            .map(|d| format!("{}:{} {}", d.line, d.column, d.message));
         tree.filter(|_| !failed).ok_or_else(|| messages.collect())
     }
 

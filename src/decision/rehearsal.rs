@@ -61,14 +61,14 @@ impl Rehearsal {
     }
 }
 
-/// Plays a decision through. Counts, limits and caches nothing.
-pub async fn rehearse(snapshot: &Snapshot, view: &RequestView<'_>, presented: Presented<'_>) -> Rehearsal {
+/// Plays a decision through as of `now`, in Unix seconds. Counts, limits and caches nothing.
+pub async fn rehearse(snapshot: &Snapshot, view: &RequestView<'_>, presented: Presented<'_>, now: i64) -> Rehearsal {
     let place = match as_written(snapshot, view) {
         Ok(place) => place,
         Err(denial) => return Rehearsal::of(denial.route, Err(denial.refusal)),
     };
     let Some(route) = snapshot.routes.get(place.route) else { return Rehearsal::of(None, Err(Refusal::NoRoute)) };
-    let (token, fault) = match authenticate(snapshot, route, view, presented).await {
+    let (token, fault) = match authenticate(snapshot, route, view, presented, now).await {
         Ok(Some(token)) => {
             let fault = token.outcome.clone().err();
             (Some(token), fault)
@@ -78,13 +78,13 @@ pub async fn rehearse(snapshot: &Snapshot, view: &RequestView<'_>, presented: Pr
     };
     let claimed = token.as_ref().and_then(|token| token.claimed.as_ref()).map(Assumed::principal);
     let rules = claimed.map_or_else(Vec::new, |principal| {
-        let rules = Rules::of(snapshot, route, view);
+        let rules = Rules::of(snapshot, route, view, now);
         route.settings.allow.report(&rules.facts(&place, principal))
     });
     let caller = claimed.filter(|_| fault.is_none());
     let outcome = match fault {
         Some(fault) if route.settings.enforce => Err(fault),
-        fault => judge(snapshot, route, view, &place, caller).map(|overruled| fault.or(overruled)),
+        fault => judge(snapshot, route, view, &place, caller, now).map(|overruled| fault.or(overruled)),
     };
     Rehearsal { outcome, route: Some(place.route), token, rules }
 }
@@ -95,17 +95,20 @@ async fn authenticate(
     route: &Route,
     view: &RequestView<'_>,
     presented: Presented<'_>,
+    now: i64,
 ) -> Result<Option<Rehearsed>, Refusal> {
     let allow = &route.settings.allow;
     if matches!(allow, Access::Public) {
         return Ok(None);
     }
     match presented {
-        Presented::Assumed { issuer, claims } => Ok(Some(token::rehearsal::assume(claims, issuer, &route.issuers))),
+        Presented::Assumed { issuer, claims } => {
+            Ok(Some(token::rehearsal::assume(claims, issuer, &route.issuers, now)))
+        }
         Presented::Sent { may_fetch } => match route.settings.token_from.credential(view, snapshot.max_token_bytes) {
             Err(Refusal::NoCredential) if matches!(allow, Access::Optional) => Ok(None),
             Err(refusal) => Err(refusal),
-            Ok(credential) => Ok(Some(token::rehearsal::verify(&credential, &route.issuers, may_fetch).await)),
+            Ok(credential) => Ok(Some(token::rehearsal::verify(&credential, &route.issuers, may_fetch, now).await)),
         },
     }
 }

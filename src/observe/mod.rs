@@ -82,6 +82,14 @@ pub struct Observer {
     certificates: Mutex<HashMap<String, i64>>,
 }
 
+/// A query as it may be shown: without the values of parameters that hold tokens; `own`: more of them (`token_parameter`).
+pub(crate) fn without_tokens(query: &str, own: &[Box<str>]) -> String {
+    const LONGEST: usize = 8 << 10;
+    let mut shown = String::new();
+    query::push_query(&mut shown, query, own, LONGEST, line::Within::Message);
+    shown
+}
+
 impl Observer {
     /// One that counts and logs to stdout, by a thread of its own. `install_log` makes the events of `tracing` go there
     /// too.

@@ -1,13 +1,16 @@
 //! Rules: compiled to flat lists of conditions, evaluated afresh for each request.
 
 mod condition;
+mod describe;
 mod facts;
 mod text;
 
 use std::sync::Arc;
 
+pub(crate) use self::describe::{audiences, listed};
 pub use self::{
     condition::{ClaimTest, Condition, Pattern},
+    describe::ConditionReport,
     facts::Facts,
     text::RequestText,
 };
@@ -43,14 +46,14 @@ pub struct Rule {
 pub struct RuleReport {
     /// Whether the rule is for the request's method.
     pub takes_method: bool,
-    /// Whether each of `Rule::conditions` holds.
-    pub conditions: Vec<bool>,
+    /// `Rule::conditions`, asked.
+    pub conditions: Vec<ConditionReport>,
 }
 
 impl RuleReport {
     /// Whether the rule lets the request in.
     pub fn admits(&self) -> bool {
-        self.takes_method && self.conditions.iter().all(|holds| *holds)
+        self.takes_method && self.conditions.iter().all(|condition| condition.holds)
     }
 }
 
@@ -75,7 +78,7 @@ impl Access {
         let Access::Rules(rules) = self else { return Vec::new() };
         let report = |rule: &Rule| RuleReport {
             takes_method: rule.methods.contains(facts.method),
-            conditions: rule.conditions.iter().map(|condition| condition.holds(facts)).collect(),
+            conditions: rule.conditions.iter().map(|condition| condition.report(facts)).collect(),
         };
         rules.iter().map(report).collect()
     }

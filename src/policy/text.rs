@@ -12,6 +12,8 @@ use crate::route::PathTemplate;
 pub struct RequestText {
     written: Box<str>,
     parts: Box<[Part]>,
+    /// Whether it may be shown: not what came from a file or a variable.
+    is_hidden: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ impl RequestText {
         if !rest.is_empty() {
             parts.push(Part::Literal(rest.into()));
         }
-        Ok(RequestText { written: text.into(), parts: parts.into() })
+        Ok(RequestText { written: text.into(), parts: parts.into(), is_hidden: false })
     }
 
     /// The text for this request. None where a value in it is absent or given more than once: it equals nothing then.
@@ -62,6 +64,24 @@ impl RequestText {
                 }
                 Some(Cow::Owned(text))
             }
+        }
+    }
+
+    /// The same, never to be shown.
+    #[must_use]
+    pub fn hidden(self) -> RequestText {
+        RequestText { is_hidden: true, ..self }
+    }
+
+    /// What it is for this request, in words for people.
+    pub(super) fn shown(&self, facts: &Facts<'_>) -> String {
+        if self.is_hidden {
+            return "a value that isn't shown".to_owned();
+        }
+        match self.resolve(facts) {
+            Some(text) if *text == *self.written => text.into_owned(),
+            Some(text) => format!("{text} ({})", self.written),
+            None => format!("{} (absent, or there more than once)", self.written),
         }
     }
 

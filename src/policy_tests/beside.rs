@@ -3,10 +3,14 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::coverage::Coverage;
-use crate::config::{self, Diagnostic, Environment, Policy, TestFile, WrittenToken};
+use crate::{
+    config::{self, Diagnostic, Environment, Policy, TestFile, WrittenToken},
+    policy::{Access, Condition},
+};
 
 /// Warnings of scopes that no policy test uses, where a file `*.test.yaml` beside the configuration names it as its
 /// `config`. None where one of these files can't be read: what it uses isn't known then.
@@ -20,12 +24,22 @@ pub fn unused_scopes(config: &Path, policy: &Policy, environment: &Environment<'
         }
     }
     let names = files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ");
-    let warning = |scope| {
+    let warning = |scope: Arc<str>| {
+        let asking = policy.routes.iter().find(|route| asks_for(&route.allow, &scope));
+        let asking = asking.map(|route| format!("route `{}` asks for it; ", route.name)).unwrap_or_default();
         let message = format!("no policy test uses the scope `{scope}`");
-        let hint = format!("a rule asks for it; the tests are in {names}");
+        let hint = format!("{asking}the tests are in {names}");
         Diagnostic::unwise(&config.display().to_string(), "routes", message, Some(hint))
     };
     coverage.gaps(policy).scopes.into_iter().map(warning).collect()
+}
+
+fn asks_for(access: &Access, scope: &Arc<str>) -> bool {
+    let Access::Rules(rules) = access else { return false };
+    rules.iter().flat_map(|rule| &rule.conditions).any(|condition| match condition {
+        Condition::Scopes(names) | Condition::AnyScope(names) => names.contains(scope),
+        _ => false,
+    })
 }
 
 /// The files of tests in the configuration's folder that name it. None where one can't be read.

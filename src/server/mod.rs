@@ -7,6 +7,7 @@ mod framing;
 mod http1;
 mod http2;
 mod listener;
+mod mode;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -29,6 +30,7 @@ use tokio::sync::Semaphore;
 
 pub use self::{
     address::Address,
+    mode::{ListenMode, RequestFrom},
     tls::{ClientCertificate, Tls, TlsFault, TlsSettings},
 };
 use self::{
@@ -257,4 +259,6 @@ pub struct ListenSettings {
     pub address: Address,
     /// None: in clear.
     pub tls: Option<TlsSettings>,
+    /// What is done with its requests.
+    pub mode: ListenMode,
 }

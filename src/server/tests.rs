@@ -94,7 +94,12 @@ fn settings() -> ServerSettings {
 }
 
 fn listen(address: &str) -> ListenSettings {
-    ListenSettings { name: address.into(), address: Address::Tcp(address.parse().unwrap()), tls: None }
+    ListenSettings {
+        name: address.into(),
+        address: Address::Tcp(address.parse().unwrap()),
+        tls: None,
+        mode: super::ListenMode::Proxy,
+    }
 }
 
 fn serve(settings: &ServerSettings) -> (Running, SocketAddr) {

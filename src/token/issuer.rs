@@ -31,6 +31,45 @@ pub struct IssuerSettings {
     pub allow_http: bool,
     /// Who vouches for its endpoints besides the machine's own authorities.
     pub tls_ca: Option<ExtraRoots>,
+    /// What proves that a token is presented by whom it was given to.
+    pub sender: SenderSettings,
+    /// Who may end its tokens from outside.
+    pub logout: LogoutSettings,
+}
+
+/// `issuers.*.sender_constraint` and `issuers.*.dpop`
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SenderSettings {
+    /// What must be there; None: `cnf` is honoured where it is there.
+    pub constraint: Option<SenderConstraint>,
+    /// A DPoP proof older than this is refused (RFC 9449, section 11.1).
+    pub dpop_max_age: Duration,
+    /// Whether proofs must have a nonce of ours (RFC 9449, section 8).
+    pub dpop_nonce: bool,
+}
+
+/// A proof that comes with every token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SenderConstraint {
+    /// The certificate of the connection (RFC 8705).
+    Mtls,
+    /// A signed proof (RFC 9449).
+    Dpop,
+}
+
+/// `issuers.*.logout`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LogoutSettings {
+    /// OpenID Connect back-channel logout.
+    pub back_channel: bool,
+    /// Shared Signals, pushed (RFC 8935).
+    pub events: bool,
+}
+
+impl Default for SenderSettings {
+    fn default() -> SenderSettings {
+        SenderSettings { constraint: None, dpop_max_age: Duration::from_secs(60), dpop_nonce: false }
+    }
 }
 
 /// Whom a token must be for.

@@ -3,15 +3,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::{Map, Value, json};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
 
 use super::{
     cache::TokenCache,
     check::Check,
     credential::{Credential, Fingerprint},
     issuer::{Audiences, Issuer},
+    json,
     jwt::Jwt,
-    now,
     principal::Principal,
     trial::{End, Trial},
 };
@@ -32,9 +33,13 @@ pub struct Rehearsed {
     pub outcome: Result<(), Refusal>,
     /// Who the token was put to.
     pub issuer: Option<Arc<Issuer>>,
-    /// Every step, in the order in which faults are named. Empty where the token isn't a JWT.
+    /// What the header says; None for claims without a token, and where it can't be read.
+    pub header: Option<Header>,
+    /// The claims, good or not; empty where they can't be read.
+    pub claims: Map<String, Value>,
+    /// Every step, in the order in which faults are named.
     pub steps: Vec<(Step, Answer)>,
-    /// What the token says of itself, and whom it would speak for, good or not. None where that can't be said.
+    /// Whom it would speak for, good or not. None where that can't be said.
     pub claimed: Option<Assumed>,
 }
 
@@ -51,16 +56,13 @@ pub enum Answer {
 
 /// Whom claims would speak for that need not be true. Not a principal: it opens nothing.
 #[derive(Debug)]
-pub struct Assumed {
-    principal: Principal,
-    header: Option<Header>,
-}
+pub struct Assumed(Principal);
 
 /// What a token's header says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// `alg`, where it is one that some issuer may accept.
-    pub algorithm: Option<&'static str>,
+    /// `alg`, whatever it is.
+    pub algorithm: String,
     /// `typ`: lower-case, without `application/`; `jwt` where there is none.
     pub typ: String,
     /// `kid`
@@ -70,20 +72,14 @@ pub struct Header {
 impl Assumed {
     /// To be looked at.
     pub fn principal(&self) -> &Principal {
-        &self.principal
-    }
-
-    /// The token's header; None for claims without a token.
-    pub fn header(&self) -> Option<&Header> {
-        self.header.as_ref()
+        &self.0
     }
 }
 
 /// Verifies a token against the issuers that a route takes, in the file's order. Keys are fetched as for live traffic,
-/// or not at all (`may_fetch`).
-pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch: bool) -> Rehearsed {
+/// or not at all (`may_fetch`). `now` in Unix seconds.
+pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch: bool, now: i64) -> Rehearsed {
     let Ok(jwt) = Jwt::parse(credential.expose()) else { return Rehearsed::malformed() };
-    let now = now();
     let observer = Observer::silent();
     // Of no size: nothing is found in it, and nothing stays.
     let Ok(cache) = TokenCache::new(0, &observer) else { return Rehearsed::malformed() };
@@ -103,10 +99,9 @@ pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch:
         outcome,
         issuer: issuer.cloned(),
         steps: Step::ALL.iter().map(|step| (*step, step.answer(&check))).collect(),
-        claimed: issuer.map(|issuer| Assumed {
-            principal: Principal::of(issuer, jwt.claims(), check.expires_at(), fingerprint),
-            header: Some(Header::of(&jwt)),
-        }),
+        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.expires_at(), fingerprint))),
+        header: Header::of(credential, &jwt),
+        claims: jwt.claims().clone(),
     }
 }
 
@@ -114,9 +109,8 @@ pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch:
 /// asked of the header, the key and the signature isn't asked.
 ///
 /// `iss`, `aud` and `exp` are filled in so that the claims are good, unless they are given; so is `iat` where the issuer
-/// has a `max_token_age`. `null` is a claim that is absent.
-pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<Issuer>]) -> Rehearsed {
-    let now = now();
+/// has a `max_token_age`. `null` is a claim that is absent. `now` in Unix seconds.
+pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<Issuer>], now: i64) -> Rehearsed {
     let Ok(jwt) = Jwt::assumed(filled_in(claims, issuer, now)) else { return Rehearsed::malformed() };
     let is_taken = issuers.iter().any(|taken| taken.epoch == issuer.epoch);
     let is_its = match jwt.issuer() {
@@ -136,10 +130,9 @@ pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<
     Rehearsed {
         outcome: fault.map_or(Ok(()), |fault| Err(Refusal::Token(fault))),
         issuer: Some(issuer.clone()),
-        claimed: Some(Assumed {
-            principal: Principal::of(issuer, jwt.claims(), check.expires_at(), Fingerprint([0; 6])),
-            header: None,
-        }),
+        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.expires_at(), Fingerprint([0; 6])))),
+        header: None,
+        claims: jwt.claims().clone(),
         steps,
     }
 }
@@ -150,31 +143,32 @@ fn filled_in(claims: &Map<String, Value>, issuer: &Issuer, now: i64) -> Map<Stri
     let mut add = |name: &str, value: Value| {
         filled.entry(name).or_insert(value);
     };
-    add("iss", json!(settings.issuer));
+    add("iss", settings.issuer.as_str().into());
     if let Audiences::OneOf(accepted) = &settings.audiences {
-        add("aud", json!(accepted.first()));
+        add("aud", accepted.first().map(String::as_str).into());
     }
-    add("exp", json!(now.saturating_add(LIFETIME)));
+    add("exp", now.saturating_add(LIFETIME).into());
     if settings.jwt.max_token_age.is_some() {
-        add("iat", json!(now));
+        add("iat", now.into());
     }
     filled
 }
 
 impl Rehearsed {
     fn malformed() -> Rehearsed {
+        let steps = Step::ALL.iter().map(|step| match step {
+            Step::Dates => (*step, Answer::Failed(TokenFault::Malformed)),
+            step => (*step, Answer::NotAsked("the token can't be read")),
+        });
         let outcome = Err(Refusal::Token(TokenFault::Malformed));
-        Rehearsed { outcome, issuer: None, steps: Vec::new(), claimed: None }
+        Rehearsed { outcome, issuer: None, header: None, claims: Map::new(), steps: steps.collect(), claimed: None }
     }
 }
 
 impl Header {
-    fn of(jwt: &Jwt<'_>) -> Header {
-        Header {
-            algorithm: jwt.algorithm().map(|algorithm| algorithm.name()),
-            typ: jwt.typ().to_owned(),
-            kid: jwt.kid().map(str::to_owned),
-        }
+    fn of(credential: &Credential, jwt: &Jwt<'_>) -> Option<Header> {
+        let (typ, kid) = (jwt.typ().to_owned(), jwt.kid().map(str::to_owned));
+        Some(Header { algorithm: algorithm_as_written(credential.expose())?, typ, kid })
     }
 }
 
@@ -186,6 +180,11 @@ impl Answer {
             Answer::Held | Answer::NotAsked(_) => None,
         }
     }
+}
+
+fn algorithm_as_written(token: &str) -> Option<String> {
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
+    Some(json::parse_object(&header).ok()?.get("alg")?.as_str()?.to_owned())
 }
 
 impl Step {

@@ -133,6 +133,8 @@ pub(in crate::token) fn settings(name: &str, keys: KeySource) -> IssuerSettings 
         claims: ClaimPlaces::default(),
         http_timeout: Duration::from_secs(5),
         allow_http: false,
+        sender: crate::token::issuer::SenderSettings::default(),
+        logout: crate::token::issuer::LogoutSettings::default(),
         tls_ca: None,
     }
 }

@@ -136,7 +136,7 @@ impl Upstream {
 
     async fn connect(&self) -> Result<Connection, UpstreamFault> {
         let endpoint = &self.settings.endpoint;
-        if endpoint.tls && self.tls.is_none() {
+        if endpoint.socket.is_some() || endpoint.tls && self.tls.is_none() {
             return Err(UpstreamFault::Unavailable);
         }
         let stream = connect(&endpoint.host, endpoint.port, self.tls.clone(), |_| true)

@@ -3,12 +3,13 @@
 pub mod connect;
 mod exchange;
 mod pool;
+mod settings;
 mod upgrade;
 
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use http_body::Body as _;
 use hyper::{
@@ -19,6 +20,7 @@ use hyper::{
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
+use crate::egress::EgressSettings;
 use crate::{
     body::{Body, BodyFault, RequestBody},
     decision::Permit,
@@ -28,6 +30,8 @@ use crate::{
 };
 use pool::Pool;
 pub use upgrade::{Carried, Tunnel, Upgrade};
+
+pub use settings::{Balance, Ejection, HealthCheck, PemFile, Retry, UpstreamTls};
 
 /// An upstream as the configuration gives it, compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,8 +50,24 @@ pub struct UpstreamSettings {
     pub max_connections: Option<usize>,
     /// Whether the client's Host goes on.
     pub preserve_host: bool,
-    /// Whether it takes paths that differ in case for one (`paths: case_insensitive`).
+    /// Further places where it is.
+    pub further_endpoints: Vec<EndpointAddress>,
+    /// How its endpoints take turns.
+    pub balance: Balance,
+    /// Whether HTTP/2 is spoken to it without TLS, too.
+    pub http2: bool,
+    /// Active checks; None: none.
+    pub health: Option<HealthCheck>,
+    /// Passive ones.
+    pub eject: Ejection,
+    /// Which requests are tried again.
+    pub retry: Retry,
+    /// Certificates.
+    pub tls: UpstreamTls,
+    /// Whether it takes `/A` and `/a` for the same path.
     pub ignores_case: bool,
+    /// The token of the gateway's own that it is called with; None: the caller's goes on.
+    pub token: Option<EgressSettings>,
 }
 
 /// One server of an upstream.
@@ -61,6 +81,8 @@ pub struct EndpointAddress {
     pub port: u16,
     /// Put before the request's path; without a final slash; mostly empty.
     pub base_path: String,
+    /// A Unix socket in the place of host and port.
+    pub socket: Option<PathBuf>,
 }
 
 impl EndpointAddress {

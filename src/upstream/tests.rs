@@ -79,13 +79,22 @@ impl Server {
                 host: "127.0.0.1".into(),
                 port: self.port,
                 base_path: String::new(),
+                socket: None,
             },
             connect_timeout: Duration::from_secs(10),
             response_timeout: Some(Duration::from_secs(10)),
             idle_timeout: Duration::from_secs(60),
             max_connections: None,
             preserve_host: false,
+            further_endpoints: Vec::new(),
+            balance: Balance::default(),
+            http2: false,
+            health: None,
+            eject: Ejection { failures: 5, rest: Duration::from_secs(10) },
+            retry: Retry { attempts: 2, on_connect: true, on_status: Vec::new(), budget_percent: 20 },
+            tls: UpstreamTls::default(),
             ignores_case: false,
+            token: None,
         }
     }
 
@@ -472,7 +481,7 @@ fn authorities() {
         (false, "::1", 80, "[::1]"),
         (false, "::1", 8080, "[::1]:8080"),
     ] {
-        let endpoint = EndpointAddress { tls, host: host.into(), port, base_path: String::new() };
+        let endpoint = EndpointAddress { tls, host: host.into(), port, base_path: String::new(), socket: None };
         assert_eq!(endpoint.authority(), authority);
     }
 }

@@ -13,6 +13,7 @@ mod command_line;
 mod demo;
 mod documents;
 mod dry_run;
+mod explain;
 mod framing;
 mod framing_table;
 mod http2;

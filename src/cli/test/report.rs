@@ -9,8 +9,9 @@ use std::{
 use crate::{
     cli::describe,
     config::{Diagnostic, Policy, printable},
+    explain::Explanation,
     policy::Access,
-    policy_tests::{Configuration, Evidence, FileResults, Gaps, Outcome, Results, Subject, TestResult},
+    policy_tests::{Configuration, FileResults, Gaps, Outcome, Results, Subject, TestResult},
 };
 
 /// Where colours may be used.
@@ -107,21 +108,12 @@ fn write_failure(
     }
     if let (Some(subject), Some(evidence)) = (results.subject_of(file), &test.evidence) {
         writeln!(text)?;
-        for line in trace(subject, evidence).lines() {
+        let trace = Explanation::new(subject.snapshot(), &evidence.question, &evidence.answer).to_text(paint.colour);
+        for line in trace.lines() {
             writeln!(text, "{}", format!("    {line}").trim_end())?;
         }
     }
     Ok(())
-}
-
-/// How the decision came about.
-fn trace(subject: &Subject, evidence: &Evidence) -> String {
-    let answer = &evidence.answer;
-    let route = answer.route(subject.snapshot()).map_or("no route", |route| &route.settings.name);
-    match answer.refusal() {
-        Some(refusal) => format!("{route}: {}: {}", answer.reason(), refusal.detail()),
-        None => format!("{route}: {}", answer.reason()),
-    }
 }
 
 fn summary(results: &Results, paint: &Paint) -> String {
@@ -213,5 +205,50 @@ impl Paint {
 
     fn with(&self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::policy_tests;
+
+    fn report(colour: bool) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let config = "issuers: {a: {issuer: \"https://a.example\", audiences: [api]}}\n\
+                      routes: [{name: orders, path: /orders, upstream: \"http://127.0.0.1:1\", allow: [{scopes: [read]}]}]";
+        let tests = "config: gateway.yaml\ntests:\n\
+                     - {name: \"good \\e[2J\", request: GET /orders, expect: {status: 401}}\n\
+                     - name: bad\n  request: GET /orders\n  token: {issuer: a, claims: {sub: \"u\\e[2J\", scope: read}}\n  \
+                     expect: {decision: deny, upstream_headers: {X-Auth-Subject: v, X-Auth-Roles: {present: true}}}";
+        let file = folder.path().join("g.test.yaml");
+        std::fs::write(folder.path().join("gateway.yaml"), config).unwrap();
+        std::fs::write(&file, tests).unwrap();
+        let results = policy_tests::run(&[file], Path::new("other.yaml"), &|_| None).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        write(&results, Colours { out: colour, err: colour }, &mut out, &mut err).unwrap();
+        assert_eq!(String::from_utf8(err).unwrap(), "");
+        let out = String::from_utf8(out).unwrap().replace(&folder.path().join("").display().to_string(), "");
+        // What tells the time differs each time.
+        out.lines().filter(|line| !line.contains(" UTC, ")).map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn for_people() {
+        insta::assert_snapshot!(report(false));
+    }
+
+    #[test]
+    fn colours_are_for_terminals_and_no_name_steers_one() {
+        assert!(!report(false).contains('\u{1b}'));
+        let coloured = report(true);
+        assert!(
+            coloured.contains("\u{1b}[32mok")
+                && coloured.contains("\u{1b}[1;31m1 failed")
+                && !coloured.contains("\u{1b}[2J")
+        );
     }
 }

@@ -9,8 +9,8 @@ use base64::{
 use serde_json::{Map, Value};
 
 use crate::{
-    cli::moment,
     config::printable,
+    moment,
     token::{issuer::Algorithm, json},
 };
 
@@ -150,7 +150,7 @@ fn look_at_claims(claims: &Map<String, Value>, now: i64, odd: &mut Vec<String>) 
             Some(_) => odd.push(format!("`{name}` is not a number")),
         }
     }
-    let date = |name: &str| claims.get(name).and_then(seconds);
+    let date = |name: &str| claims.get(name).and_then(moment::of);
     match date("exp") {
         Some(end) if end <= now => odd.push(format!("it expired {}", moment::relative(end, now))),
         None if !claims.contains_key("exp") => {
@@ -193,20 +193,10 @@ fn look_at_claims(claims: &Map<String, Value>, now: i64, odd: &mut Vec<String>) 
 }
 
 fn claim(name: &str, value: &Value, now: i64) -> String {
-    let date = seconds(value).filter(|_| DATES.contains(&name));
+    let date = moment::of(value).filter(|_| DATES.contains(&name));
     match date.and_then(|date| moment::in_words(date, now)) {
         Some(words) => format!("  {name}: {value} ({words})"),
         None => format!("  {name}: {value}"),
-    }
-}
-
-/// A NumericDate in whole seconds.
-fn seconds(value: &Value) -> Option<i64> {
-    match value {
-        // A conversion from a float saturates.
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|seconds| seconds.floor() as i64)),
-        Value::String(text) => text.parse().ok(),
-        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use super::Compiler;
 use crate::{
     answer::{FixedAnswer, OwnAnswer},
     config::{
-        file::{ConfigFile, Redirect, Respond, Route},
+        file::{ConfigFile, Mode, Redirect, Respond, Route},
         reader::At,
     },
     route::{Destination, PathRewrite, PathTemplate},
@@ -29,7 +29,7 @@ impl Compiler<'_> {
         let respond = written.respond.as_ref().map(|respond| ("respond", respond.at.clone()));
         let redirect = written.redirect.as_ref().map(|redirect| ("redirect", redirect.at.clone()));
         let mut all = [upstream, respond, redirect].into_iter().flatten();
-        let (first, place) = all.next()?;
+        let Some((first, place)) = all.next() else { return self.nowhere(written, file) };
         if let Some((second, at)) = all.next() {
             let message = format!("`{second}` beside `{first}` (at {})", self.source.place(place.span));
             return self.fail(at.error(message).hint("a route has one of `upstream`, `respond` and `redirect`"));
@@ -37,7 +37,7 @@ impl Compiler<'_> {
         if let Some(at) = &written.upstream {
             return self.route_upstream(at, name, file, upstreams).map(Destination::Upstream);
         }
-        self.nothing_for_an_upstream(written, first);
+        self.nothing_for_an_upstream(written, &format!("`{first}`"));
         let answer = match (&written.respond, &written.redirect) {
             (Some(respond), _) => self.respond(respond),
             (None, Some(redirect)) => self.redirect(redirect, paths?),
@@ -46,13 +46,27 @@ impl Compiler<'_> {
         answer.map(Destination::Answer)
     }
 
+    /// A route whose listeners all only decide leads nowhere; any other must say where.
+    fn nowhere(&mut self, written: &Route, file: &ConfigFile) -> Option<Destination> {
+        if !written.leads_nowhere {
+            return None;
+        }
+        let mut listeners = written.listeners_in(file).peekable();
+        if listeners.peek().is_some() && listeners.all(|listener| listener.mode != Mode::Proxy) {
+            self.nothing_for_an_upstream(written, "a listener that only decides");
+            return Some(Destination::Decision);
+        }
+        let message = format!("`upstream` is missing in {}", written.at.path);
+        self.fail(written.at.error(message).hint("the name of one of `upstreams`, or a URL"))
+    }
+
     /// Keys that say what goes upstream contradict an answer of the gateway's own.
     fn nothing_for_an_upstream(&mut self, written: &Route, answer: &str) {
         let request = &written.headers.request;
         let header = request.set.first().map(|(name, _)| name).or(request.remove.first());
         let keys = [written.strip_prefix.as_ref(), written.rewrite.as_ref(), header];
         for at in keys.into_iter().flatten() {
-            self.findings.push(at.error(format!("with `{answer}` nothing goes upstream that this could change")));
+            self.findings.push(at.error(format!("with {answer} nothing goes upstream that this could change")));
         }
     }
 

@@ -44,8 +44,11 @@ const OF_THE_GATEWAY: [&str; 11] = [
 /// The names of all identity headers of the file.
 pub(super) fn identity_names(file: &ConfigFile) -> ReservedNames {
     let plans = file.routes.iter().map(|route| &route.identity).chain([&file.identity]);
-    let names = plans.flat_map(|plan| plan.headers.iter().flatten());
-    let names = names.filter_map(|(name, _)| HeaderName::from_bytes(name.value.as_bytes()).ok()).collect::<Vec<_>>();
+    let names = plans.flat_map(|plan| {
+        let assertion = plan.assertion.as_ref().and_then(|assertion| assertion.header.as_ref());
+        plan.headers.iter().flatten().map(|(name, _)| name).chain(assertion)
+    });
+    let names = names.filter_map(|name| HeaderName::from_bytes(name.value.as_bytes()).ok()).collect::<Vec<_>>();
     ReservedNames::new(&names)
 }
 

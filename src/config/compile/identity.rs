@@ -1,17 +1,22 @@
 //! `identity`, at the top and on a route.
 
+use std::time::Duration;
+
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::Compiler;
 use crate::{
     config::{
-        file::{Identity, IdentityValue},
+        file::{Assertion, Identity, IdentityValue},
         keys,
         reader::At,
     },
-    identity::{IdentityPlan, IdentitySource},
-    token::claims::ClaimPath,
+    identity::{AssertionPlan, IdentityPlan, IdentitySource, is_alias},
+    signer::Signer,
+    token::{claims::ClaimPath, secret::Secret},
 };
+
+const ASSERTION_TTL: Duration = Duration::from_secs(60);
 
 /// Names, in lower case and without all but letters and digits, that carry the message itself. An identity header of
 /// such a name, or of an alias of it, would take it from every request.
@@ -49,10 +54,60 @@ impl Compiler<'_> {
             None => base.headers.clone(),
             Some(headers) => self.identity_headers(headers)?,
         };
-        Some(IdentityPlan {
-            headers,
-            forward_authorization: written.authorization.unwrap_or(base.forward_authorization),
-        })
+        let assertion = match &written.assertion {
+            None => base.assertion.clone(),
+            Some(assertion) => Some(self.assertion(assertion, base.assertion.as_ref())?),
+        };
+        let taken = assertion
+            .as_ref()
+            .and_then(|plan| headers.iter().find(|(name, _)| is_alias(name.as_str(), plan.header.as_str())));
+        if let (Some((name, _)), Some(at)) = (taken, written.assertion.as_ref().map(|assertion| &assertion.at)) {
+            return self.fail(at.error(format!("the assertion's header is an identity header, too: `{name}`")));
+        }
+        let forward_authorization = written.authorization.as_ref().map_or(base.forward_authorization, |at| at.value);
+        Some(IdentityPlan { headers, forward_authorization, assertion })
+    }
+
+    /// What is not written is taken from the base.
+    fn assertion(&mut self, written: &Assertion, base: Option<&AssertionPlan>) -> Option<AssertionPlan> {
+        let missing = [
+            ("private_key", written.private_key.is_some(), "a PEM file with what signs it: `private_key: gateway.pem`"),
+            ("issuer", written.issuer.is_some(), "what it has in `iss`: `issuer: https://gateway.example`"),
+        ];
+        for (key, found, hint) in missing {
+            if !found && base.is_none() && !self.broken_identity && !written.broken.contains(&key) {
+                let message = format!("`{key}` is missing in {}", written.at.path);
+                self.findings.push(written.at.error(message).hint(hint));
+            }
+        }
+        let header = match &written.header {
+            None => Some(base.map_or(HeaderName::from_static("x-auth-assertion"), |base| base.header.clone())),
+            Some(name) => self.identity_header(name, &canonical(&name.value)),
+        };
+        let key = match &written.private_key {
+            None => base.map(|base| base.key.clone()),
+            Some(key) => self.assertion_key(key),
+        };
+        let ttl = match &written.ttl {
+            None => Some(base.map_or(ASSERTION_TTL, |base| base.ttl)),
+            Some(ttl) if ttl.value < Duration::from_secs(1) => self.fail(ttl.error("it lives for a second at least")),
+            Some(ttl) => Some(ttl.value),
+        };
+        let audience = match &written.audience {
+            None => base.and_then(|base| base.audience.clone()),
+            Some(audience) => Some(audience.value.clone()).filter(|audience| audience != "upstream"),
+        };
+        let issuer = written.issuer.as_ref().map(|issuer| issuer.value.clone());
+        let issuer = issuer.or_else(|| base.map(|base| base.issuer.clone()));
+        Some(AssertionPlan { header: header?, key: key?, issuer: issuer?, audience, ttl: ttl? })
+    }
+
+    fn assertion_key(&mut self, written: &At<Secret>) -> Option<Signer> {
+        let key = self.signer(written)?;
+        match key.algorithm() {
+            "EdDSA" | "ES256" | "RS256" => Some(key),
+            other => self.fail(written.error(format!("assertions are signed with EdDSA, ES256 or RS256, not {other}"))),
+        }
     }
 
     fn identity_headers(

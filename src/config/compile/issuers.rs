@@ -90,6 +90,8 @@ impl Compiler<'_> {
             claims: claims?,
             http_timeout: written.http_timeout.unwrap_or(HTTP_TIMEOUT),
             allow_http,
+            sender: written.sender.clone(),
+            logout: written.logout,
             tls_ca: tls_ca?,
         };
         self.check_local_keys(&written.jwt, &settings)?;
@@ -169,8 +171,8 @@ impl Compiler<'_> {
     }
 
     /// Where it is, and what is in it.
-    fn key_file(&mut self, written: &At<String>) -> Option<(PathBuf, String)> {
-        let path: PathBuf = self.folder.join(&written.value);
+    pub(super) fn key_file(&mut self, written: &At<String>) -> Option<(PathBuf, String)> {
+        let path = self.path(written.span, &written.value);
         match read_text(&path) {
             Ok(text) => Some((path, text)),
             Err(words) => self.fail(written.error(format!("{}: {words}", written.shown()))),

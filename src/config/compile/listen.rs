@@ -11,13 +11,14 @@ use tracing_subscriber::EnvFilter;
 use super::{Compiler, Span, url::HttpUrl};
 use crate::{
     config::{
-        file::{Admin, ConfigFile, Listener, Logging, Server, Tls, Tracing},
+        file::{Admin, ConfigFile, Listener, Logging, Mode, Server, Tls, Tracing},
         keys,
         reader::At,
     },
     headers::TrustedProxies,
     observe::{LoggingSettings, TracingSettings},
-    server::{self, Address, ClientCertificate, ListenSettings, ServerSettings, TlsFault, TlsSettings},
+    server::{self, Address, ClientCertificate, ListenMode, ListenSettings, ServerSettings, TlsFault, TlsSettings},
+    token::secret::Secret,
 };
 
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -56,7 +57,12 @@ impl Compiler<'_> {
     pub(super) fn listeners(&mut self, file: &ConfigFile) -> Vec<Option<ListenSettings>> {
         let Some(written) = &file.listen else {
             let name = Arc::from(LISTEN.to_string());
-            return vec![Some(ListenSettings { name, address: Address::Tcp(LISTEN), tls: None })];
+            return vec![Some(ListenSettings {
+                name,
+                address: Address::Tcp(LISTEN),
+                tls: None,
+                mode: ListenMode::Proxy,
+            })];
         };
         self.unique("the listener", written.iter().filter_map(|listener| listener.name.as_ref()));
         let mut places = Vec::new();
@@ -71,13 +77,36 @@ impl Compiler<'_> {
                 None => Some(None),
             };
             let name = self.name(listener.name.as_ref().unwrap_or(&listener.address));
-            listeners.push(address.zip(name).zip(tls).map(|((address, name), tls)| ListenSettings {
-                name,
-                address,
-                tls,
-            }));
+            let mode = self.mode(listener);
+            let place = address.zip(name).zip(tls).zip(mode);
+            listeners.push(place.map(|(((address, name), tls), mode)| ListenSettings { name, address, tls, mode }));
         }
         listeners
+    }
+
+    fn mode(&mut self, written: &Listener) -> Option<ListenMode> {
+        match (written.mode, &written.request_from) {
+            (Mode::ForwardAuth, place) => place.as_ref().map(|at| ListenMode::ForwardAuth(at.value)),
+            (_, Some(at)) => {
+                let finding = at.error("`request_from` is of listeners with `mode: forward_auth` alone");
+                self.fail(finding.hint("leave it out"))
+            }
+            (Mode::Proxy, None) => Some(ListenMode::Proxy),
+            (Mode::ExtAuthz, None) => Some(ListenMode::ExtAuthz),
+        }
+    }
+
+    /// Inner None: everything but health and metrics is for loopback alone. Clients send it as a Bearer token.
+    pub(super) fn admin_token(&mut self, written: Option<&At<Secret>>) -> Option<Option<Secret>> {
+        let Some(written) = written else { return Some(None) };
+        // RFC 6750, section 2.1: b64token.
+        let good = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+        match written.value.expose().iter().all(good) {
+            true => Some(Some(written.value.clone())),
+            false => self.fail(
+                written.error("this can't be sent as a Bearer token").hint("letters, digits and `-._~+/`; no spaces"),
+            ),
+        }
     }
 
     /// Notes where a listener is, or that another is there.
@@ -99,7 +128,7 @@ impl Compiler<'_> {
         if path.is_empty() || path.contains('\0') {
             return self.fail(written.error("the path of a Unix socket is missing").hint("`unix:/run/bearward.sock`"));
         }
-        let path = self.folder.join(path);
+        let path = self.source.folder(written.span).join(path);
         // What the system's socket addresses hold, less the final zero.
         if path.as_os_str().len() > 107 {
             return self.fail(written.error("the path of a Unix socket has up to 107 bytes"));
@@ -115,12 +144,12 @@ impl Compiler<'_> {
         }
         let (certificate, key) = (written.certificate.as_ref()?, written.key.as_ref()?);
         let clients = written.client_ca.as_ref().map(|authorities| ClientCertificate {
-            authorities: self.folder.join(&authorities.value),
+            authorities: self.path(authorities.span, &authorities.value),
             required: written.client_required.as_ref().is_some_and(|required| required.value),
         });
         let settings = TlsSettings {
-            certificate: self.folder.join(&certificate.value),
-            key: self.folder.join(&key.value),
+            certificate: self.path(certificate.span, &certificate.value),
+            key: self.path(key.span, &key.value),
             clients,
         };
         let Err(fault) = server::Tls::load(settings.clone()) else {

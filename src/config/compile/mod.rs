@@ -3,24 +3,29 @@
 
 mod cors;
 mod destination;
+mod egress;
 mod headers;
 mod identity;
 mod issuers;
+mod limits;
 mod listen;
+mod redis;
 mod routes;
 mod rules;
 mod token_places;
+mod upstream_tls;
 mod upstreams;
 mod url;
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use super::{
     Policy,
-    diagnostic::{Finding, Findings, Source, Span},
+    diagnostic::{Finding, Findings, Span},
     file::ConfigFile,
     keys,
     reader::At,
+    source::Sources,
 };
 use crate::identity::IdentityPlan;
 
@@ -29,38 +34,42 @@ const TOKEN_CACHE_BYTES: u64 = 64 << 20;
 /// What every part of the compilation needs.
 struct Compiler<'c> {
     findings: &'c mut Findings,
-    source: &'c Source<'c>,
-    /// Relative paths are relative to it.
-    folder: &'c Path,
+    source: &'c Sources,
+    /// The `identity` of the whole file is wrong, so that what routes take from it isn't missing.
+    broken_identity: bool,
+    /// Those of keys and certificates that were read.
+    files: Vec<PathBuf>,
 }
 
 /// None where an error was found.
-pub(super) fn compile(
-    file: &ConfigFile,
-    folder: &Path,
-    source: &Source<'_>,
-    findings: &mut Findings,
-) -> Option<Policy> {
-    let mut c = Compiler { findings, source, folder };
+pub(super) fn compile(file: &ConfigFile, source: &Sources, findings: &mut Findings) -> Option<Policy> {
+    let mut c = Compiler { findings, source, broken_identity: false, files: Vec::new() };
     let listen = c.listeners(file);
     let admin = c.admin(file, &listen);
+    let admin_token = c.admin_token(file.admin_token.as_ref());
+    let redis = c.redis(file.redis.as_ref());
     let server = c.server(&file.server);
     let realm = c.realm(file.realm.as_ref());
     let logging = c.logging(&file.logging);
     let tracing = c.tracing(&file.tracing);
+    c.unique("the issuer", file.issuers.iter().map(|issuer| &issuer.name));
+    c.unique("the upstream", file.upstreams.iter().map(|upstream| &upstream.name));
     let issuers = file.issuers.iter().map(|issuer| c.issuer(issuer)).collect::<Vec<_>>();
     let mut upstreams = file.upstreams.iter().map(|upstream| c.upstream(upstream)).collect::<Vec<_>>();
     let identity = c.identity(&file.identity, &IdentityPlan::standard());
+    c.broken_identity = identity.is_none();
     let routes = c.routes(file, &mut upstreams, identity.as_ref());
     c.warn_of_plain_upstreams(file, &routes, &upstreams);
     c.warn_of_unused(file, &routes);
     Some(Policy {
         listen: listen.into_iter().collect::<Option<_>>()?,
         admin: admin?,
+        admin_token: admin_token?,
         server: server?,
+        redis: redis?,
         issuers: issuers.into_iter().collect::<Option<_>>()?,
         token_cache_bytes: file.token_cache_bytes.as_ref().map_or(TOKEN_CACHE_BYTES, |size| size.value),
-        state_dir: file.state_dir.as_ref().map(|dir| folder.join(&dir.value)),
+        state_dir: file.state_dir.as_ref().map(|dir| source.folder(dir.span).join(&dir.value)),
         upstreams: upstreams.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
         identity: identity?,
@@ -68,6 +77,7 @@ pub(super) fn compile(
         logging: logging?,
         tracing: tracing?,
         pending: Vec::new(),
+        key_files: c.files,
     })
 }
 
@@ -76,6 +86,15 @@ impl Compiler<'_> {
     fn fail<T>(&mut self, finding: Finding) -> Option<T> {
         self.findings.push(finding);
         None
+    }
+
+    /// A file that is named there; notes that it is read.
+    fn path(&mut self, span: Span, name: &str) -> PathBuf {
+        let path = self.source.folder(span).join(name);
+        if !self.files.contains(&path) {
+            self.files.push(path.clone());
+        }
+        path
     }
 
     /// A name that logs, metrics and headers can carry.

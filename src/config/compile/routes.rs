@@ -1,6 +1,6 @@
 //! `routes`.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::SocketAddr};
 
 use hyper::Method;
 
@@ -10,6 +10,7 @@ use crate::{
         file::{Allow, ConfigFile, Route},
         reader::At,
     },
+    egress::{EgressSettings, Grant},
     identity::IdentityPlan,
     method::MethodSet,
     path::is_in_small_letters,
@@ -64,7 +65,21 @@ impl Compiler<'_> {
         if let Some(destination) = &destination {
             self.find_capitals(written, destination, upstreams);
         }
-        let identity = self.identity(&written.identity, identity);
+        let egress = match &destination {
+            Some(Destination::Upstream(index)) => {
+                upstreams.get(*index).and_then(|found| found.as_ref()?.token.as_ref())
+            }
+            _ => None,
+        };
+        let identity = match egress {
+            None => self.identity(&written.identity, identity),
+            Some(token) => {
+                self.find_misused_token(written, token, file);
+                self.identity(&written.identity, &IdentityPlan::nothing())
+            }
+        };
+        let rate_limits = self.rate_limits(written);
+        let protected_resource = self.protected_resource(written);
         let headers = self.headers(&written.headers);
         let max_body_bytes = written.max_body_bytes.as_ref().or(file.server.max_body_bytes.as_ref());
         let methods = access.as_ref().zip(declared_methods.as_ref()).map(|((_, rules), own)| own.intersection(rules));
@@ -89,6 +104,8 @@ impl Compiler<'_> {
             cors: cors?,
             timeout: written.timeout.flatten(),
             revokes: self.revokes(written),
+            rate_limits: rate_limits?,
+            protected_resource: protected_resource?,
             max_body_bytes: max_body_bytes.and_then(|size| size.as_ref().map(|size| size.value)),
         })
     }
@@ -134,6 +151,31 @@ impl Compiler<'_> {
                 false
             }
             _ => true,
+        }
+    }
+
+    /// What would lend the gateway's own token to somebody, or take its place.
+    fn find_misused_token(&mut self, written: &Route, token: &EgressSettings, file: &ConfigFile) {
+        let at = written.upstream.as_ref().map_or_else(|| written.at.clone(), |upstream| upstream.with(()));
+        if let Some(forward) = written.identity.authorization.as_ref().filter(|forward| forward.value) {
+            let finding = forward.error("the upstream is called with a token of its own, so the caller's can't go on");
+            self.findings.push(finding.hint("leave `authorization` out"));
+        }
+        if !matches!(written.allow, Some(Allow::Public)) {
+            return;
+        }
+        if token.grant == Grant::TokenExchange {
+            let finding =
+                at.error("`grant: token_exchange` behind a public route: there is no caller's token to exchange");
+            return self.findings.push(finding.hint("`allow: authenticated`, or another grant"));
+        }
+        let open = written.listeners_in(file).find(|listener| !is_local(&listener.address.value));
+        if let Some(listener) = open {
+            let message = "a public route to an upstream with `token` lends the gateway's own token to everybody";
+            let place = self.source.place(listener.address.span);
+            self.findings.push(at.error(message).hint(format!(
+                "give the route `listeners` that are on loopback or Unix sockets; the one at {place} isn't"
+            )));
         }
     }
 
@@ -270,4 +312,9 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// Whether only this machine can connect to a listener's address.
+fn is_local(address: &str) -> bool {
+    address.starts_with("unix:") || address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
 }

@@ -127,6 +127,7 @@ impl Compiler<'_> {
             WrittenTest::OneOf(values) => {
                 let paths = route.paths?;
                 let texts = values.iter().map(|value| match RequestText::parse(&value.value, paths) {
+                    Ok(text) if value.foreign => Some(text.hidden()),
                     Ok(text) => Some(text),
                     Err(words) => self.fail(value.error_about(&words)),
                 });
@@ -136,7 +137,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn scopes(&mut self, written: &At<Vec<At<String>>>) -> Option<Vec<Arc<str>>> {
+    pub(super) fn scopes(&mut self, written: &At<Vec<At<String>>>) -> Option<Vec<Arc<str>>> {
         let mut good = true;
         for scope in &written.value {
             // RFC 6749, section 3.3: scope-token.

@@ -24,7 +24,7 @@ impl HttpUrl {
     pub(super) fn parse(text: &str) -> Result<HttpUrl, &'static str> {
         const FORM: &str = "this is not a URL; it begins with `http://` or `https://`, then a host";
         if text.starts_with("unix:") {
-            return Err("unix sockets are not supported yet");
+            return Err("a Unix socket can't be here; this is a URL with `http://` or `https://`");
         }
         if text.contains('#') {
             return Err("a URL without a fragment (`#…`) is expected");

@@ -10,7 +10,10 @@ use crate::{
         reader::{At, Field, Fields, Reader},
         yaml::{Node, Value},
     },
-    token::secret::Secret,
+    token::{
+        issuer::{LogoutSettings, SenderConstraint, SenderSettings},
+        secret::Secret,
+    },
 };
 
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(in crate::config) struct Issuer {
     pub(in crate::config) claims: Claims,
     pub(in crate::config) http_timeout: Option<Duration>,
     pub(in crate::config) allow_http: Option<At<bool>>,
+    pub(in crate::config) sender: SenderSettings,
+    pub(in crate::config) logout: LogoutSettings,
     pub(in crate::config) tls_ca: Option<At<String>>,
 }
 
@@ -77,8 +82,30 @@ pub(super) fn issuer(name: At<String>, fields: &Fields<'_>, r: &mut Reader<'_>) 
         jwt: section(fields, "jwt", r).map(|fields| jwt(&fields, r)).unwrap_or_default(),
         claims: section(fields, "claims", r).map(|fields| claims(&fields, r)).unwrap_or_default(),
         http_timeout: some_time(fields, "http_timeout", r),
+        sender: sender(fields, r),
+        logout: section(fields, "logout", r).map(|fields| logout(&fields, r)).unwrap_or_default(),
         allow_http: r.field(fields, "allow_http").and_then(|field| r.flag(&field).map(|flag| field.at_key(flag))),
         tls_ca: r.field(fields, "tls_ca").and_then(|field| r.text(&field)),
+    }
+}
+
+fn sender(fields: &Fields<'_>, r: &mut Reader<'_>) -> SenderSettings {
+    const CONSTRAINTS: [(&str, Option<SenderConstraint>); 3] =
+        [("none", None), ("mtls", Some(SenderConstraint::Mtls)), ("dpop", Some(SenderConstraint::Dpop))];
+    let constraint = r.field(fields, "sender_constraint").and_then(|field| r.word(&field, &CONSTRAINTS));
+    let dpop = section(fields, "dpop", r);
+    let defaults = SenderSettings::default();
+    SenderSettings {
+        constraint: constraint.flatten(),
+        dpop_max_age: dpop.as_ref().and_then(|dpop| some_time(dpop, "max_age", r)).unwrap_or(defaults.dpop_max_age),
+        dpop_nonce: dpop.as_ref().and_then(|dpop| flag(dpop, "nonce", r)).unwrap_or(defaults.dpop_nonce),
+    }
+}
+
+fn logout(fields: &Fields<'_>, r: &mut Reader<'_>) -> LogoutSettings {
+    LogoutSettings {
+        back_channel: flag(fields, "back_channel", r).unwrap_or(false),
+        events: flag(fields, "events", r).unwrap_or(false),
     }
 }
 

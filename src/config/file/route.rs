@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::{
-    Identity, TokenFrom, allow, allow::Allow, duration, identity, section, size_or_none, some_texts, texts,
-    time_or_none, token_from,
+    ConfigFile, Identity, Listener, TokenFrom, allow, allow::Allow, duration, identity, section, size_or_none,
+    some_texts, text, texts, time_or_none, token_from,
 };
-use crate::config::{
-    diagnostic::Finding,
-    reader::{At, Field, Fields, Reader},
+use crate::{
+    config::{
+        diagnostic::Finding,
+        reader::{At, Field, Fields, Reader},
+        units,
+    },
+    limit::Rate,
 };
 
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub(in crate::config) struct Route {
     pub(in crate::config) paths: Option<Vec<At<String>>>,
     pub(in crate::config) methods: Option<Vec<At<String>>>,
     pub(in crate::config) upstream: Option<At<String>>,
+    /// Where its requests go isn't said: neither by `upstream`, nor by a key in its place.
+    pub(in crate::config) leads_nowhere: bool,
     pub(in crate::config) respond: Option<Respond>,
     pub(in crate::config) redirect: Option<Redirect>,
     pub(in crate::config) strip_prefix: Option<At<String>>,
@@ -36,6 +42,21 @@ pub(in crate::config) struct Route {
     pub(in crate::config) identity: Identity,
     /// `revokes: token`
     pub(in crate::config) revokes: Option<At<()>>,
+    pub(in crate::config) rate_limits: Vec<RateLimit>,
+    pub(in crate::config) protected_resource: Option<ProtectedResource>,
+}
+
+#[derive(Debug)]
+pub(in crate::config) struct RateLimit {
+    pub(in crate::config) rate: Option<Rate>,
+    pub(in crate::config) burst: Option<u32>,
+    pub(in crate::config) per: Option<At<String>>,
+}
+
+#[derive(Debug)]
+pub(in crate::config) struct ProtectedResource {
+    pub(in crate::config) resource: Option<At<String>>,
+    pub(in crate::config) scopes_supported: Option<At<Vec<At<String>>>>,
 }
 
 #[derive(Debug)]
@@ -77,12 +98,20 @@ pub(in crate::config) struct Changes {
     pub(in crate::config) remove: Vec<At<String>>,
 }
 
+impl Route {
+    /// Those of its listeners that are defined: all, where none are named.
+    pub(in crate::config) fn listeners_in<'f>(&'f self, file: &'f ConfigFile) -> impl Iterator<Item = &'f Listener> {
+        let names = self.listeners.as_deref();
+        let is_named = move |listener: &&Listener| {
+            let name = listener.name.as_ref().unwrap_or(&listener.address);
+            names.is_none_or(|names| names.iter().any(|named| named.value == name.value))
+        };
+        file.listen.iter().flatten().filter(is_named)
+    }
+}
+
 pub(super) fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Route {
     let name = r.required(fields, "name", "it names the route in logs and metrics");
-    let upstream = match fields.has("respond") || fields.has("redirect") {
-        true => r.field(fields, "upstream"),
-        false => r.required(fields, "upstream", "the name of one of `upstreams`, or a URL"),
-    };
     let allow = r.required(
         fields,
         "allow",
@@ -95,7 +124,8 @@ pub(super) fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -
         hosts: some_texts(fields, "hosts", "leave it out for any host", r).map(|list| list.value),
         paths: paths(fields, r),
         methods: some_texts(fields, "methods", "leave it out for any method", r).map(|list| list.value),
-        upstream: upstream.and_then(|field| r.text(&field)),
+        upstream: text(fields, "upstream", r),
+        leads_nowhere: !["upstream", "respond", "redirect"].iter().any(|key| fields.has_or_means(key)),
         respond: r.field(fields, "respond").and_then(|field| respond(&field, r)),
         redirect: r.field(fields, "redirect").and_then(|field| redirect(&field, r)),
         strip_prefix: r.field(fields, "strip_prefix").and_then(|field| r.text(&field)),
@@ -109,9 +139,39 @@ pub(super) fn route(item: &Field<'_>, fields: &Fields<'_>, r: &mut Reader<'_>) -
         cors: section(fields, "cors", r).map(|fields| cors(&fields, r)),
         headers: section(fields, "headers", r).map(|fields| headers(&fields, r)).unwrap_or_default(),
         identity: section(fields, "identity", r).map(|fields| identity::identity(&fields, r)).unwrap_or_default(),
+        rate_limits: rate_limits(fields, r),
+        protected_resource: section(fields, "protected_resource", r).map(|fields| protected_resource(&fields, r)),
         revokes: r
             .field(fields, "revokes")
             .and_then(|field| r.word(&field, &[("token", ())]).map(|()| field.at_key(()))),
+    }
+}
+
+fn rate_limits(fields: &Fields<'_>, r: &mut Reader<'_>) -> Vec<RateLimit> {
+    let Some(field) = r.field(fields, "rate_limit") else { return Vec::new() };
+    let items = r.one_or_more(&field).unwrap_or_default();
+    if items.is_empty() {
+        r.findings.push(field.at(()).error("an empty list").hint("leave `rate_limit` out for no limit"));
+    }
+    items.iter().filter_map(|item| rate_limit(item, r)).collect()
+}
+
+fn rate_limit(item: &Field<'_>, r: &mut Reader<'_>) -> Option<RateLimit> {
+    let fields = r.fields(item)?;
+    let rate = r.required(&fields, "rate", "how many requests go on: `rate: 100/s`");
+    let burst = r.field(&fields, "burst").and_then(|field| r.count(&field, 10_000_000));
+    Some(RateLimit {
+        rate: rate.and_then(|field| r.unit(&field, "a rate", units::rate)).map(|at| at.value),
+        burst: burst.and_then(|burst| u32::try_from(burst).ok()),
+        per: text(&fields, "per", r),
+    })
+}
+
+fn protected_resource(fields: &Fields<'_>, r: &mut Reader<'_>) -> ProtectedResource {
+    let resource = r.required(fields, "resource", "the API's identifier: `resource: https://api.example.com/rest`");
+    ProtectedResource {
+        resource: resource.and_then(|field| r.text(&field)),
+        scopes_supported: some_texts(fields, "scopes_supported", "leave it out to tell none", r),
     }
 }
 

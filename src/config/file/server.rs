@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::{count_or_none, duration, flag, size_or_none, some_time, texts};
+use super::{count_or_none, duration, flag, secret, section, size_or_none, some_time, text, texts};
 use crate::{
     config::{
         reader::{At, Field, Fields, Reader},
         units,
     },
     observe::LogFormat,
+    server::RequestFrom,
+    token::secret::Secret,
 };
 
 /// More threads than this help nobody.
@@ -18,7 +20,18 @@ const MOST_WORKERS: usize = 1024;
 pub(in crate::config) struct Listener {
     pub(in crate::config) address: At<String>,
     pub(in crate::config) name: Option<At<String>>,
+    pub(in crate::config) mode: Mode,
+    pub(in crate::config) request_from: Option<At<RequestFrom>>,
     pub(in crate::config) tls: Option<Tls>,
+}
+
+/// `listen.*.mode`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::config) enum Mode {
+    #[default]
+    Proxy,
+    ForwardAuth,
+    ExtAuthz,
 }
 
 #[derive(Debug)]
@@ -75,16 +88,37 @@ pub(super) fn listen(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Vec<Listen
     let mut listeners = Vec::new();
     for item in items {
         if item.is_text() {
-            listeners.extend(r.text(&item).map(|address| Listener { address, name: None, tls: None }));
+            listeners.extend(r.text(&item).map(|address| Listener {
+                address,
+                name: None,
+                mode: Mode::Proxy,
+                request_from: None,
+                tls: None,
+            }));
         } else if let Some(fields) = r.fields(&item) {
             let name = r.field(&fields, "name").and_then(|field| r.text(&field));
             let address = r.required(&fields, "address", "an address and a port: `address: 127.0.0.1:8080`");
             let address = address.and_then(|field| r.text(&field));
-            let tls = r.field(&fields, "tls").and_then(|field| r.fields(&field)).map(|fields| tls(&fields, r));
-            listeners.extend(address.map(|address| Listener { address, name, tls }));
+            let (mode, request_from) = mode(&fields, r);
+            let tls = section(&fields, "tls", r).map(|fields| tls(&fields, r));
+            listeners.extend(address.map(|address| Listener { address, name, mode, request_from, tls }));
         }
     }
     Some(listeners)
+}
+
+fn mode(fields: &Fields<'_>, r: &mut Reader<'_>) -> (Mode, Option<At<RequestFrom>>) {
+    const PLACES: [(&str, RequestFrom); 3] =
+        [("x_forwarded", RequestFrom::XForwarded), ("x_original", RequestFrom::XOriginal), ("self", RequestFrom::Own)];
+    const HINT: &str = "where the request is described: `x_forwarded`, `x_original` or `self`";
+    const MODES: [(&str, Mode); 3] =
+        [("proxy", Mode::Proxy), ("forward_auth", Mode::ForwardAuth), ("ext_authz", Mode::ExtAuthz)];
+    let mode = r.field(fields, "mode").and_then(|field| r.word(&field, &MODES)).unwrap_or_default();
+    let place = match mode {
+        Mode::ForwardAuth => r.required(fields, "request_from", HINT),
+        _ => r.field(fields, "request_from"),
+    };
+    (mode, place.and_then(|field| r.word(&field, &PLACES).map(|place| field.at_key(place))))
 }
 
 fn tls(fields: &Fields<'_>, r: &mut Reader<'_>) -> Tls {
@@ -97,18 +131,19 @@ fn tls(fields: &Fields<'_>, r: &mut Reader<'_>) -> Tls {
     Tls { certificate, key, client_ca: r.field(fields, "client_ca").and_then(|field| r.text(&field)), client_required }
 }
 
-pub(super) fn admin(field: &Field<'_>, r: &mut Reader<'_>) -> Admin {
+/// And its token.
+pub(super) fn admin(field: &Field<'_>, r: &mut Reader<'_>) -> (Admin, Option<At<Secret>>) {
     if field.is("off") {
-        return Admin::Off;
+        return (Admin::Off, None);
     }
     if field.is_text() {
         r.findings.push(
             field.at(()).error("`admin` is a map or `off`").hint("`admin: off` or `admin: {address: 127.0.0.1:9901}`"),
         );
-        return Admin::Default;
+        return (Admin::Default, None);
     }
-    let Some(fields) = r.fields(field) else { return Admin::Default };
-    r.field(&fields, "address").and_then(|field| r.text(&field)).map_or(Admin::Default, Admin::Address)
+    let Some(fields) = r.fields(field) else { return (Admin::Default, None) };
+    (text(&fields, "address", r).map_or(Admin::Default, Admin::Address), secret(&fields, "token", r))
 }
 
 pub(super) fn server(fields: &Fields<'_>, r: &mut Reader<'_>) -> Server {
@@ -144,7 +179,7 @@ pub(super) fn logging(fields: &Fields<'_>, r: &mut Reader<'_>) -> Logging {
 pub(super) fn tracing(fields: &Fields<'_>, r: &mut Reader<'_>) -> Tracing {
     let sample = r.field(fields, "sample");
     Tracing {
-        otlp: r.field(fields, "otlp").and_then(|field| r.text(&field)),
+        otlp: text(fields, "otlp", r),
         sample: sample.and_then(|field| r.unit(&field, "a share from 0.0 to 1.0", units::share)).map(|at| at.value),
     }
 }

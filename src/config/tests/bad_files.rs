@@ -24,7 +24,6 @@ upstreams:
 rotues: []
 ";
     not_supported_yet: "\
-include: [routes/*.yaml]
 issuers:
   a:
     issuer: https://a.example
@@ -32,6 +31,8 @@ issuers:
     introspection: {client_id: gateway, client_secret: hunter2}
 upstreams:
   b: {endpoints: [\"http://10.0.0.1\"]}
+tracing: {otlp: \"http://127.0.0.1:4317\", sample: 0.5}
+admin: {token: hunter2}
 routes:
   - {name: r, path: /, upstream: b, allow: optional, rate_limit: {rate: 1/s}}
   - {name: s, path: /s, upstream: \"unix:/b.sock\", allow: public}
@@ -126,6 +127,74 @@ logging: {access: on}
     a_variable_in_braces: "server: {workers: ${N}}\n";
     a_tab: "routes:\n\t- name: a\n";
     a_second_document: "routes: []\n---\nroutes: []\n";
+    listeners: "\
+listen:
+  - {address: \"127.0.0.1:8080\", mode: forward_auth}
+  - {address: \"127.0.0.1:8081\", request_from: self}
+  - {address: \"127.0.0.1:8082\", mode: ext_authz, request_from: x_original}
+  - {address: \"127.0.0.1:8083\", mode: forwardauth}
+  - {address: \"127.0.0.1:8084\", mode: forward_auth, request_from: header, name: deciding}
+admin: {token: \"two words\"}
+routes:
+  - {name: a, path: /a, listeners: [deciding], allow: public}
+  - {name: b, path: /b, listeners: [deciding], allow: public, strip_prefix: /b}
+  - {name: c, path: /c, allow: public}
+";
+    upstreams: "\
+upstreams:
+  a: {url: \"http://127.0.0.1:1\", endpoints: [\"http://127.0.0.1:2\"]}
+  b: {endpoints: []}
+  c: {endpoints: [\"http://127.0.0.1:2\", \"http://127.0.0.1:2\", h]}
+  d: {endponts: [\"http://127.0.0.1:2\"]}
+  e: {url: \"unix:\", balance: fastest, http2: on, paths: insensitive}
+  f: {url: \"http://127.0.0.1\", health: {path: healthz, interval: 0s, healthy: 0}, eject: {failures: many, for: 0s}}
+  g: {url: \"http://127.0.0.1\", health: {}, retry: {attempts: 11, on: [conect, 200, 404], budget: 0.2}}
+  h: {url: \"http://127.0.0.1\", tls: {ca: none.pem, server_name: \"a b\"}}
+  i: {url: \"https://127.0.0.1\", tls: {certificate: a.crt}}
+  j: {url: \"https://127.0.0.1\", tls: {certificate: a.crt, key: a.key}}
+  k: {url: \"https://127.0.0.1\", tls: {key: a.key}}
+routes: []
+";
+    egress_tokens: "\
+upstreams:
+  a: {url: \"http://127.0.0.1\", token: {}}
+  b: {url: \"http://127.0.0.1\", token: {endpoint: \"http://a.example\", grant: client_credentials}}
+  c: {url: \"http://127.0.0.1\", token: {endpoint: \"https://a.example\", grant: password, client_id: a, client_secret: hunter2, username: b, assertion: {}}}
+  d: {url: \"http://127.0.0.1\", token: {endpoint: \"https://a.example\", grant: jwt_bearer, private_key: none.pem, assertion: {}, client_id: a}}
+  e: {url: \"http://127.0.0.1\", token: {endpoint: \"https://a.example\", grant: token_exchange, auth: basic, password: hunter2}}
+  f: {url: \"http://127.0.0.1\", token: {endpoint: \"https://a.example\", grant: client_credentials, client_id: a, client_secrt: hunter2, scopes: [], scope_separator: \";\"}}
+  g: {url: \"http://127.0.0.1\", token: {endpoint: \"https://a.example\", grant: authorization_code}}
+routes: []
+";
+    whom_an_egress_token_serves: "\
+listen: [\"127.0.0.1:8080\", {address: \"0.0.0.0:8081\", name: open}]
+issuers: {a: {issuer: \"https://a.example\", audiences: [api]}}
+upstreams:
+  exchanged: {url: \"http://127.0.0.1\", token: {endpoint: \"https://a.example\", grant: token_exchange}}
+  own: {url: \"http://127.0.0.1\", token: {endpoint: \"https://a.example\", grant: client_credentials, client_id: a, client_secret: b}}
+routes:
+  - {name: a, path: /a, upstream: exchanged, listeners: [\"127.0.0.1:8080\"], allow: public}
+  - {name: b, path: /b, upstream: own, allow: public}
+  - {name: c, path: /c, upstream: own, listeners: [\"127.0.0.1:8080\"], allow: public}
+  - {name: d, path: /d, upstream: own, allow: authenticated, identity: {authorization: forward}}
+";
+    limits: "\
+issuers: {a: {issuer: \"https://a.example\", audiences: [api], sender_constraint: tls, dpop: {max_age: 0s, nonce: 1}, logout: {back_channel: yes}}}
+state: {redis: \"http://user:hunter2@h\"}
+tracing: {otlp: collector, sample: 2}
+routes:
+  - {name: a, path: /a, upstream: \"http://127.0.0.1\", allow: authenticated, rate_limit: []}
+  - {name: b, path: /b, upstream: \"http://127.0.0.1\", allow: authenticated, rate_limit: [{rate: 100, burst: 0, per: user}, {per: claims.}]}
+  - {name: c, path: /c, upstream: \"http://127.0.0.1\", allow: public, rate_limit: {rate: 1/s, per: subject}, revokes: token}
+  - {name: d, path: /d, upstream: \"http://127.0.0.1\", allow: authenticated, revokes: all, protected_resource: {resource: \"http://a.example\", scopes_supported: [\"a b\"]}}
+  - {name: e, path: /e, upstream: \"http://127.0.0.1\", allow: authenticated, protected_resource: {}, rate_limit: 1/s}
+";
+    assertions: "\
+identity: {assertion: {header: Cookie, private_key: none.pem, ttl: 0s}}
+routes:
+  - {name: a, path: /a, upstream: \"http://127.0.0.1\", allow: public, identity: {assertion: {}}}
+  - {name: b, path: /b, upstream: \"http://127.0.0.1\", allow: public, identity: {assertion: {header: X_Auth_Subject, private_key: \"-----BEGIN PRIVATE KEY-----hunter2\", issuer: i}}}
+";
     units: "\
 server:
   header_timeout: 10

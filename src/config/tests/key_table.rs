@@ -1,6 +1,9 @@
 //! Every key of the contract is in force, or checked and named as not in force, or refused; never ignored.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::*;
 use crate::config::keys::{KEYS, State};
@@ -8,6 +11,20 @@ use crate::config::keys::{KEYS, State};
 const KEY_SET: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 const KEY_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+
+/// A certificate and its key.
+static FILES: LazyLock<TempDir> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["internal.example".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("included.yaml"), "version: 1\n").unwrap();
+    std::fs::write(folder.path().join("private.pem"), made.signing_key.serialize_pem()).unwrap();
+    folder
+});
+
+fn file(name: &str) -> String {
+    FILES.path().join(name).display().to_string()
+}
 
 /// A good value for a key that is in force.
 fn example(path: &str, key_file: &str) -> Value {
@@ -61,7 +78,6 @@ fn example(path: &str, key_file: &str) -> Value {
         "routes.*.listeners" => json!(["public"]),
         "routes.*.hosts" => json!(["*.example.org"]),
         "routes.*.path" => json!("/a/{id}"),
-        "upstreams.*.paths" => json!("case_insensitive"),
         "routes.*.strip_prefix" | "routes.*.rewrite" => json!("/a"),
         "routes.*.paths" => json!(["/a", "/b/**"]),
         "routes.*.methods" | "routes.*.allow.*.methods" => json!(["GET"]),
@@ -83,6 +99,67 @@ fn example(path: &str, key_file: &str) -> Value {
         "routes.*.cors.credentials" => json!(true),
         "routes.*.cors.max_age" => json!("10m"),
         "routes.*.revokes" => json!("token"),
+        "include" => json!([file("included.yaml")]),
+        "listen.*.mode" => json!("ext_authz"),
+        "listen.*.request_from" => json!("self"),
+        "admin.token" => json!("s3cret"),
+        "issuers.*.logout"
+        | "issuers.*.dpop"
+        | "upstreams.*.eject"
+        | "upstreams.*.retry"
+        | "upstreams.*.tls"
+        | "upstreams.*.token.assertion" => json!({}),
+        "identity.assertion" | "routes.*.identity.assertion" => {
+            json!({"private_key": file("private.pem"), "issuer": "https://gateway.example"})
+        }
+        "state.redis" => json!("rediss://user:p@ss@127.0.0.1/0"),
+        "issuers.*.logout.back_channel" | "issuers.*.logout.events" | "issuers.*.dpop.nonce" | "upstreams.*.http2" => {
+            json!(true)
+        }
+        "issuers.*.sender_constraint" => json!("mtls"),
+        "upstreams.*.endpoints" => json!(["https://10.0.0.1", "https://10.0.0.2"]),
+        "upstreams.*.balance" => json!("hash"),
+        "upstreams.*.health" => json!({"path": "/"}),
+        "upstreams.*.health.path" => json!("/healthz"),
+        "upstreams.*.health.interval" | "upstreams.*.eject.for" => json!("5s"),
+        "upstreams.*.health.healthy" | "upstreams.*.health.unhealthy" | "upstreams.*.eject.failures" => json!(2),
+        "upstreams.*.retry.attempts" => json!(3),
+        "upstreams.*.retry.on" => json!(["connect", 502, "503"]),
+        "upstreams.*.retry.budget" => json!("20%"),
+        "upstreams.*.tls.ca" | "upstreams.*.tls.certificate" => json!(file("cert.pem")),
+        "upstreams.*.tls.key" => json!(file("private.pem")),
+        "upstreams.*.tls.server_name" => json!("internal.example"),
+        "upstreams.*.paths" => json!("case_insensitive"),
+        "upstreams.*.token" => {
+            json!({"endpoint": "https://a.example/t", "grant": "client_credentials", "client_id": "a", "client_secret": "b"})
+        }
+        "upstreams.*.token.endpoint" => json!("https://a.example/token"),
+        "upstreams.*.token.grant" => json!("password"),
+        "upstreams.*.token.client_id"
+        | "upstreams.*.token.client_secret"
+        | "upstreams.*.token.audience"
+        | "upstreams.*.token.username"
+        | "upstreams.*.token.password"
+        | "upstreams.*.token.assertion.iss"
+        | "upstreams.*.token.assertion.sub"
+        | "upstreams.*.token.assertion.aud"
+        | "identity.assertion.audience"
+        | "identity.assertion.issuer" => json!("gateway"),
+        "upstreams.*.token.scopes" | "routes.*.protected_resource.scopes_supported" => json!(["a:b"]),
+        "upstreams.*.token.scope_separator" => json!(","),
+        path if path.ends_with(".private_key") => json!(file("private.pem")),
+        "upstreams.*.token.algorithm" => json!("ES256"),
+        "upstreams.*.token.auth" => json!("basic"),
+        path if path.ends_with(".assertion.ttl") => json!("1m"),
+        "upstreams.*.token.expiry_margin" | "issuers.*.dpop.max_age" => json!("30s"),
+        path if path.ends_with("assertion.header") => json!("X-Auth-Assertion"),
+        "routes.*.identity.assertion.issuer" | "routes.*.identity.assertion.audience" => json!("upstream"),
+        "routes.*.rate_limit" => json!({"rate": "1/s"}),
+        "routes.*.rate_limit.*.rate" => json!("600/m"),
+        "routes.*.rate_limit.*.burst" => json!(200),
+        "routes.*.rate_limit.*.per" => json!("claims.tenant"),
+        "routes.*.protected_resource" => json!({"resource": "https://api.example.com/rest"}),
+        "routes.*.protected_resource.resource" => json!("https://api.example.com"),
         "tracing" => json!({}),
         "tracing.otlp" => json!("http://127.0.0.1:4317"),
         "tracing.sample" => json!(0.25),
@@ -164,11 +241,12 @@ fn document_beside(path: &str, value: Value, key_file: &str) -> String {
         file["routes"][0]["path"] = json!("/a/b");
     }
     if path.starts_with("routes.*.rate_limit.*") {
-        file["routes"][0]["rate_limit"] = json!([{}]);
+        file["routes"][0]["rate_limit"] = json!([{"rate": "1/s"}]);
     }
     if path.starts_with("routes.*.token_from.*") {
         file["routes"][0]["token_from"] = json!([{}]);
     }
+    beside(path, &mut file);
     let mut place = &mut file;
     for part in path.split('.') {
         place = match (part, place.is_array()) {
@@ -180,6 +258,47 @@ fn document_beside(path: &str, value: Value, key_file: &str) -> String {
     }
     *place = value;
     file.to_string()
+}
+
+/// What must stand beside a key.
+fn beside(path: &str, document: &mut Value) {
+    let upstream = &mut document["upstreams"]["main"];
+    match path {
+        "listen.*.request_from" => document["listen"][0]["mode"] = json!("forward_auth"),
+        "upstreams.*.endpoints" => *upstream = json!({}),
+        path if path.starts_with("upstreams.*.tls") => *upstream = json!({"url": "https://a.example", "tls": {}}),
+        path if path.starts_with("upstreams.*.health.") => upstream["health"] = json!({"path": "/"}),
+        path if path.starts_with("upstreams.*.token.") => {
+            let (grant, beside) = match path.rsplit('.').next().unwrap() {
+                "username" | "password" | "grant" => ("password", "username"),
+                "private_key" | "algorithm" | "assertion" | "iss" | "sub" | "aud" | "ttl" => {
+                    ("jwt_bearer", "private_key")
+                }
+                _ => ("client_credentials", "audience"),
+            };
+            upstream["token"] =
+                json!({"endpoint": "https://a.example/t", "grant": grant, "client_id": "a", "client_secret": "b"});
+            upstream["token"][beside] = json!(file("private.pem"));
+            match grant {
+                "password" => upstream["token"]["password"] = json!("c"),
+                "jwt_bearer" => upstream["token"]["assertion"] = json!({}),
+                _ => {}
+            }
+        }
+        path if path.starts_with("identity.assertion.") => {
+            document["identity"]["assertion"] = example("identity.assertion", "");
+        }
+        path if path.starts_with("routes.*.identity.assertion.") => {
+            document["routes"][0]["identity"]["assertion"] = example("identity.assertion", "");
+        }
+        path if path.starts_with("routes.*.protected_resource.") => {
+            document["routes"][0]["protected_resource"] = json!({"resource": "https://api.example.com"});
+        }
+        _ => {}
+    }
+    if path == "upstreams.*.tls.certificate" || path == "upstreams.*.tls.key" {
+        document["upstreams"]["main"]["tls"] = json!({"certificate": file("cert.pem"), "key": file("private.pem")});
+    }
 }
 
 #[test]

@@ -1,21 +1,27 @@
 //! Moments in words: `2026-11-24 22:54:45 UTC, in 5 minutes`.
 
+use serde_json::Value;
+
 use crate::observe::civil_date;
 
 /// The last second of the year 9999: what is later is no date.
 const LAST: i64 = 253_402_300_799;
 
 /// A moment in seconds since 1970, as a date and from where `now` stands. None where it isn't between 1970 and 9999.
-pub(super) fn in_words(moment: i64, now: i64) -> Option<String> {
+pub fn in_words(moment: i64, now: i64) -> Option<String> {
+    date(moment).map(|date| format!("{date}, {}", relative(moment, now)))
+}
+
+/// A moment in seconds since 1970: `2026-11-24 22:54:45 UTC`. None where it isn't between 1970 and 9999.
+pub fn date(moment: i64) -> Option<String> {
     let seconds = u64::try_from(moment).ok().filter(|_| moment <= LAST)?;
     let (year, month, day) = civil_date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let from_now = relative(moment, now);
-    Some(format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC, {from_now}"))
+    Some(format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"))
 }
 
 /// `in 5 minutes`, `2 hours and 1 minute ago`, `now`.
-pub(super) fn relative(moment: i64, now: i64) -> String {
+pub fn relative(moment: i64, now: i64) -> String {
     let distance = length(moment.abs_diff(now));
     match moment.cmp(&now) {
         std::cmp::Ordering::Less => format!("{distance} ago"),
@@ -24,8 +30,18 @@ pub(super) fn relative(moment: i64, now: i64) -> String {
     }
 }
 
-/// A length of time by its largest unit and the one below it.
-fn length(seconds: u64) -> String {
+/// A NumericDate (RFC 7519, section 2), or its text, in whole seconds.
+pub fn of(claim: &Value) -> Option<i64> {
+    match claim {
+        // A conversion from a float saturates.
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|seconds| seconds.floor() as i64)),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+/// `2 hours and 1 minute`: a length of time by its largest unit and the one below it.
+pub fn length(seconds: u64) -> String {
     const UNITS: [(u64, &str); 5] =
         [(365 * 86_400, "year"), (86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
     let mut parts = Vec::new();

@@ -1,0 +1,156 @@
+//! `explain` says what the gateway does: the same requests, asked of both.
+
+use std::{
+    io::Write,
+    process::{Output, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    binary::Binary,
+    gateway::{Gateway, configuration},
+    issuer::{Issuer, Mood},
+    keys::Key,
+    token::now,
+    upstream::Upstream,
+};
+
+const ROUTES: &str = r#"
+  - {name: open, path: /open, upstream: echo, allow: public}
+  - {name: maybe, path: /maybe, upstream: echo, allow: optional}
+  - {name: closed, path: /closed, upstream: echo, allow: authenticated}
+  - {name: tried, path: /tried, upstream: echo, enforce: false, allow: [{scopes: [s]}]}
+  - {name: tenants, path: "/t/{tenant}/**", methods: [GET], upstream: echo, allow: [{scopes: [read], claims: {tenant: "{tenant}"}}, {roles: [root]}]}
+  - {name: admin, path: /t/acme/admin, upstream: echo, allow: [{methods: [GET, PUT], roles: [root]}]}
+  - {name: teapot, path: /teapot, respond: {status: 418}, allow: [{scopes: [tea]}]}
+"#;
+
+struct Scene {
+    issuer: Issuer,
+    upstream: Upstream,
+    gateway: Gateway,
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+        let yaml = configuration(&issuer, &upstream, ROUTES);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("gateway.yaml"), &yaml).unwrap();
+        Scene { gateway: Gateway::start(&yaml), issuer, upstream, folder }
+    }
+
+    fn explain(&self, arguments: &[&str], stdin: &str) -> Output {
+        let mut command = Binary::command();
+        command.arg("explain").arg("--config").arg(self.folder.path().join("gateway.yaml")).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that doesn't read closes its end.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    fn explained(&self, method: &str, target: &str, token: &str) -> Value {
+        let with_token = if token.is_empty() { &[][..] } else { &["--token-file", "-"] };
+        let asked = [&["--json", "--method", method, "--url", target], with_token].concat();
+        let output = self.explain(&asked, token);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(token.is_empty() || !text.contains(token), "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+#[test]
+fn explanations_agree_with_the_gateway() {
+    let scene = Scene::new();
+    let token = || scene.issuer.token();
+    let good = token().scope("read s").claim("tenant", json!("acme")).build();
+    let root = token().roles(&["root"]).build();
+    let bad = [
+        token().exp_in(-60).build(),
+        token().aud("account").build(),
+        token().kid("nobody").build(),
+        token().claim("iss", json!("https://evil.example")).build(),
+        token().claim("nbf", json!(now() + 3600)).build(),
+        token().header("typ", json!("id+jwt")).build(),
+        token().signed_by(&Key::es256("k1")).build(),
+        "opaque".to_owned(),
+    ];
+    let tokens = [String::new(), good, root].into_iter().chain(bad).collect::<Vec<_>>();
+    let mut seen = Vec::new();
+    for (place, token) in tokens.iter().enumerate() {
+        let requests: &[(&str, &str)] = match place {
+            0..3 => &[
+                ("GET", "/open"),
+                ("GET", "/maybe"),
+                ("GET", "/closed"),
+                ("GET", "/tried"),
+                ("GET", "/t/acme/x"),
+                ("GET", "/t/other/x"),
+                ("POST", "/t/acme/x"),
+                ("GET", "/t/acme/admin"),
+                ("GET", "/t/acme;v=1/x"),
+                ("GET", "/t/acme/;x/admin"),
+                ("GET", "/t/acme%2Fx"),
+                ("GET", "/teapot"),
+                ("GET", "/nothing"),
+            ],
+            _ => &[("GET", "/maybe"), ("GET", "/t/acme/x")],
+        };
+        for (method, target) in requests {
+            let credential =
+                if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+            let answered = scene.gateway.call(method, target, &credential);
+            let explained = scene.explained(method, target, token);
+            assert_eq!(
+                explained["status"],
+                json!(answered.status),
+                "{method} {target} with token {place}: {explained:#}"
+            );
+            if let Some(seen) = scene.upstream.requests().last().filter(|_| answered.status == 200) {
+                let sent = explained["upstream_headers"].as_object().unwrap();
+                for name in ["X-Auth-Subject", "X-Auth-Scopes", "X-Auth-Roles", "X-Auth-Issuer"] {
+                    let expected = seen.fields.get(&name.to_ascii_lowercase());
+                    assert_eq!(sent.get(name).and_then(Value::as_str), expected, "{method} {target} {name}");
+                }
+            }
+            seen.push(answered.status);
+        }
+    }
+    for status in [200, 400, 401, 403, 404, 405] {
+        assert!(seen.contains(&status), "no request was answered with {status}");
+    }
+}
+
+#[test]
+fn offline_nobody_is_called() {
+    let scene = Scene::new();
+    let token = scene.issuer.token().build();
+    let (fetches, discoveries) = (scene.issuer.fetches(), scene.issuer.discoveries());
+    let output = scene.explain(&["--json", "--offline", "--exit-code", "--url", "/closed", "--token", &token], "");
+    assert_eq!(output.status.code(), Some(1));
+    let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&explained["status"], &explained["reason"]), (&json!(503), &json!("keys_unavailable")));
+    let arguments = ["--json", "--exit-code", "--url", "/closed", "--issuer", "main", "--claims", r#"{"sub": "u1"}"#];
+    let output = scene.explain(&arguments, "");
+    let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &explained["decision"]), (Some(0), &json!("allow")), "{explained:#}");
+    assert_eq!(explained["upstream_headers"]["X-Auth-Subject"], json!("u1"));
+    assert_eq!((scene.issuer.fetches(), scene.issuer.discoveries()), (fetches, discoveries));
+}
+
+#[test]
+fn an_issuer_that_fails_is_told_of() {
+    let scene = Scene::new();
+    let token = scene.issuer.token().build();
+    scene.issuer.be(Mood::Status(500));
+    let explained = scene.explained("GET", "/closed", &token);
+    assert_eq!(
+        (&explained["status"], &explained["reason"]),
+        (&json!(503), &json!("keys_unavailable")),
+        "{explained:#}"
+    );
+}
