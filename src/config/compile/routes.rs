@@ -117,6 +117,7 @@ impl Compiler<'_> {
         let concerned = match destination {
             Destination::Upstream(index) => upstreams.get(*index).is_some_and(ignores_case),
             Destination::Answer(_) => upstreams.iter().any(ignores_case),
+            Destination::Decision => false,
         };
         for path in written.paths.iter().flatten().filter(|_| concerned) {
             let Ok(template) = PathTemplate::parse(&path.value) else { continue };
