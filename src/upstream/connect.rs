@@ -10,23 +10,96 @@ use std::{
 
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::pool::Heard;
+use super::{EndpointAddress, PemFile, UpstreamTls, connection::Heard};
 
 /// A connection to a server, with TLS or without.
 #[derive(Debug)]
 pub enum Stream {
     /// As it is.
     Plain(TcpStream),
+    /// On this machine.
+    Unix(UnixStream),
     /// Encrypted, the server's certificate verified.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// How TLS is spoken to an upstream.
+#[derive(Clone)]
+pub(super) struct TlsClient {
+    /// HTTP/2 or HTTP/1.1, as the upstream likes.
+    any: Arc<ClientConfig>,
+    http1: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl TlsClient {
+    /// # Errors
+    /// What is in the settings' files, or the machine's trust store, can't be used.
+    pub(super) fn new(settings: &UpstreamTls, host: &str) -> io::Result<TlsClient> {
+        let invalid = |error: rustls::Error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
+        let name = ServerName::try_from(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let roots = match &settings.authorities {
+            None => native_roots().clone(),
+            Some(file) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(file)? {
+                    roots.add(certificate).map_err(invalid)?;
+                }
+                roots
+            }
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(invalid)?
+            .with_root_certificates(roots);
+        let mut config = match &settings.identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let key = PrivateKeyDer::from_pem_slice(key.text.as_bytes()).map_err(io::Error::other)?;
+                builder.with_client_auth_cert(certificates(certificate)?, key).map_err(invalid)?
+            }
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut any = config.clone();
+        any.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(TlsClient { any: Arc::new(any), http1: Arc::new(config), name })
+    }
+}
+
+fn certificates(file: &PemFile) -> io::Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(file.text.as_bytes()).collect::<Result<_, _>>().map_err(io::Error::other)
+}
+
+/// Connects to an endpoint. `http1_alone`: HTTP/2 isn't offered. Sets no time limit: wrap it in one.
+///
+/// # Errors
+/// Of the last address tried; `InvalidData` from a failed handshake.
+pub(super) async fn open(endpoint: &EndpointAddress, tls: Option<&TlsClient>, http1_alone: bool) -> io::Result<Stream> {
+    if let Some(path) = &endpoint.socket {
+        return UnixStream::connect(path).await.map(Stream::Unix);
+    }
+    let tls = tls.map(|tls| (if http1_alone { &tls.http1 } else { &tls.any }, &tls.name));
+    connect(&endpoint.host, endpoint.port, tls, |_| true).await
+}
+
+impl Stream {
+    /// Whether HTTP/2 was agreed on (RFC 7301); None in clear, where nothing is said of it.
+    pub(super) fn has_agreed_on_http2(&self) -> Option<bool> {
+        match self {
+            Stream::Plain(_) | Stream::Unix(_) => None,
+            Stream::Tls(stream) => Some(stream.get_ref().1.alpn_protocol() == Some(b"h2")),
+        }
+    }
 }
 
 /// Connects to the first of the host's addresses that answers, in the resolver's order; `accept` says which may be
@@ -34,19 +107,17 @@ pub enum Stream {
 ///
 /// # Errors
 /// Of the last address tried; `PermissionDenied` where none was accepted; `InvalidData` from a failed handshake.
-pub async fn connect(
+pub(super) async fn connect(
     host: &str,
     port: u16,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
     accept: impl Fn(IpAddr) -> bool,
 ) -> io::Result<Stream> {
     let tcp = connect_tcp(host, port, accept).await?;
-    let Some(tls) = tls else {
+    let Some((config, name)) = tls else {
         return Ok(Stream::Plain(tcp));
     };
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a name that a certificate can have"))?;
-    let stream = TlsConnector::from(tls).connect(name, tcp).await?;
+    let stream = TlsConnector::from(config.clone()).connect(name.clone(), tcp).await?;
     Ok(Stream::Tls(Box::new(stream)))
 }
 
@@ -196,6 +267,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -205,6 +277,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -216,6 +289,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
@@ -223,6 +297,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Unix(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
@@ -230,6 +305,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -237,6 +313,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
@@ -245,7 +322,7 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
-    use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+    use rustls::ServerConfig;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
@@ -285,13 +362,18 @@ mod tests {
     async fn a_certificate_must_be_vouched_for_and_for_the_host() {
         let (port, roots) = tls_server().await;
         let trusting = tls_with_roots(roots).unwrap();
-        let mut stream = connect("localhost", port, Some(trusting.clone()), |_| true).await.unwrap();
+        let name = |name: &str| ServerName::try_from(name.to_owned()).unwrap();
+        let localhost = name("localhost");
+        let mut stream = connect("localhost", port, Some((&trusting, &localhost)), |_| true).await.unwrap();
         let mut said = String::new();
         stream.read_to_string(&mut said).await.unwrap();
         assert_eq!(said, "secret");
-        assert!(connect("127.0.0.1", port, Some(trusting), |_| true).await.is_err(), "another name");
         assert!(
-            connect("localhost", port, Some(native_tls().unwrap().config), |_| true).await.is_err(),
+            connect("127.0.0.1", port, Some((&trusting, &name("127.0.0.1"))), |_| true).await.is_err(),
+            "another name"
+        );
+        assert!(
+            connect("localhost", port, Some((&native_tls().unwrap().config, &localhost)), |_| true).await.is_err(),
             "unknown issuer"
         );
     }

@@ -1,24 +1,24 @@
 //! One request and the head of its answer: a connection from the pool or a new one, tries and time limits.
 
-use std::pin::pin;
+use std::{pin::pin, sync::atomic::Ordering};
 
 use http_body::Body as _;
 use hyper::{
-    Method, Request, Response, StatusCode, Version,
+    Method, Request, Response, StatusCode, Uri, Version,
     body::Incoming,
-    client::conn::TrySendError,
-    header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE},
+    http::uri::Scheme,
 };
-use hyper_util::rt::TokioIo;
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, timeout, timeout_at},
 };
 
 use super::{
-    Answered, Tunnel, Upstream, announces_body, cleaned,
-    connect::{Counted, connect},
-    pool::{Connection, Heard, Lease},
+    Answered, Tunnel, Upstream, announces_body, cleaned, connect,
+    connection::{Connection, Sent, Shared},
+    frame_for_http1,
+    pool::Lease,
     upgrade,
 };
 use crate::{
@@ -27,8 +27,6 @@ use crate::{
     observe::UpstreamAttempt,
     refusal::{Refusal, UpstreamFault},
 };
-
-type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 /// How a try ended without an answer.
 enum Failed {
@@ -40,6 +38,22 @@ enum Failed {
     Refused(Refusal),
 }
 
+/// What was opened, and its place among `max_connections` where it doesn't keep that itself.
+struct Opened {
+    connection: Connection,
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+/// What came of sending a request.
+struct Try<'t> {
+    worker: usize,
+    attempts: &'t mut u32,
+    deadline: Option<Instant>,
+    upload: Upload,
+    /// The protocols that the client asks to be switched to; HTTP/1.1 alone can be.
+    asked: Option<HeaderValue>,
+}
+
 impl Upstream {
     /// A connection that had idled may turn out to be closed: then the request goes out once more, on a new one, if
     /// none of it was written, or if it may be repeated (RFC 9110, section 9.2.2) and had no body.
@@ -49,17 +63,22 @@ impl Upstream {
         request: Request<RequestBody>,
         attempts: &mut u32,
     ) -> Result<Answered, Refusal> {
-        let deadline = request.body().deadline();
-        let upload = request.body().upload();
-        let slot = self.slot().await?;
-        let Some(idle) = self.idle(worker) else {
-            return self.exchange_anew(worker, request, slot, attempts, deadline).await;
+        let mut this_try = Try {
+            worker,
+            attempts,
+            deadline: request.body().deadline(),
+            upload: request.body().upload(),
+            asked: request.headers().get(UPGRADE).cloned(),
         };
-        let mut lease = Lease::new(idle, self.pool.clone(), worker, slot);
+        let place = if this_try.asked.is_none() { self.pool.place(worker) } else { None };
+        let slot = if place.is_none() { self.slot().await? } else { None };
+        let Some(connection) = place.or_else(|| self.idle(worker)) else {
+            return self.exchange_anew(request, slot, &mut this_try).await;
+        };
+        let mut lease = Lease::new(connection, self.pool.clone(), worker, slot);
         let spare = is_repeatable(&request).then(|| copy(&request));
-        let asked = request.headers().get(UPGRADE).cloned();
-        let failed = match self.attempt(&mut lease, request, attempts, deadline).await {
-            Ok(response) => return self.answer(lease, response, asked.as_ref(), &upload, deadline),
+        let failed = match self.attempt(&mut lease, request, &mut this_try).await {
+            Ok(response) => return self.answer(lease, response, &this_try),
             Err(failed) => failed,
         };
         let again = match (failed, spare) {
@@ -68,23 +87,27 @@ impl Upstream {
             (Failed::Silent, None) => return Err(Refusal::Upstream(UpstreamFault::Broken)),
             (Failed::Refused(refusal), _) => return Err(refusal),
         };
-        self.exchange_anew(worker, again, lease.into_slot(), attempts, deadline).await
+        let slot = match lease.into_slot() {
+            None => {
+                // A shared connection that has ended gives its slot back as soon as it is looked for.
+                drop(self.pool.place(worker));
+                self.slot().await?
+            }
+            slot => slot,
+        };
+        self.exchange_anew(again, slot, &mut this_try).await
     }
 
     async fn exchange_anew(
         &self,
-        worker: usize,
         request: Request<RequestBody>,
         slot: Option<OwnedSemaphorePermit>,
-        attempts: &mut u32,
-        deadline: Option<Instant>,
+        this_try: &mut Try<'_>,
     ) -> Result<Answered, Refusal> {
-        let upload = request.body().upload();
-        let asked = request.headers().get(UPGRADE).cloned();
-        let connection = self.connect_twice(attempts, &upload, deadline).await?;
-        let mut lease = Lease::new(connection, self.pool.clone(), worker, slot);
-        match self.attempt(&mut lease, request, attempts, deadline).await {
-            Ok(response) => self.answer(lease, response, asked.as_ref(), &upload, deadline),
+        let Opened { connection, slot } = self.connect_twice(slot, this_try).await?;
+        let mut lease = Lease::new(connection, self.pool.clone(), this_try.worker, slot);
+        match self.attempt(&mut lease, request, this_try).await {
+            Ok(response) => self.answer(lease, response, this_try),
             Err(Failed::Unsent(_) | Failed::Silent) => Err(Refusal::Upstream(UpstreamFault::Broken)),
             Err(Failed::Refused(refusal)) => Err(refusal),
         }
@@ -111,67 +134,81 @@ impl Upstream {
     /// A connection that is refused is tried once more; one that takes too long isn't, it took its time.
     async fn connect_twice(
         &self,
-        attempts: &mut u32,
-        upload: &Upload,
-        deadline: Option<Instant>,
-    ) -> Result<Connection, Refusal> {
+        mut slot: Option<OwnedSemaphorePermit>,
+        this_try: &mut Try<'_>,
+    ) -> Result<Opened, Refusal> {
         let mut last = UpstreamFault::Broken;
         for _ in 0..2 {
             let begin = Instant::now();
             let until = begin + self.settings.connect_timeout;
-            let until = deadline.map_or(until, |deadline| deadline.min(until));
-            last = match timeout_at(until, self.connect()).await {
-                Ok(Ok(connection)) => return Ok(connection),
+            let until = this_try.deadline.map_or(until, |deadline| deadline.min(until));
+            last = match timeout_at(until, self.connect(&mut slot, this_try)).await {
+                Ok(Ok(connection)) => return Ok(Opened { connection, slot }),
                 Ok(Err(fault)) => fault,
                 Err(_) => UpstreamFault::TimedOut,
             };
-            *attempts += 1;
+            *this_try.attempts += 1;
             UpstreamAttempt { result: "error", took: begin.elapsed() }.record(self.pool.metrics());
             if last == UpstreamFault::TimedOut {
                 break;
             }
         }
-        Err(if is_over(deadline) { out_of_time(upload) } else { Refusal::Upstream(last) })
+        let is_over = is_over(this_try.deadline);
+        Err(if is_over { out_of_time(&this_try.upload) } else { Refusal::Upstream(last) })
     }
 
-    async fn connect(&self) -> Result<Connection, UpstreamFault> {
+    /// A shared connection takes the slot; while one is being opened, others wait for it instead of opening more.
+    async fn connect(
+        &self,
+        slot: &mut Option<OwnedSemaphorePermit>,
+        this_try: &Try<'_>,
+    ) -> Result<Connection, UpstreamFault> {
         let endpoint = &self.settings.endpoint;
-        if endpoint.socket.is_some() || endpoint.tls && self.tls.is_none() {
+        if endpoint.tls && self.tls.is_none() {
             return Err(UpstreamFault::Unavailable);
         }
-        let stream = connect(&endpoint.host, endpoint.port, self.tls.clone(), |_| true)
-            .await
-            .map_err(|_| UpstreamFault::Broken)?;
-        let heard = Heard::default();
-        let stream = TokioIo::new(Counted { stream, heard: heard.clone() });
-        let (sender, task) = hyper::client::conn::http1::handshake(stream).await.map_err(|_| UpstreamFault::Broken)?;
-        // Its errors reach whoever waits for the answer.
-        tokio::spawn(task.with_upgrades());
-        Ok(Connection { sender, heard })
+        let http1_alone = this_try.asked.is_some();
+        let will_share = !http1_alone && self.speaks_http2.load(Ordering::Relaxed);
+        let _turn = if will_share { self.pool.turn(this_try.worker).await } else { None };
+        if will_share && let Some(place) = self.pool.place(this_try.worker) {
+            return Ok(place);
+        }
+        let stream =
+            connect::open(endpoint, self.tls.as_ref(), http1_alone).await.map_err(|_| UpstreamFault::Broken)?;
+        let http2 = stream.has_agreed_on_http2().unwrap_or(self.settings.http2 && !http1_alone);
+        if !http1_alone {
+            self.speaks_http2.store(http2, Ordering::Relaxed);
+        }
+        if !http2 {
+            return Connection::http1(stream).await;
+        }
+        let shared = Shared::http2(stream, slot.take()).await?;
+        self.pool.share(this_try.worker, shared).ok_or(UpstreamFault::Broken)
     }
 
     /// Sends the request on this connection and waits for the answer's head.
     async fn attempt(
         &self,
         lease: &mut Lease,
-        request: Request<RequestBody>,
-        attempts: &mut u32,
-        deadline: Option<Instant>,
+        mut request: Request<RequestBody>,
+        this_try: &mut Try<'_>,
     ) -> Result<Response<Incoming>, Failed> {
         let Some(connection) = lease.connection() else {
             return Err(Failed::Unsent(Box::new(request)));
         };
-        *attempts += 1;
+        if dress(&mut request, connection.is_http2(), self.settings.endpoint.tls).is_none() {
+            return Err(Failed::Refused(Refusal::Path("the request cannot be sent on")));
+        }
+        *this_try.attempts += 1;
         let begin = Instant::now();
-        let heard_before = connection.heard.bytes();
-        let upload = request.body().upload();
-        let sent = connection.sender.try_send_request(request);
-        let head = self.head_in_time(sent, begin, &upload, deadline).await;
+        let heard_before = connection.heard();
+        let sent = connection.send(request);
+        let head = self.head_in_time(sent, begin, &this_try.upload, this_try.deadline).await;
         let result = if matches!(head, Ok(Ok(_))) { "ok" } else { "error" };
         UpstreamAttempt { result, took: begin.elapsed() }.record(self.pool.metrics());
         head.map_err(Failed::Refused)?.map_err(|mut error| match error.take_message() {
             Some(request) => Failed::Unsent(Box::new(request)),
-            None if connection.heard.bytes() == heard_before => Failed::Silent,
+            None if connection.heard() == heard_before => Failed::Silent,
             None => Failed::Refused(Refusal::Upstream(UpstreamFault::Broken)),
         })
     }
@@ -205,22 +242,16 @@ impl Upstream {
     }
 
     /// Ties the connection to the answer's body.
-    fn answer(
-        &self,
-        lease: Lease,
-        mut response: Response<Incoming>,
-        asked: Option<&HeaderValue>,
-        upload: &Upload,
-        deadline: Option<Instant>,
-    ) -> Result<Answered, Refusal> {
+    fn answer(&self, lease: Lease, mut response: Response<Incoming>, this_try: &Try<'_>) -> Result<Answered, Refusal> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return switched(lease, response, asked);
+            return switched(lease, response, this_try.asked.as_ref());
         }
+        let deadline = this_try.deadline;
         // On a connection that has seen an HTTP/1.0 answer hyper speaks HTTP/1.0, and drops bodies of unknown length.
         // Whoever answers before the body was there may not read it, and take it for the next request. And what follows
         // a head that speaks of a body that can't be would be taken for the next answer.
         let reusable = response.version() == Version::HTTP_11
-            && upload.ended()
+            && this_try.upload.ended()
             && !(response.body().is_end_stream() && announces_body(response.headers()));
         cleaned(&mut response).map_err(Refusal::Upstream)?;
         let response = response.map(|incoming| {
@@ -239,6 +270,30 @@ impl Upstream {
         });
         Ok(Answered { response, tunnel: None })
     }
+}
+
+/// Makes a request look as its connection's version wants it. HTTP/2 has an authority in the place of `Host`, and no
+/// connection-specific fields (RFC 9113, sections 8.2.2 and 8.3.1). None where it can't be made to.
+fn dress(request: &mut Request<RequestBody>, http2: bool, tls: bool) -> Option<()> {
+    let is_http2 = request.version() == Version::HTTP_2;
+    if http2 && !is_http2 {
+        let host = request.headers_mut().remove(HOST)?;
+        let target = request.uri().path_and_query().cloned()?;
+        let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
+        let uri = Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target);
+        *request.uri_mut() = uri.build().ok()?;
+        *request.version_mut() = Version::HTTP_2;
+        request.headers_mut().remove(TRANSFER_ENCODING);
+        request.headers_mut().remove(CONNECTION);
+    } else if !http2 && is_http2 {
+        let authority = request.uri().authority()?.as_str();
+        let host = HeaderValue::from_str(authority).ok()?;
+        request.headers_mut().insert(HOST, host);
+        *request.uri_mut() = request.uri().path_and_query().cloned()?.into();
+        *request.version_mut() = Version::HTTP_11;
+        frame_for_http1(request);
+    }
+    Some(())
 }
 
 /// The connection is no longer one for requests: it becomes a tunnel, or ends where nobody had asked for that.

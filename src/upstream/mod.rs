@@ -1,6 +1,7 @@
 //! forward(Permit, request) -> response: the only way out.
 
 pub mod connect;
+mod connection;
 mod exchange;
 mod pool;
 mod settings;
@@ -9,7 +10,12 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use http_body::Body as _;
 use hyper::{
@@ -17,7 +23,6 @@ use hyper::{
     header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
     http::uri::PathAndQuery,
 };
-use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
 use crate::egress::EgressSettings;
@@ -28,6 +33,7 @@ use crate::{
     observe::UpstreamMetrics,
     refusal::{Refusal, UpstreamFault},
 };
+use connect::TlsClient;
 use pool::Pool;
 pub use upgrade::{Carried, Tunnel, Upgrade};
 
@@ -102,7 +108,9 @@ pub struct Upstream {
     /// None: no limit.
     slots: Option<Arc<Semaphore>>,
     /// None: plain HTTP, or no TLS to be had; see `connect`.
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<TlsClient>,
+    /// Whether the last connection that could be asked did: with TLS the endpoint decides.
+    speaks_http2: AtomicBool,
 }
 
 /// What came of a request.
@@ -120,10 +128,14 @@ impl Upstream {
     pub fn new(settings: UpstreamSettings, workers: usize, metrics: UpstreamMetrics) -> Arc<Upstream> {
         let authority =
             HeaderValue::try_from(settings.endpoint.authority()).unwrap_or(HeaderValue::from_static("upstream"));
-        let tls = if settings.endpoint.tls { connect::native_tls().ok().map(|native| native.config) } else { None };
+        let tls = settings.endpoint.tls.then(|| TlsClient::new(&settings.tls, &settings.endpoint.host));
+        let tls = tls.and_then(|made| {
+            made.inspect_err(|error| tracing::error!(upstream = %settings.name, %error, "no TLS to be had")).ok()
+        });
+        let speaks_http2 = AtomicBool::new(settings.http2);
         let slots = settings.max_connections.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
         let pool = Arc::new(Pool::new(workers, settings.idle_timeout, metrics));
-        Arc::new(Upstream { settings, authority, pool, slots, tls })
+        Arc::new(Upstream { settings, authority, pool, slots, tls, speaks_http2 })
     }
 
     /// What it was made from.
@@ -177,13 +189,7 @@ impl Upstream {
         if let Some(host) = self.host_for(request.headers()) {
             request.headers_mut().insert(HOST, host);
         }
-        // A body of unknown length is chunked with every method: without this, hyper drops that of a GET.
-        if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
-            request.headers_mut().remove(CONTENT_LENGTH);
-            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        } else {
-            request.headers_mut().remove(TRANSFER_ENCODING);
-        }
+        frame_for_http1(request);
         Ok(())
     }
 
@@ -197,6 +203,16 @@ impl Upstream {
         PathAndQuery::try_from(format!("{base}{path}"))
             .map(Uri::from)
             .map_err(|_| Refusal::Path("the path cannot be sent on"))
+    }
+}
+
+/// A body of unknown length is chunked with every method: without this, hyper drops that of a GET.
+fn frame_for_http1(request: &mut Request<RequestBody>) {
+    if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
+        request.headers_mut().remove(CONTENT_LENGTH);
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    } else {
+        request.headers_mut().remove(TRANSFER_ENCODING);
     }
 }
 

@@ -1,34 +1,34 @@
-//! Idle connections to one endpoint: a stack for each worker, so that no lock is contended and the warmest connection
-//! is used first.
+//! Connections to one endpoint: idle ones and shared ones, for each worker its own, so that no lock is contended and the
+//! warmest connection is used first.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use hyper::client::conn::http1::SendRequest;
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
-use crate::{body::RequestBody, observe::UpstreamMetrics};
+use super::connection::{Connection, Shared};
+use crate::observe::UpstreamMetrics;
 
-/// An open connection, as those see it who use it; its task drives it.
-pub(super) struct Connection {
-    pub(super) sender: SendRequest<RequestBody>,
-    pub(super) heard: Heard,
-}
-
-/// How many bytes a connection has brought, ever: tells an upstream that said nothing from one that broke off.
-#[derive(Clone, Default)]
-pub(super) struct Heard(Arc<AtomicU64>);
-
-/// All idle connections to one endpoint.
+/// The connections to one endpoint that can be used.
 pub(super) struct Pool {
-    workers: Vec<Mutex<Vec<Idle>>>,
+    workers: Vec<Kept>,
     idle_timeout: Duration,
     metrics: UpstreamMetrics,
+}
+
+/// One worker's.
+struct Kept {
+    /// In HTTP/1.1.
+    idle: Mutex<Vec<Idle>>,
+    /// In HTTP/2.
+    shared: Mutex<Vec<Arc<Shared>>>,
+    /// Whoever opens a connection that others can share.
+    turn: Arc<Semaphore>,
 }
 
 struct Idle {
@@ -42,13 +42,15 @@ pub(super) struct Lease {
     connection: Option<Connection>,
     pool: Arc<Pool>,
     worker: usize,
+    counted: bool,
     /// Its place among `max_connections`. Freed after the connection is back, so that whoever waits finds it there.
     slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Pool {
     pub(super) fn new(workers: usize, idle_timeout: Duration, metrics: UpstreamMetrics) -> Pool {
-        let workers = (0..workers).map(|_| Mutex::default()).collect();
+        let kept = |_| Kept { idle: Mutex::default(), shared: Mutex::default(), turn: Arc::new(Semaphore::new(1)) };
+        let workers = (0..workers).map(kept).collect();
         Pool { workers, idle_timeout, metrics }
     }
 
@@ -68,7 +70,7 @@ impl Pool {
                 idle.clear();
                 return None;
             }
-            if last.connection.sender.is_ready() {
+            if last.connection.is_ready() {
                 return Some(last.connection);
             }
         }
@@ -78,6 +80,32 @@ impl Pool {
     /// Any worker's, the own ones first: where connections are limited, another's idle one must not block this one.
     pub(super) fn take_any(&self, worker: usize) -> Option<Connection> {
         self.take(worker).or_else(|| (0..self.workers.len()).find_map(|other| self.take(other)))
+    }
+
+    /// A place on one of this worker's shared connections.
+    pub(super) fn place(&self, worker: usize) -> Option<Connection> {
+        let mut shared = self.shared(worker)?;
+        let before = shared.len();
+        shared.retain(|connection| connection.is_fresh(self.idle_timeout));
+        self.metrics.connections(count(shared.len()) - count(before), 0);
+        shared.iter().find_map(Shared::place)
+    }
+
+    /// Lets this worker's requests share a connection; the first place on it.
+    pub(super) fn share(&self, worker: usize, connection: Arc<Shared>) -> Option<Connection> {
+        let place = connection.place();
+        self.shared(worker)?.push(connection);
+        self.metrics.connections(1, 0);
+        place
+    }
+
+    /// Waits until nobody else of this worker opens a connection to be shared.
+    pub(super) async fn turn(&self, worker: usize) -> Option<OwnedSemaphorePermit> {
+        self.workers.get(worker)?.turn.clone().acquire_owned().await.ok()
+    }
+
+    fn shared(&self, worker: usize) -> Option<MutexGuard<'_, Vec<Arc<Shared>>>> {
+        Some(self.workers.get(worker)?.shared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn put(&self, worker: usize, connection: Connection) {
@@ -93,13 +121,13 @@ impl Pool {
 
     /// Nothing that holds it can panic; were it poisoned all the same, the stack is sound.
     fn lock(&self, worker: usize) -> Option<MutexGuard<'_, Vec<Idle>>> {
-        Some(self.workers.get(worker)?.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(self.workers.get(worker)?.idle.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether all idle connections of this worker are known to be closed.
     #[cfg(test)]
     pub(super) fn all_closed(&self, worker: usize) -> bool {
-        self.lock(worker).is_some_and(|idle| idle.iter().all(|idle| idle.connection.sender.is_closed()))
+        self.lock(worker).is_some_and(|idle| idle.iter().all(|idle| idle.connection.is_closed()))
     }
 
     #[cfg(test)]
@@ -108,20 +136,13 @@ impl Pool {
     }
 }
 
-impl Heard {
-    pub(super) fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 impl Drop for Pool {
     fn drop(&mut self) {
-        let left: usize = self.workers.iter_mut().map(|idle| idle.get_mut().map_or(0, |idle| idle.len())).sum();
-        self.metrics.connections(0, -count(left));
+        for kept in &mut self.workers {
+            let idle = kept.idle.get_mut().map_or(0, |idle| idle.len());
+            let shared = kept.shared.get_mut().map_or(0, |shared| shared.len());
+            self.metrics.connections(-count(shared), -count(idle));
+        }
     }
 }
 
@@ -132,8 +153,10 @@ impl Lease {
         worker: usize,
         slot: Option<OwnedSemaphorePermit>,
     ) -> Lease {
-        pool.metrics.connections(1, 0);
-        Lease { connection: Some(connection), pool, worker, slot }
+        // A shared one is counted as long as it is open.
+        let counted = !connection.is_http2();
+        pool.metrics.connections(i64::from(counted), 0);
+        Lease { connection: Some(connection), pool, worker, counted, slot }
     }
 
     pub(super) fn connection(&mut self) -> Option<&mut Connection> {
@@ -149,12 +172,13 @@ impl Lease {
     /// connection's task has mostly said so before the answer's end got here; a task waits only where it hasn't.
     pub(super) fn give_back(mut self) {
         match &self.connection {
-            Some(connection) if connection.sender.is_ready() => self.put(),
-            Some(connection) if !connection.sender.is_closed() => {
+            Some(connection) if connection.is_http2() => {}
+            Some(connection) if connection.is_ready() => self.put(),
+            Some(connection) if !connection.is_closed() => {
                 if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                     runtime.spawn(async move {
                         if let Some(connection) = &mut self.connection
-                            && connection.sender.ready().await.is_ok()
+                            && connection.ready().await
                         {
                             self.put();
                         }
@@ -174,7 +198,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.metrics.connections(-1, 0);
+        self.pool.metrics.connections(-i64::from(self.counted), 0);
     }
 }
 

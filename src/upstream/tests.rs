@@ -424,7 +424,7 @@ async fn an_answer_is_read_though_writing_fails() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut theirs, _) = listener.accept().await.unwrap();
-    let mut ours = connect::Counted { stream: connect::Stream::Plain(ours), heard: pool::Heard::default() };
+    let mut ours = connect::Counted { stream: connect::Stream::Plain(ours), heard: connection::Heard::default() };
     ours.write_all(b"unread").await.unwrap();
     theirs.readable().await.unwrap();
     theirs.write_all(b"answer").await.unwrap();

@@ -36,3 +36,4 @@ mod tidy;
 mod tls;
 mod token_from;
 mod upgrade;
+mod upstreams_tls;

@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod json_schema;
 pub(crate) mod keys;
+pub(crate) mod modern;
 pub(crate) mod raw;
 pub(crate) mod servers;
 pub(crate) mod strict;
