@@ -89,7 +89,11 @@ impl Subject {
             match &issuer.jwt.keys {
                 KeySource::File { path, .. } => files.push(path.clone()),
                 KeySource::PublicKeys(keys) => files.extend(keys.iter().map(|(path, _)| path.clone())),
-                KeySource::Discovery | KeySource::Uri(_) | KeySource::Inline(_) | KeySource::Secret(_) => {}
+                KeySource::Discovery
+                | KeySource::Uri(_)
+                | KeySource::Inline(_)
+                | KeySource::Secret(_)
+                | KeySource::Nowhere => {}
             }
         }
         files

@@ -23,6 +23,7 @@ mod kept_keys;
 mod keys;
 mod listeners;
 mod no_leaks;
+mod opaque;
 mod operations;
 mod path_corpus;
 mod paths;
