@@ -1,6 +1,7 @@
 //! What one request sees of the configuration from start to end, and what outlives it.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     hash::Hash,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -12,6 +13,7 @@ use crate::{
     headers::TrustedProxies,
     identity::{IdentityPlan, ReservedNames},
     observe::{Observer, RouteMetrics, token_parameter},
+    path::{CanonicalPath, Reading},
     respond::Realm,
     route::{RouteSettings, RouteTable},
     state_dir::StateDir,
@@ -51,6 +53,8 @@ pub struct Snapshot {
     pub token_parameters: Vec<Box<str>>,
     /// For requests that no route takes.
     pub no_route: RouteMetrics,
+    /// Whether a route leads to an upstream that ignores case in paths.
+    pub ignores_case: bool,
 }
 
 /// A route at work.
@@ -68,6 +72,18 @@ pub struct Route {
     pub upstream: Option<Arc<Upstream>>,
     /// Its counters.
     pub metrics: RouteMetrics,
+}
+
+impl Route {
+    /// Whether its upstream takes paths that differ in case for one.
+    pub fn ignores_case(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|upstream| upstream.settings().ignores_case)
+    }
+
+    /// How servers may read a path that this route takes, its upstream among them.
+    pub fn readings<'p>(&self, path: &'p CanonicalPath) -> Cow<'p, [Reading]> {
+        if self.ignores_case() { path.readings_ignoring_case().into() } else { path.readings().into() }
+    }
 }
 
 /// What outlives a snapshot: each part is keyed by what it was configured with and lives as long as a snapshot uses it.
@@ -181,8 +197,11 @@ impl Snapshot {
                 settings: settings.clone(),
             });
         }
+        let ignores_case = routes.iter().any(Route::ignores_case);
         let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
-        let reserved = Arc::new(ReservedNames::new(plans.flat_map(IdentityPlan::names)));
+        let reserved = ReservedNames::new(plans.flat_map(IdentityPlan::names));
+        let token_headers = policy.routes.iter().flat_map(|route| route.token_from.header_names());
+        let reserved = Arc::new(reserved.with_credentials(token_headers));
         let snapshot = Snapshot {
             routes,
             table,
@@ -201,6 +220,7 @@ impl Snapshot {
                 .map(token_parameter)
                 .collect(),
             no_route: observer.route(""),
+            ignores_case,
         };
         Ok((snapshot, new_stores))
     }

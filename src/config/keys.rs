@@ -102,7 +102,6 @@ pub(super) const KEPT: &[(&str, &str)] = &[
     ("issuers.*.logout.back_channel", "false"),
     ("issuers.*.logout.events", "false"),
     ("upstreams.*.http2", "false"),
-    ("upstreams.*.paths", "exact"),
 ];
 
 /// All that the configuration's contract lists.
@@ -224,7 +223,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("upstreams.*.tls.certificate", Live),
     ("upstreams.*.tls.key", Live),
     ("upstreams.*.preserve_host", Live),
-    ("upstreams.*.paths", Pending),
+    ("upstreams.*.paths", Live),
     ("upstreams.*.token", Pending),
     ("upstreams.*.token.endpoint", Pending),
     ("upstreams.*.token.grant", Pending),

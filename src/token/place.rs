@@ -78,6 +78,14 @@ impl TokenPlaces {
         })
     }
 
+    /// The headers of their own among them.
+    pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.0.iter().filter_map(|place| match place {
+            TokenPlace::Header(name) => Some(name),
+            _ => None,
+        })
+    }
+
     /// Takes away what is or might be taken for a token: the upstream and the rules see none that wasn't verified here.
     /// `Authorization`, too, where it isn't one of the places: it says nothing on this route.
     pub fn strip(&self, headers: &mut HeaderMap) {

@@ -4,6 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../../fuzz/mod.rs"]
+mod fuzz;
+
 mod admission;
 mod challenges;
 mod command_line;
@@ -12,14 +15,17 @@ mod documents;
 mod dry_run;
 mod explain;
 mod framing;
+mod framing_table;
 mod http2;
 mod identity;
+mod identity_attacks;
 mod kept_keys;
 mod keys;
 mod listeners;
 mod no_leaks;
 mod opaque;
 mod operations;
+mod path_corpus;
 mod paths;
 mod policy_tests;
 mod rotation;
