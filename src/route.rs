@@ -177,6 +177,21 @@ impl RouteTable {
     }
 }
 
+impl RouteTable {
+    /// Where this host and path lead, the most specific first, up to `most` places: at each the routes, and which of
+    /// their paths it is. `find` takes the first; the others are around it.
+    pub fn fitting(&self, listener: usize, host: Option<&str>, path: &str, most: usize) -> Vec<Vec<(usize, usize)>> {
+        let hosts = self.bound.get(listener).unwrap_or(&self.elsewhere);
+        let mut found = Vec::new();
+        if path.starts_with('/') {
+            let own = host.into_iter().flat_map(|host| hosts.of_host(host));
+            own.chain([&hosts.any]).for_each(|node| node.fitting(path, most, &mut found));
+        }
+        let routes = |leaf: &Leaf| leaf.routes.iter().map(|route| (route.index, route.template)).collect();
+        found.into_iter().map(routes).collect()
+    }
+}
+
 /// Each conflict once, on however many listeners it is.
 #[derive(Default)]
 struct Conflicts<'r> {
@@ -240,9 +255,14 @@ impl Hosts {
     }
 
     fn leaf_of_host(&self, host: &str, path: &str) -> Option<&Leaf> {
+        self.of_host(host).find_map(|node| node.find(path))
+    }
+
+    /// By rank.
+    fn of_host<'n, 'h>(&'n self, host: &'h str) -> impl Iterator<Item = &'n Node> + use<'n, 'h> {
         let exact = if self.exact.is_empty() { None } else { self.exact.get(host) };
-        let fitting = self.suffixes.iter().filter(|(pattern, _)| pattern.fits(host)).map(|(_, node)| node);
-        exact.into_iter().chain(fitting).find_map(|node| node.find(path))
+        let fitting = self.suffixes.iter().filter(move |(pattern, _)| pattern.fits(host)).map(|(_, node)| node);
+        exact.into_iter().chain(fitting)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The configuration: text -> tree -> what was written -> a policy that is ready to run.
 
+mod analysis;
 mod compile;
 mod diagnostic;
 mod file;
@@ -177,7 +178,13 @@ fn load_from(
     let mut read = Files::new(interpolation);
     let file = read.read(text, name, folder, path);
     let Files { mut interpolation, mut findings, sources, included, incomplete, .. } = read;
-    let policy = file.and_then(|file| compile::compile(&ConfigFile { incomplete, ..file }, &sources, &mut findings));
+    let policy = file.map(|file| ConfigFile { incomplete, ..file }).and_then(|file| {
+        let policy = compile::compile(&file, &sources, &mut findings)?;
+        if !findings.failed() {
+            analysis::look(&policy, &file, &sources, &mut findings);
+        }
+        Some(policy)
+    });
     match policy {
         Some(mut policy) if !findings.failed() => {
             policy.pending = findings.take_pending(&sources);

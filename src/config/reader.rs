@@ -107,7 +107,7 @@ impl Field<'_> {
     }
 
     /// Whether a placeholder stands for what it will be: then it has no value, and that is no mistake.
-    fn is_placeholder(&self) -> bool {
+    pub(super) fn is_placeholder(&self) -> bool {
         self.text().is_some_and(|text| text.placeholder)
     }
 

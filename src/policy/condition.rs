@@ -36,6 +36,8 @@ pub enum Condition {
     MaxAge(Duration),
     /// That an expression over the token and the request is true.
     When(Expression),
+    /// What isn't known here, because a placeholder stands for a variable or a file: no token meets it.
+    Unknown,
 }
 
 /// What a claim must be.
@@ -93,6 +95,7 @@ impl Condition {
                 .is_some_and(|acr| scalar(acr, |acr| wanted.iter().any(|wanted| **wanted == *acr))),
             Condition::MaxAge(age) => is_recent(principal.claims().get("auth_time"), *age, facts.now),
             Condition::When(expression) => expression.holds(facts),
+            Condition::Unknown => false,
         }
     }
 
@@ -105,7 +108,7 @@ impl Condition {
             Condition::Roles(_) | Condition::AnyRole(_) => RuleFault::Role,
             Condition::TokenKind(_) => RuleFault::TokenKind,
             Condition::Claim(..) => RuleFault::Claim,
-            Condition::When(_) => RuleFault::Condition,
+            Condition::When(_) | Condition::Unknown => RuleFault::Condition,
             Condition::Acr(_) | Condition::MaxAge(_) => RuleFault::StepUp(StepUp::of(std::slice::from_ref(self), self)),
         }
     }

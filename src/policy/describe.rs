@@ -47,6 +47,7 @@ impl Condition {
                 None => "an expression that isn't shown".to_owned(),
             },
             Condition::MaxAge(limit) => format!("an authentication of the last {} s", limit.as_secs()),
+            Condition::Unknown => "what a placeholder stands for, which nothing meets here".to_owned(),
         }
     }
 
@@ -88,6 +89,7 @@ impl Condition {
                 Ok(value) => value.to_string(),
                 Err(fault) => format!("no value: {fault}"),
             }),
+            Condition::Unknown => None,
             Condition::MaxAge(_) => Some(match principal.claims().get("auth_time") {
                 None | Some(Value::Null) => "no auth_time".to_owned(),
                 Some(time) => moment::of(time)
@@ -122,6 +124,7 @@ impl Condition {
                 format!("whose user authenticated in the last {}", moment::length(limit.as_secs()))
             }
             Condition::When(_) => format!("for which {asks} is true"),
+            Condition::Unknown => "that meets what a placeholder stands for".to_owned(),
             Condition::AnyScope(_) | Condition::AnyRole(_) | Condition::Acr(_) | Condition::Claim(..) => {
                 format!("with {asks}")
             }

@@ -135,8 +135,11 @@ impl Mistake {
 /// Why an expression has no value for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A claim, a value of the request or a key of a map isn't there, or is there more than once.
+    /// A claim, a value of the request or a key of a map isn't there.
     Absent,
+    /// A value of the request is there more than once, or could be read otherwise by another server. So it is neither
+    /// there nor not there: not even `!has(query.x)` lets anything in then.
+    Ambiguous,
     /// A value is of a kind that this can't be done with.
     Kind,
     /// A number is too large or divided by zero, or a text isn't one.
@@ -149,6 +152,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Fault::Absent => "a value that it needs is absent",
+            Fault::Ambiguous => "a value that it needs is there more than once, or can be read otherwise",
             Fault::Kind => "a value is of another kind than it needs",
             Fault::Number => "a number is out of range, or isn't one",
             Fault::Steps => "it takes too many steps",

@@ -59,6 +59,16 @@ impl<'f> Facts<'f> {
         decode(found?, true)
     }
 
+    /// Whether nothing in the query could be taken for a field of this name.
+    pub(super) fn lacks_query(&self, name: &str) -> bool {
+        self.query.is_none_or(|query| query.split('&').all(|piece| compare(piece, name) == Piece::Other))
+    }
+
+    /// Whether no field could be taken for this header.
+    pub(super) fn lacks_header(&self, name: &HeaderName) -> bool {
+        !self.headers.keys().any(|other| other == name || identity::is_alias(other.as_str(), name.as_str()))
+    }
+
     /// The only value of a header. None where it isn't there, is there more than once or under an alias, or isn't ASCII.
     pub(super) fn header(&self, name: &HeaderName) -> Option<&'f str> {
         if self.headers.keys().any(|other| other != name && identity::is_alias(other.as_str(), name.as_str())) {

@@ -85,6 +85,11 @@ impl RequestText {
         }
     }
 
+    /// The text itself, where nothing in it comes from the request.
+    pub fn literal(&self) -> Option<&str> {
+        self.parts.iter().all(|part| matches!(part, Part::Literal(_))).then_some(&*self.written)
+    }
+
     /// Whether it asks for a header.
     pub fn reads_headers(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Header(_)))

@@ -78,6 +78,24 @@ impl Node {
             .or(self.rest.as_ref())
     }
 
+    /// Every leaf for this rest of a path, the most specific first, up to `most`: what `find` would come to if those before
+    /// weren't there.
+    pub(super) fn fitting<'n>(&'n self, path: &str, most: usize, found: &mut Vec<&'n Leaf>) {
+        if found.len() >= most {
+            return;
+        }
+        let Some((segment, after)) = split_segment(path) else {
+            return found.extend(self.end.iter().chain(&self.rest).take(most - found.len()));
+        };
+        if let Some(node) = self.literal(segment) {
+            node.fitting(after, most, found);
+        }
+        if let Some(node) = self.param.as_ref().filter(|_| !segment.is_empty()) {
+            node.fitting(after, most, found);
+        }
+        found.extend(self.rest.iter().take(most.saturating_sub(found.len())));
+    }
+
     fn literal(&self, segment: &str) -> Option<&Node> {
         let place = self.literals.binary_search_by(|(known, _)| known.as_ref().cmp(segment)).ok()?;
         self.literals.get(place).map(|(_, node)| node)

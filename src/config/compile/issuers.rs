@@ -73,20 +73,8 @@ impl Compiler<'_> {
     pub(super) fn issuer(&mut self, written: &Issuer) -> Option<IssuerSettings> {
         let name = self.name(&written.name);
         let allow_http = written.allow_http.as_ref().is_some_and(|flag| flag.value);
-        if let Some(flag) = written.allow_http.as_ref().filter(|flag| flag.value) {
-            self.findings.push(
-                flag.warning("whoever is between here and this issuer can change its keys")
-                    .hint("`allow_http` accepts endpoints over plain http; use https"),
-            );
-        }
         let audiences = match &written.audiences {
-            Some(WrittenAudiences::Any(at)) => {
-                self.findings.push(
-                    at.warning("a token that this issuer made for any other API is accepted here")
-                        .hint("name the audiences of this API"),
-                );
-                Some(Audiences::Any)
-            }
+            Some(WrittenAudiences::Any(_)) => Some(Audiences::Any),
             Some(WrittenAudiences::OneOf(list)) => {
                 Some(Audiences::OneOf(list.iter().map(|audience| audience.value.clone()).collect()))
             }

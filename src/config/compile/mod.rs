@@ -62,6 +62,7 @@ pub(super) fn compile(file: &ConfigFile, source: &Sources, findings: &mut Findin
     let identity = c.identity(&file.identity, &IdentityPlan::standard());
     c.broken_identity = identity.is_none();
     let routes = c.routes(file, &mut upstreams, identity.as_ref());
+    c.warn_of_issuers(file, &routes);
     c.warn_of_plain_upstreams(file, &routes, &upstreams);
     c.warn_of_unused(file, &routes);
     Some(Policy {

@@ -7,7 +7,8 @@ use hyper::Method;
 use super::{Compiler, rules::RulesOf};
 use crate::{
     config::{
-        file::{Allow, ConfigFile, Route},
+        analysis,
+        file::{Allow, Audiences, ConfigFile, Route},
         reader::At,
     },
     egress::{EgressSettings, Grant},
@@ -61,6 +62,7 @@ impl Compiler<'_> {
             Some(Allow::Authenticated) => Some((Access::Authenticated, MethodSet::ANY)),
             Some(Allow::Rules(rules)) => self.rules(rules, declared_methods.as_ref(), &of_route),
         };
+        let enforce = written.enforce.as_ref().is_none_or(|enforce| enforce.value);
         let destination = self.destination(written, name.as_ref(), paths.as_deref(), file, upstreams);
         if let Some(destination) = &destination {
             self.find_capitals(written, destination, upstreams);
@@ -86,7 +88,7 @@ impl Compiler<'_> {
         let cors = self.cors(written, methods.as_ref());
         let token_from = self.token_places(written, file);
         let (allow, _) = access?;
-        Some(RouteSettings {
+        let route = RouteSettings {
             name: name?,
             listeners: listeners?,
             hosts: hosts?,
@@ -96,7 +98,7 @@ impl Compiler<'_> {
             allow,
             issuers: issuers?,
             token_from: token_from?,
-            enforce: self.is_enforced(written),
+            enforce,
             destination: destination?,
             rewrite: rewrite?,
             identity: identity?,
@@ -107,7 +109,9 @@ impl Compiler<'_> {
             rate_limits: rate_limits?,
             protected_resource: protected_resource?,
             max_body_bytes: max_body_bytes.and_then(|size| size.as_ref().map(|size| size.value)),
-        })
+        };
+        self.warn_of_dry_run(written, &route);
+        Some(route)
     }
 
     /// Requests for an upstream that ignores case are decided in small letters too, so that a path with capital ones
@@ -141,18 +145,17 @@ impl Compiler<'_> {
         found.into_iter().collect::<Option<Vec<_>>>().map(Some)
     }
 
-    fn is_enforced(&mut self, written: &Route) -> bool {
-        match &written.enforce {
-            Some(enforce) if !enforce.value => {
-                let finding = match &written.allow {
-                    Some(Allow::Public) => enforce.warning("`allow: public` refuses nobody anyway"),
-                    _ => enforce.warning("this route is open to everybody: what it would refuse goes on"),
-                };
-                self.findings.push(finding);
-                false
+    fn warn_of_dry_run(&mut self, written: &Route, route: &RouteSettings) {
+        let Some(enforce) = written.enforce.as_ref().filter(|_| !route.enforce) else { return };
+        let finding = match &route.allow {
+            Access::Public => enforce.warning("`allow: public` refuses nobody anyway"),
+            _ => {
+                let request = analysis::request_to(route, written);
+                let example = request.map_or_else(String::new, |request| format!(", as {request} with a wrong token"));
+                enforce.warning(format!("this route is open to everybody: what it would refuse goes on{example}"))
             }
-            _ => true,
-        }
+        };
+        self.findings.push(finding);
     }
 
     /// What would lend the gateway's own token to somebody, or take its place.
@@ -293,6 +296,35 @@ impl Compiler<'_> {
             );
             self.findings
                 .push(second.at.error(message).hint("tell them apart by `listeners`, `hosts`, `path` or `methods`"));
+        }
+    }
+
+    /// Issuers whose tokens prove less than they seem to.
+    pub(super) fn warn_of_issuers(&mut self, file: &ConfigFile, routes: &[Option<RouteSettings>]) {
+        for (index, issuer) in file.issuers.iter().enumerate() {
+            let takes =
+                |route: &RouteSettings| !matches!(route.allow, Access::Public) && route.issuers.contains(&index);
+            let request = routes.iter().zip(&file.routes).find_map(|(route, written)| {
+                route.as_ref().filter(|route| takes(route)).and_then(|route| analysis::request_to(route, written))
+            });
+            let example = |with: &str| {
+                request.as_ref().map_or_else(String::new, |request| format!(", as for {request} with {with}"))
+            };
+            if let Some(flag) = issuer.allow_http.as_ref().filter(|flag| flag.value) {
+                let message = format!(
+                    "whoever is between here and this issuer can change its keys{}",
+                    example("a token of their own")
+                );
+                let hint = "`allow_http` accepts endpoints over plain http; use https";
+                self.findings.push(flag.warning(message).hint(hint));
+            }
+            if let Some(Audiences::Any(at)) = &issuer.audiences {
+                let message = format!(
+                    "a token that this issuer made for any other API is accepted here{}",
+                    example("`aud: another-api`")
+                );
+                self.findings.push(at.warning(message).hint("name the audiences of this API"));
+            }
         }
     }
 

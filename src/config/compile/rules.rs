@@ -74,12 +74,17 @@ impl Compiler<'_> {
         conditions.extend(rule.token_kind.map(|kind| Some(Condition::TokenKind(kind))));
         for (claim, test) in &rule.claims {
             let path = ClaimPath::parse(&claim.value).map_err(|words| self.findings.push(claim.error_about(&words)));
+            if matches!(test, WrittenTest::Unknown) {
+                conditions.push(path.ok().map(|_| Condition::Unknown));
+                continue;
+            }
             let test = self.claim_test(test, route);
             conditions.push(path.ok().zip(test).map(|(path, test)| Condition::Claim(path, test)));
         }
         conditions.extend(rule.acr.as_ref().map(|list| self.acr(list).map(Condition::Acr)));
         conditions.extend(rule.max_age.as_ref().map(|age| self.max_age(age).map(Condition::MaxAge)));
         conditions.extend(rule.when.as_ref().map(|when| self.when(when, route).map(Condition::When)));
+        conditions.extend(rule.unknown.then_some(Some(Condition::Unknown)));
         conditions.into_iter().collect()
     }
 
@@ -151,6 +156,7 @@ impl Compiler<'_> {
 
     fn claim_test(&mut self, written: &WrittenTest, route: &RulesOf<'_>) -> Option<ClaimTest> {
         match written {
+            WrittenTest::Unknown => None,
             WrittenTest::Present(present) => Some(ClaimTest::Present(*present)),
             WrittenTest::Matches(pattern) => match Pattern::parse(&pattern.value) {
                 Ok(read) => Some(ClaimTest::Matches(read)),

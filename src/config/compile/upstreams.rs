@@ -7,6 +7,7 @@ use hyper::http::uri::PathAndQuery;
 use super::{Compiler, url::HttpUrl};
 use crate::{
     config::{
+        analysis,
         file::{Allow, ConfigFile, Health, Retry as WrittenRetry, Upstream},
         reader::At,
     },
@@ -196,8 +197,10 @@ impl Compiler<'_> {
                 upstream.url.as_ref().or(endpoints)
             });
             if let Some(url) = named.or(written.upstream.as_ref()) {
+                let request = analysis::request_to(route, written);
+                let example = request.map_or_else(String::new, |request| format!(", as that of {request}"));
                 self.findings.push(
-                    url.warning("tokens go to this upstream over plain http")
+                    url.warning(format!("tokens go to this upstream over plain http{example}"))
                         .hint("use https, or `authorization: remove` in `identity`"),
                 );
             }

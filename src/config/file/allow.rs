@@ -18,6 +18,8 @@ pub(in crate::config) enum Allow {
 
 #[derive(Debug)]
 pub(in crate::config) struct Rule {
+    /// Where it begins.
+    pub(in crate::config) at: At<()>,
     pub(in crate::config) methods: Option<Vec<At<String>>>,
     pub(in crate::config) issuers: Option<At<Vec<At<String>>>>,
     pub(in crate::config) audiences: Option<At<Vec<At<String>>>>,
@@ -30,6 +32,8 @@ pub(in crate::config) struct Rule {
     pub(in crate::config) acr: Option<At<Vec<At<String>>>>,
     pub(in crate::config) max_age: Option<At<Duration>>,
     pub(in crate::config) when: Option<At<String>>,
+    /// Whether a placeholder stands for one of the values that are read, not compared.
+    pub(in crate::config) unknown: bool,
 }
 
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub(in crate::config) enum ClaimTest {
     OneOf(Vec<At<String>>),
     Present(bool),
     Matches(At<String>),
+    /// A placeholder stands for it.
+    Unknown,
 }
 
 pub(super) fn access(field: &Field<'_>, r: &mut Reader<'_>) -> Option<Allow> {
@@ -85,6 +91,7 @@ fn rule(item: &Field<'_>, r: &mut Reader<'_>) -> Option<Rule> {
     }
     const HINT: &str = "name one at least, or leave the key out";
     Some(Rule {
+        at: item.at_key(()),
         methods: some_texts(&fields, "methods", HINT, r).map(|list| list.value),
         issuers: some_texts(&fields, "issuers", HINT, r),
         audiences: some_texts(&fields, "audiences", HINT, r),
@@ -96,7 +103,10 @@ fn rule(item: &Field<'_>, r: &mut Reader<'_>) -> Option<Rule> {
         claims: claims(&fields, r),
         acr: some_texts(&fields, "acr", HINT, r),
         max_age: duration(&fields, "max_age", r),
-        when: r.field(&fields, "when").and_then(|field| r.text(&field)),
+        when: r.field(&fields, "when").filter(|field| !field.is_placeholder()).and_then(|field| r.text(&field)),
+        unknown: ["token_kind", "max_age", "when"]
+            .into_iter()
+            .any(|key| r.field(&fields, key).is_some_and(|field| field.is_placeholder())),
     })
 }
 
@@ -126,8 +136,13 @@ fn claim_test(field: &Field<'_>, r: &mut Reader<'_>) -> Option<ClaimTest> {
         return None;
     }
     let fields = r.fields(field)?;
-    let present = r.field(&fields, "present").and_then(|field| r.flag(&field)).map(ClaimTest::Present);
-    let matches = r.field(&fields, "matches").and_then(|field| r.text(&field)).map(ClaimTest::Matches);
+    let tests = ["present", "matches"].map(|key| r.field(&fields, key));
+    if tests.iter().flatten().any(Field::is_placeholder) {
+        return Some(ClaimTest::Unknown);
+    }
+    let [present, matches] = tests;
+    let present = present.and_then(|field| r.flag(&field)).map(ClaimTest::Present);
+    let matches = matches.and_then(|field| r.text(&field)).map(ClaimTest::Matches);
     if fields.has("present") == fields.has("matches") {
         r.findings.push(
             field

@@ -165,13 +165,33 @@ fn what_is_unwise_is_said() {
         messages(&text),
         [
             "warning: keys are fetched over plain http",
-            "warning: whoever is between here and this issuer can change its keys",
+            "warning: whoever is between here and this issuer can change its keys, as for `GET /orders/7` with a token of their own",
             "warning: a token without `exp` is good for ever",
-            "warning: a token that this issuer made for any other API is accepted here",
-            "warning: tokens go to this upstream over plain http",
+            "warning: a token that this issuer made for any other API is accepted here, as for `GET /orders/7` with `aud: another-api`",
+            "warning: tokens go to this upstream over plain http, as that of `GET /orders/7`",
         ]
     );
     assert_eq!(messages(VALID), [] as [&str; 0]);
     let removed = VALID.replace("127.0.0.1:9000", "orders:9000") + "    identity: {authorization: remove}\n";
     assert_eq!(messages(&removed), [] as [&str; 0]);
+}
+
+/// Where a placeholder stands for a value of a rule, the rule lets nobody in: never more than the real one.
+#[test]
+fn a_rule_with_a_placeholder_is_never_weaker() {
+    for rule in [
+        "{scopes: [a], token_kind: \"${X}\"}",
+        "{scopes: [a], max_age: \"${X}\"}",
+        "{scopes: [a], when: \"${X}\"}",
+        "{scopes: [a], when: '!(claims.t == \"${X}\")'}",
+        "{scopes: [a], claims: {t: {present: \"${X}\"}}}",
+        "{scopes: [a], claims: {t: {matches: \"${X}\"}}}",
+    ] {
+        let text = VALID.replace("- methods: [GET]\n        scopes: [orders:read]", &format!("- {rule}"));
+        let none = |_: &str| None;
+        let interpolation = Interpolation::new(&none, Path::new("/nowhere")).with_placeholders();
+        let loaded = load_text(&text, "gateway.yaml", Path::new("/nowhere"), interpolation).unwrap();
+        let Access::Rules(rules) = &loaded.policy.routes[0].allow else { panic!("{rule}") };
+        assert!(rules[0].conditions.contains(&Condition::Unknown), "{rule}: {:?}", rules[0].conditions);
+    }
 }

@@ -101,7 +101,11 @@ impl<'v> Evaluation<'v> {
             }
             Node::Claims => Ok(Value::Object(self.facts.principal.claims())),
             Node::Fact(fact) => fact.value(self.facts),
-            Node::HasFact(fact) => Ok(Value::Bool(fact.value(self.facts).is_ok())),
+            Node::HasFact(fact) => match fact.value(self.facts) {
+                Ok(_) => Ok(Value::Bool(true)),
+                Err(Fault::Absent) => Ok(Value::Bool(false)),
+                Err(fault) => Err(fault),
+            },
             Node::HasField(of, field) => {
                 let found = self.value(of, element)?.member(&Value::of_literal(field), &self.steps)?;
                 Ok(Value::Bool(found.is_some()))

@@ -89,6 +89,9 @@ impl Fact {
     }
 
     /// Its value for this request.
+    ///
+    /// # Errors
+    /// It isn't there, or it can't be said what it is.
     pub(super) fn value<'v>(&'v self, facts: &'v Facts<'v>) -> Result<Value<'v>, Fault> {
         let principal = facts.principal;
         let text = match self {
@@ -107,6 +110,16 @@ impl Fact {
             Fact::Scheme => Some(facts.scheme.into()),
             Fact::Header(name) => facts.header(name).map(Into::into),
         };
-        text.map(Value::Text).ok_or(Fault::Absent)
+        text.map(Value::Text).ok_or_else(|| if self.is_absent(facts) { Fault::Absent } else { Fault::Ambiguous })
+    }
+
+    /// Whether no server would find it in the request; of what has no value.
+    fn is_absent(&self, facts: &Facts<'_>) -> bool {
+        match self {
+            Fact::Param(places) => places.get(facts.template).copied().flatten().is_none(),
+            Fact::Query(name) => facts.lacks_query(name),
+            Fact::Header(name) => facts.lacks_header(name),
+            _ => true,
+        }
     }
 }
