@@ -24,7 +24,7 @@ mod trial;
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
@@ -38,7 +38,7 @@ use self::{
     issuer::Issuer,
     jwt::Jwt,
     principal::Principal,
-    trial::{End, Trial},
+    trial::{End, Fetch, Fetched, Trial},
 };
 
 /// Verifies a credential against the issuers that a route takes, in the file's order, or finds that this was done.
@@ -69,9 +69,9 @@ async fn verify_at(
         return Err((Refusal::Token(TokenFault::Malformed), None));
     };
     let began = Instant::now();
-    let mut waited = Duration::ZERO;
-    let trial = Trial { credential, jwt: &jwt, issuers, cache, name, may_fetch: true, now };
-    match trial.judge(&mut waited).await {
+    let mut fetched = Fetched::default();
+    let trial = Trial { credential, jwt: &jwt, issuers, cache, name, fetch: Fetch::Shared, now };
+    match trial.judge(&mut fetched).await {
         End::Found(principal) => Ok(principal),
         End::Nobodys(fault) => {
             cache.missed();
@@ -82,7 +82,7 @@ async fn verify_at(
             Verified {
                 algorithm: jwt.algorithm().map_or("", |algorithm| algorithm.name()),
                 result: result.as_ref().map_or_else(Refusal::reason, |_| "ok"),
-                took: began.elapsed().saturating_sub(waited),
+                took: began.elapsed().saturating_sub(fetched.waited),
             }
             .record(&issuer.metrics);
             result.map_err(|refusal| (refusal, Some(issuer.settings.name.clone())))

@@ -1,7 +1,7 @@
 //! Verification for people who want to know why, and for tests of a policy: every step is asked, with the code that
 //! judges live tokens. Nothing is counted or remembered, and nothing that comes of it lets a request in.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ use super::{
     json,
     jwt::Jwt,
     principal::Principal,
-    trial::{End, Trial},
+    trial::{End, Fetch, Fetched, Trial},
 };
 use crate::{
     observe::Observer,
@@ -35,6 +35,8 @@ pub struct Rehearsed {
     pub issuer: Option<Arc<Issuer>>,
     /// What the header says; None for claims without a token, and where it can't be read.
     pub header: Option<Header>,
+    /// Whether keys could be fetched for it.
+    pub could_fetch: bool,
     /// The claims, good or not; empty where they can't be read.
     pub claims: Map<String, Value>,
     /// Every step, in the order in which faults are named.
@@ -76,22 +78,23 @@ impl Assumed {
     }
 }
 
-/// Verifies a token against the issuers that a route takes, in the file's order. Keys are fetched as for live traffic,
-/// or not at all (`may_fetch`). `now` in Unix seconds.
+/// Verifies a token against the issuers that a route takes, in the file's order. Keys that aren't at
+/// hand are fetched by a call of their own, or not at all (`may_fetch`). `now` in Unix seconds.
 pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch: bool, now: i64) -> Rehearsed {
     let Ok(jwt) = Jwt::parse(credential.expose()) else { return Rehearsed::malformed() };
     let observer = Observer::silent();
     // Of no size: nothing is found in it, and nothing stays.
     let Ok(cache) = TokenCache::new(0, &observer) else { return Rehearsed::malformed() };
-    let trial = Trial { credential, jwt: &jwt, issuers, name: cache.name(credential), cache: &cache, may_fetch, now };
-    let mut waited = Duration::ZERO;
-    let (issuer, outcome) = match trial.judge(&mut waited).await {
+    let fetch = if may_fetch { Fetch::Apart } else { Fetch::Never };
+    let trial = Trial { credential, jwt: &jwt, issuers, name: cache.name(credential), cache: &cache, fetch, now };
+    let mut fetched = Fetched::default();
+    let (issuer, outcome) = match trial.judge(&mut fetched).await {
         End::Found(_) => (None, Ok(())),
         End::Nobodys(fault) => (None, Err(Refusal::Token(fault))),
         End::Judged(issuer, result) => (Some(issuer), result.map(|_| ())),
     };
     let check = match issuer {
-        Some(issuer) => Check::by(issuer, issuer.keys.at_hand(), &jwt, now),
+        Some(issuer) => Check::by(issuer, fetched.keys_of(issuer).or_else(|| issuer.keys.at_hand()), &jwt, now),
         None => Check::by_nobody(issuers, &jwt, now),
     };
     let fingerprint = credential.fingerprint();
@@ -101,6 +104,7 @@ pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch:
         steps: Step::ALL.iter().map(|step| (*step, step.answer(&check))).collect(),
         claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.expires_at(), fingerprint))),
         header: Header::of(credential, &jwt),
+        could_fetch: may_fetch,
         claims: jwt.claims().clone(),
     }
 }
@@ -108,8 +112,8 @@ pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch:
 /// Judges claims as this issuer's, on a route that takes tokens of these issuers. Nobody need have signed them: what is
 /// asked of the header, the key and the signature isn't asked.
 ///
-/// `iss`, `aud` and `exp` are filled in so that the claims are good, unless they are given; so is `iat` where the issuer
-/// has a `max_token_age`. `null` is a claim that is absent. `now` in Unix seconds.
+/// `iss`, `aud` and `exp` are filled in so that the claims are good, unless they are given; so are
+/// `iat` and `nbf` where the issuer requires them. `null` is a claim that is absent. `now` in Unix seconds.
 pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<Issuer>], now: i64) -> Rehearsed {
     let Ok(jwt) = Jwt::assumed(filled_in(claims, issuer, now)) else { return Rehearsed::malformed() };
     let is_taken = issuers.iter().any(|taken| taken.epoch == issuer.epoch);
@@ -132,6 +136,7 @@ pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<
         issuer: Some(issuer.clone()),
         claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.expires_at(), Fingerprint([0; 6])))),
         header: None,
+        could_fetch: false,
         claims: jwt.claims().clone(),
         steps,
     }
@@ -148,8 +153,12 @@ fn filled_in(claims: &Map<String, Value>, issuer: &Issuer, now: i64) -> Map<Stri
         add("aud", accepted.first().map(String::as_str).into());
     }
     add("exp", now.saturating_add(LIFETIME).into());
-    if settings.jwt.max_token_age.is_some() {
+    let is_required = |name: &str| settings.jwt.require_claims.iter().any(|required| required == name);
+    if settings.jwt.max_token_age.is_some() || is_required("iat") {
         add("iat", now.into());
+    }
+    if is_required("nbf") {
+        add("nbf", now.into());
     }
     filled
 }
@@ -161,7 +170,15 @@ impl Rehearsed {
             step => (*step, Answer::NotAsked("the token can't be read")),
         });
         let outcome = Err(Refusal::Token(TokenFault::Malformed));
-        Rehearsed { outcome, issuer: None, header: None, claims: Map::new(), steps: steps.collect(), claimed: None }
+        Rehearsed {
+            outcome,
+            issuer: None,
+            header: None,
+            could_fetch: false,
+            claims: Map::new(),
+            steps: steps.collect(),
+            claimed: None,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod support;
 
 mod admission;
+mod agreement;
 mod challenges;
 mod command_line;
 mod demo;
