@@ -63,7 +63,7 @@ fn main() {
 }
 
 /// One issuer with this key, and a cache that holds nothing.
-fn issuer(signer: &Signer) -> (Vec<Arc<Issuer>>, TokenCache) {
+fn issuer(signer: &Signer) -> (Vec<Arc<Issuer>>, Arc<TokenCache>) {
     let yaml = format!(
         r#"
 issuers: {{bench: {{issuer: "https://issuer.example", audiences: [api], jwt: {{jwks: {{keys: [{}]}}}}}}}}
@@ -74,7 +74,7 @@ routes: [{{name: closed, path: /, upstream: "http://127.0.0.1:1", allow: authent
     let policy = config::load_str(&yaml, "bench.yaml").unwrap_or_else(|errors| panic!("{errors:?}")).policy;
     let (settings, observer) = (policy.issuers.first().unwrap().clone(), Observer::silent());
     let keys = KeyStore::new(&settings, observer.clone()).unwrap();
-    let cache = TokenCache::new(0, &observer).unwrap();
+    let cache = Arc::new(TokenCache::new(0, &observer).unwrap());
     (vec![Arc::new(Issuer::new(settings, keys, &observer))], cache)
 }
 

@@ -22,7 +22,7 @@ use crate::{
     server::{self, Address, Tls, TlsFault},
     snapshot::{LongLived, Snapshot},
     state_dir::StateDir,
-    token::jwks::KeyStore,
+    token::{issuer::Issuer, jwks::KeyStore},
 };
 
 /// A gateway that serves. Dropping it ends it at once; `drain` and `wait` end it in good order.
@@ -267,18 +267,18 @@ impl Health for Readiness {
         if self.began.elapsed() >= self.ready_timeout {
             return Vec::new();
         }
-        self.issuers(|keys| !keys.is_ready())
+        self.issuers(|issuer| !issuer.keys.is_ready())
     }
 
     fn degraded(&self) -> Vec<String> {
-        self.issuers(KeyStore::is_degraded)
+        self.issuers(Issuer::is_degraded)
     }
 }
 
 impl Readiness {
-    fn issuers(&self, which: impl Fn(&KeyStore) -> bool) -> Vec<String> {
+    fn issuers(&self, which: impl Fn(&Issuer) -> bool) -> Vec<String> {
         let snapshot = self.gateway.snapshot();
-        let chosen = snapshot.issuers.iter().filter(|issuer| which(&issuer.keys));
+        let chosen = snapshot.issuers.iter().filter(|issuer| which(issuer));
         chosen.map(|issuer| issuer.settings.name.to_string()).collect()
     }
 }

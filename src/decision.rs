@@ -233,6 +233,8 @@ impl<'d> Rules<'d> {
             principal,
             method: self.view.method,
             host: self.view.host,
+            scheme: self.view.scheme,
+            client_ip: self.view.client_ip,
             path: place.path,
             template: place.template,
             params: &place.params,

@@ -8,27 +8,40 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    HeaderMap, Request, Response, StatusCode, Uri,
+    HeaderMap, Method, Request, Response, StatusCode, Uri,
     body::Incoming,
     client::conn::http1,
-    header::{ACCEPT, HOST, USER_AGENT},
+    header::{ACCEPT, HOST, HeaderName, HeaderValue, USER_AGENT},
     rt::{Read, Write},
 };
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, pki_types::CertificateDer};
+use rustls::{ClientConfig, pki_types::CertificateDer, sign::CertifiedKey};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use crate::upstream::connect::{native_tls, tls_with_extra_roots};
 
-/// What came back, status 200.
+/// What came back.
 #[derive(Debug)]
 pub struct Fetched {
+    /// Never a redirection.
+    pub status: StatusCode,
     /// The fields of the answer.
     pub headers: HeaderMap,
-    /// The body, whole.
+    /// The body, whole; empty unless the status is 200.
+    pub body: Bytes,
+}
+
+/// What is asked. Doesn't print: there may be a credential in it.
+#[derive(Clone)]
+pub struct Call {
+    /// GET, or POST where there is a form.
+    pub method: Method,
+    /// Fields beside those of every call. `Accept` is JSON unless it is one of them.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// Empty for GET.
     pub body: Bytes,
 }
 
@@ -45,17 +58,24 @@ pub struct FetchRules {
     pub trust: Arc<Trust>,
 }
 
-/// Who vouches for the servers that are called: the machine's own authorities, and these.
+/// Who vouches for the servers that are called: the machine's own authorities, and these; and what vouches for the
+/// gateway to them.
 #[derive(Debug, Default)]
 pub struct Trust {
     extra: Vec<CertificateDer<'static>>,
+    identity: Option<Arc<CertifiedKey>>,
     with_extra: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Trust {
     /// These authorities besides the machine's own.
     pub fn with(extra: impl IntoIterator<Item = CertificateDer<'static>>) -> Trust {
-        Trust { extra: extra.into_iter().collect(), with_extra: OnceLock::new() }
+        Trust { extra: extra.into_iter().collect(), ..Trust::default() }
+    }
+
+    /// The same, and this certificate is shown to whoever asks for one.
+    pub fn showing(self, identity: Option<Arc<CertifiedKey>>) -> Trust {
+        Trust { identity, ..self }
     }
 
     /// Off the runtime: the first call reads the trust store's files.
@@ -65,7 +85,7 @@ impl Trust {
     }
 
     fn read(&self) -> Result<Arc<ClientConfig>, String> {
-        if self.extra.is_empty() {
+        if self.extra.is_empty() && self.identity.is_none() {
             let native = native_tls().map_err(|error| error.to_string())?;
             let problem = "this machine has no trusted root certificates";
             return if native.has_roots { Ok(native.config) } else { Err(problem.to_owned()) };
@@ -73,7 +93,7 @@ impl Trust {
         if let Some(config) = self.with_extra.get() {
             return Ok(config.clone());
         }
-        let config = tls_with_extra_roots(&self.extra).map_err(|error| error.to_string())?;
+        let config = tls_with_extra_roots(&self.extra, self.identity.as_ref()).map_err(|error| error.to_string())?;
         Ok(self.with_extra.get_or_init(|| config).clone())
     }
 }
@@ -87,23 +107,35 @@ pub struct FetchError(pub String);
 /// # Errors
 /// Any answer but a 200, any redirect, and all that `FetchRules` forbid.
 pub async fn get_json(url: &str, rules: &FetchRules) -> Result<Fetched, FetchError> {
+    let get = Call { method: Method::GET, fields: vec![], body: Bytes::new() };
+    match call(url, get, rules).await? {
+        fetched if fetched.status == StatusCode::OK => Ok(fetched),
+        other => Err(FetchError(format!("{}: status {}", Target::parse(url)?, other.status.as_u16()))),
+    }
+}
+
+/// Makes a call, and tells its status, whatever that is.
+///
+/// # Errors
+/// No whole answer, any redirect, and all that `FetchRules` forbid.
+pub async fn call(url: &str, call: Call, rules: &FetchRules) -> Result<Fetched, FetchError> {
     let target = Target::parse(url)?;
-    match tokio::time::timeout(rules.timeout, get(&target, rules)).await {
+    match tokio::time::timeout(rules.timeout, make(call, &target, rules)).await {
         Ok(Ok(fetched)) => Ok(fetched),
         Ok(Err(problem)) => Err(FetchError(format!("{target}: {problem}"))),
         Err(_) => Err(FetchError(format!("{target}: no answer within {:?}", rules.timeout))),
     }
 }
 
-async fn get(target: &Target, rules: &FetchRules) -> Result<Fetched, String> {
+async fn make(call: Call, target: &Target, rules: &FetchRules) -> Result<Fetched, String> {
     let addresses = target.resolve(rules).await?;
     let stream = connect(&addresses, rules.timeout).await?;
     let response = if target.is_tls {
         let name = rustls::pki_types::ServerName::try_from(target.host.clone()).map_err(|_| "not a host name")?;
         let tls = TlsConnector::from(rules.trust.tls().await?).connect(name, stream).await;
-        exchange(TokioIo::new(tls.map_err(|error| format!("TLS: {error}"))?), target, rules).await
+        exchange(TokioIo::new(tls.map_err(|error| format!("TLS: {error}"))?), call, target, rules).await
     } else {
-        exchange(TokioIo::new(stream), target, rules).await
+        exchange(TokioIo::new(stream), call, target, rules).await
     };
     response.map_err(|error| format!("the answer can't be read: {error}"))?
 }
@@ -111,11 +143,12 @@ async fn get(target: &Target, rules: &FetchRules) -> Result<Fetched, String> {
 /// Sends the request and reads all of the answer; the connection ends with it.
 async fn exchange<S: Read + Write + Unpin>(
     stream: S,
+    call: Call,
     target: &Target,
     rules: &FetchRules,
 ) -> Result<Result<Fetched, String>, hyper::Error> {
     let (mut sender, connection) = http1::handshake(stream).await?;
-    let request = target.request();
+    let request = target.request(call);
     let answer = async {
         let response = sender.send_request(request).await?;
         Ok(read(response, rules.max_body_bytes).await)
@@ -139,11 +172,11 @@ async fn read(response: Response<Incoming>, max_body_bytes: usize) -> Result<Fet
         return Err(format!("status {}; redirects are not followed", head.status.as_u16()));
     }
     if head.status != StatusCode::OK {
-        return Err(format!("status {}", head.status.as_u16()));
+        return Ok(Fetched { status: head.status, headers: head.headers, body: Bytes::new() });
     }
     let body = Limited::new(body, max_body_bytes).collect().await;
     let body = body.map_err(|error| format!("the body broke off or is over {max_body_bytes} bytes: {error}"))?;
-    Ok(Fetched { headers: head.headers, body: body.to_bytes() })
+    Ok(Fetched { status: head.status, headers: head.headers, body: body.to_bytes() })
 }
 
 /// A URL that may be called, in parts.
@@ -212,24 +245,31 @@ impl Target {
         Ok(())
     }
 
-    fn request(&self) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
+    fn request(&self, call: Call) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(call.body));
+        *request.method_mut() = call.method;
         // Both were parts of a `Uri`, so neither can fail.
         *request.uri_mut() = self.path.parse().unwrap_or_default();
         let headers = request.headers_mut();
         if let Ok(host) = self.authority.parse() {
             headers.insert(HOST, host);
         }
-        headers.insert(ACCEPT, hyper::header::HeaderValue::from_static("application/json"));
-        headers.insert(
-            USER_AGENT,
-            hyper::header::HeaderValue::from_static(concat!("bearward/", env!("CARGO_PKG_VERSION"))),
-        );
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("bearward/", env!("CARGO_PKG_VERSION"))));
+        for (name, value) in call.fields {
+            headers.insert(name, value);
+        }
         request
     }
 }
 
 const NOT_PLAIN: &str = "plain http off loopback needs `allow_http: true`";
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Call({} …)", self.method)
+    }
+}
 
 /// Without the query, which may hold a secret.
 impl std::fmt::Display for Target {

@@ -15,7 +15,7 @@ use crate::{
     cors,
     decision::{self, Permit},
     exchange::Exchange,
-    headers,
+    headers::{self, client_scheme},
     observe::Observer,
     outgoing::{self, Sender},
     path::CanonicalPath,
@@ -107,7 +107,7 @@ async fn answer(
             let mut request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
             if let Some(upgrade) = upgrade {
                 upgrade.write(request.headers_mut());
-                exchange.may_switch(upgrade, tunnel_end(route, &permit, &body));
+                exchange.may_switch(upgrade, tunnel_end(&permit, &body));
             }
             forward(exchange, route, permit, request.map(|()| body), arrival).await?
         }
@@ -176,6 +176,7 @@ async fn decide(
         listener: arrival.listener,
         method: &head.method,
         host: exchange.host(),
+        scheme: client_scheme(&head.headers, exchange.trusted_peer(), arrival.scheme),
         path,
         query: head.uri.query(),
         headers: &head.headers,
@@ -237,11 +238,9 @@ fn outgoing(
 }
 
 /// When a tunnel ends at the latest: with the token that let it in, as any verification would say, and with the route's time.
-fn tunnel_end(route: &Route, permit: &Permit, body: &RequestBody) -> Option<tokio::time::Instant> {
+fn tunnel_end(permit: &Permit, body: &RequestBody) -> Option<tokio::time::Instant> {
     let until = permit.principal().and_then(|principal| {
-        let issuer = route.issuers.iter().find(|issuer| issuer.settings.name == *principal.issuer())?;
-        let end =
-            Duration::from_secs(u64::try_from(principal.expires_at()?).unwrap_or(0)) + issuer.settings.jwt.clock_skew;
+        let end = Duration::from_secs(u64::try_from(principal.ends_at()?).unwrap_or(0));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         tokio::time::Instant::now().checked_add(end.saturating_sub(now))
     });

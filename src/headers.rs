@@ -92,6 +92,17 @@ pub fn add_forwarding(headers: &mut HeaderMap, peer: IpAddr, trusted_peer: bool,
     headers.append(VIA, HeaderValue::from_static("1.1 bearward"));
 }
 
+/// The scheme that the client used: what a trusted peer says in its one `X-Forwarded-Proto`, else the connection's own. What a
+/// trusted peer says unclearly counts as `http`.
+pub fn client_scheme<'s>(headers: &HeaderMap, trusted_peer: bool, connection: &'s str) -> &'s str {
+    let mut lines = headers.get_all(X_FORWARDED_PROTO).iter();
+    match (trusted_peer, lines.next(), lines.next()) {
+        (false, ..) | (true, None, _) => connection,
+        (true, Some(said), None) if said.as_bytes().eq_ignore_ascii_case(b"https") => "https",
+        (true, ..) => "http",
+    }
+}
+
 /// All lines become one, the peer at its end.
 fn add_forwarded_for(headers: &mut HeaderMap, peer: IpAddr, trusted_peer: bool) {
     let mut chain = Vec::with_capacity(64);
@@ -243,6 +254,30 @@ mod tests {
         assert_eq!(all("x-forwarded-proto"), ["http"]);
         assert_eq!(all("x-forwarded-host"), ["api:8080"]);
         assert_eq!(all("via"), ["1.0 other", "1.1 bearward"]);
+    }
+
+    #[test]
+    fn the_clients_scheme_is_what_a_trusted_peer_says_clearly() {
+        for (said, trusted, untrusted) in [
+            (&[][..], "https", "https"),
+            (&["https"], "https", "https"),
+            (&["HTTPS"], "https", "https"),
+            (&["http"], "http", "https"),
+            (&["https, http"], "http", "https"),
+            (&["https", "https"], "http", "https"),
+            (&[""], "http", "https"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in said {
+                headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(line));
+            }
+            assert_eq!(
+                [true, false].map(|peer| client_scheme(&headers, peer, "https")),
+                [trusted, untrusted],
+                "{said:?}"
+            );
+        }
+        assert_eq!(client_scheme(&HeaderMap::new(), true, "http"), "http");
     }
 
     #[test]

@@ -39,6 +39,11 @@ pub enum Refusal {
         /// When it is worth to ask again.
         retry_after: Duration,
     },
+    /// An issuer that would have to be asked about the token can't be asked now, or its answer can't be used.
+    IntrospectionUnavailable {
+        /// When it is worth to ask again.
+        retry_after: Duration,
+    },
     /// The token is good and isn't enough for this route.
     Rule(RuleFault),
     /// The upstream's fault; the decision was a yes.
@@ -76,6 +81,8 @@ pub enum TokenFault {
     Audience,
     /// A claim that the issuer's tokens must have is absent.
     MissingClaim,
+    /// The issuer says that it isn't active (RFC 7662, section 2.2).
+    Inactive,
     /// The token is bound to a key or certificate and no proof of it is honoured (RFC 7800).
     Binding,
 }
@@ -95,6 +102,8 @@ pub enum RuleFault {
     TokenKind,
     /// A claim.
     Claim,
+    /// An expression (`when`).
+    Condition,
     /// Nothing but how, or how long ago, the user authenticated (RFC 9470): the client can have that done anew.
     StepUp(StepUp),
 }
@@ -141,7 +150,9 @@ impl Refusal {
             Refusal::NoRoute => StatusCode::NOT_FOUND,
             Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::NoCredential | Refusal::Token(_) => StatusCode::UNAUTHORIZED,
-            Refusal::KeysUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::KeysUnavailable { .. } | Refusal::IntrospectionUnavailable { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Refusal::Rule(RuleFault::StepUp(_)) => StatusCode::UNAUTHORIZED,
             Refusal::Rule(_) => StatusCode::FORBIDDEN,
             Refusal::Upstream(UpstreamFault::Broken) => StatusCode::BAD_GATEWAY,
@@ -163,6 +174,7 @@ impl Refusal {
             Refusal::Credential(_) => "invalid_request",
             Refusal::Token(fault) => fault.reason(),
             Refusal::KeysUnavailable { .. } => "keys_unavailable",
+            Refusal::IntrospectionUnavailable { .. } => "introspection_unavailable",
             Refusal::Rule(fault) => fault.reason(),
             Refusal::Upstream(_) => "ok",
         }
@@ -197,6 +209,7 @@ impl Refusal {
             Refusal::NoCredential => "a bearer token is needed",
             Refusal::Token(fault) => fault.detail(),
             Refusal::KeysUnavailable { .. } => "the keys to verify this token are not available at the moment",
+            Refusal::IntrospectionUnavailable { .. } => "whether this token is good can not be found out at the moment",
             Refusal::Rule(fault) => fault.detail(),
             Refusal::Upstream(UpstreamFault::Broken) => "the service behind the gateway failed to answer",
             Refusal::Upstream(UpstreamFault::TimedOut) => "the service behind the gateway took too long to answer",
@@ -215,6 +228,7 @@ impl RuleFault {
             RuleFault::Audience => "audience",
             RuleFault::TokenKind => "token_kind",
             RuleFault::Claim => "claim",
+            RuleFault::Condition => "condition",
             RuleFault::StepUp(StepUp { missed: Missed::Acr, .. }) => "acr",
             RuleFault::StepUp(StepUp { missed: Missed::MaxAge, .. }) => "max_age",
         }
@@ -228,6 +242,7 @@ impl RuleFault {
             RuleFault::Issuer => "tokens of this issuer are not enough here",
             RuleFault::Audience => "the token lacks an audience that is needed here",
             RuleFault::TokenKind => "tokens of this kind are not enough here",
+            RuleFault::Condition => "a condition for this request is not met",
             RuleFault::Claim => "a claim of the token is not what is needed here",
             RuleFault::StepUp(StepUp { missed: Missed::Acr, .. }) => "a stronger authentication is needed here",
             RuleFault::StepUp(StepUp { missed: Missed::MaxAge, .. }) => "a more recent authentication is needed here",
@@ -253,6 +268,7 @@ impl TokenFault {
             TokenFault::TooOld => "too_old",
             TokenFault::Audience => "audience",
             TokenFault::MissingClaim => "missing_claim",
+            TokenFault::Inactive => "inactive",
             TokenFault::Binding => "binding",
         }
     }
@@ -274,6 +290,7 @@ impl TokenFault {
             TokenFault::TooOld => "the token is too old",
             TokenFault::Audience => "the token is for another audience",
             TokenFault::MissingClaim => "the token lacks a claim that is needed",
+            TokenFault::Inactive => "the token is not active",
             TokenFault::Binding => "the token is bound to a sender and no proof of that is accepted",
         }
     }

@@ -224,6 +224,7 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
         listener,
         method: &head.method,
         host: host.as_deref(),
+        scheme: headers::client_scheme(&head.headers, snapshot.trusted_proxies.trusts(question.peer), question.scheme),
         path: &path,
         query: target.query(),
         headers: &head.headers,

@@ -15,6 +15,8 @@ pub struct RequestView<'r> {
     pub method: &'r Method,
     /// Lower-case, without port and final dot; None where an HTTP/1.0 request has none.
     pub host: Option<&'r str>,
+    /// `http` or `https`, as far as trusted proxies tell.
+    pub scheme: &'r str,
     /// The path in its canonical form, with its other readings.
     pub path: &'r CanonicalPath,
     /// The query, byte for byte, without the question mark.

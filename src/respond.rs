@@ -52,7 +52,7 @@ pub fn refuse(refusal: &Refusal, realm: &Realm, request_id: &str, head_only: boo
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
     match refusal {
-        Refusal::KeysUnavailable { retry_after } => {
+        Refusal::KeysUnavailable { retry_after } | Refusal::IntrospectionUnavailable { retry_after } => {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(*retry_after)));
         }
         Refusal::Method { allow } => {
@@ -118,6 +118,7 @@ fn challenge(refusal: &Refusal, realm: &Realm) -> Option<HeaderValue> {
         | Refusal::NoRoute
         | Refusal::Method { .. }
         | Refusal::KeysUnavailable { .. }
+        | Refusal::IntrospectionUnavailable { .. }
         | Refusal::Upstream(_) => return None,
     };
     let mut text = String::with_capacity(realm.challenge.len() + 160);

@@ -90,7 +90,7 @@ pub struct LongLived {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct KeyStoreIdentity {
     name: Arc<str>,
-    issuer: String,
+    issuer: Option<String>,
     keys: KeySource,
     refresh: Duration,
     stale_keys: Duration,

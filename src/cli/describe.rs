@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn every_condition_is_said() {
-        let text = "- {name: r, path: /r, upstream: \"http://127.0.0.1:1\", enforce: false, allow: [{issuers: [a], audiences: [x], \
+        let text = "- {name: r, path: /r, upstream: \"http://127.0.0.1:1\", enforce: false, allow: [{issuers: [a], audiences: [x], when: 'true &&
+  true', \
                     token_kind: user, claims: {t: v, u: {present: false}}, acr: [s], max_age: 5m}]}\n\
                     - {name: o, path: /o, upstream: \"http://127.0.0.1:1\", allow: optional}";
         let said = described(text);
@@ -117,6 +118,7 @@ mod tests {
             "issuer a",
             "audience x",
             "a user's token",
+            "with `true && true`",
             "claim t of",
             "no claim u",
             "acr s",

@@ -210,6 +210,12 @@ impl Prepared {
                 Some((issuer, claims)) => Presented::Assumed { issuer, claims },
                 None => Presented::Sent { may_fetch: !offline },
             };
+            if matches!(presented, Presented::Sent { may_fetch: true }) {
+                // Signed answers about opaque tokens are verified with the keys of their issuer's store.
+                for issuer in snapshot.issuers.iter().filter(|issuer| issuer.introspector.is_some()) {
+                    tokio::spawn(issuer.keys.clone().maintain());
+                }
+            }
             rehearsal::rehearse(snapshot, &self.question, presented).await
         });
         Ok(Explanation::new(snapshot, &self.question, &answer))

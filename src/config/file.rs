@@ -6,6 +6,7 @@ use std::time::Duration;
 mod allow;
 mod egress;
 mod identity;
+mod introspection;
 mod issuer;
 mod route;
 mod server;
@@ -16,6 +17,7 @@ pub(super) use self::{
     allow::{Allow, ClaimTest, Rule},
     egress::{Egress, GrantWord},
     identity::{Assertion, Identity, IdentityValue},
+    introspection::{AuthWord, Introspection, Userinfo},
     issuer::{Audiences, Claims, Issuer, Jwt, json},
     route::{Changes, Cors, HeaderList, Headers, RateLimit, Redirect, Respond, Route},
     server::{Admin, Listener, Logging, Mode, Server, Tls, Tracing},

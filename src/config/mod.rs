@@ -10,6 +10,7 @@ mod placeholder;
 mod reader;
 mod redact;
 mod reference;
+mod scalar;
 mod source;
 mod test_file;
 mod units;

@@ -28,7 +28,7 @@ fn shown(text: &str) -> String {
         Path::new("/nowhere"),
         Interpolation::new(&environment, Path::new("/nowhere")),
     ) {
-        Ok(loaded) => loaded.warnings,
+        Ok(loaded) => loaded.notes().cloned().collect(),
         Err(diagnostics) => diagnostics,
     };
     diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect::<Vec<_>>().join("\n")

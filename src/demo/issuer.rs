@@ -1,4 +1,5 @@
-//! An OAuth issuer with two clients: client credentials (RFC 6749, section 4.4), discovery and a key set.
+//! An OAuth issuer with three clients: client credentials (RFC 6749, section 4.4), discovery and a key set; and, for the
+//! client whose tokens are opaque, introspection and userinfo.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,16 +7,19 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Method, Request, Response, StatusCode,
-    header::{ALLOW, HeaderValue},
+    HeaderMap, Method, Request, Response, StatusCode,
+    header::{ALLOW, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE},
 };
 use serde_json::{Value, json};
 
-use super::loopback;
+use super::{loopback, opaque::OpaqueTokens};
 
 /// Whom its tokens are for.
 pub(super) const AUDIENCE: &str = "notes-api";
@@ -33,12 +37,17 @@ pub(super) struct Client {
 }
 
 pub(super) const READER: Client = Client { id: "reader", secret: "reader-secret", scope: "notes:read" };
+/// Its tokens are opaque.
+pub(super) const LEARNER: Client = Client { id: "learner", secret: "learner-secret", scope: "courses:read" };
+/// Who may ask about tokens: the gateway.
+pub(super) const GATEWAY: Client = Client { id: "gateway", secret: "gateway-secret", scope: "" };
 pub(super) const WRITER: Client = Client { id: "writer", secret: "writer-secret", scope: "notes:read notes:write" };
 
 pub(super) struct Issuer {
     url: String,
     key: EcdsaKeyPair,
     random: SystemRandom,
+    opaque: OpaqueTokens,
 }
 
 /// What a token request lacks (RFC 6749, section 5.2).
@@ -58,7 +67,7 @@ impl Issuer {
     pub(super) fn new(url: String) -> Result<Issuer, String> {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
             .map_err(|_| "the issuer's key can't be generated".to_owned())?;
-        Ok(Issuer { url, key, random: SystemRandom::new() })
+        Ok(Issuer { url, key, random: SystemRandom::new(), opaque: OpaqueTokens::default() })
     }
 
     pub(super) fn answer(&self, request: Request<Bytes>) -> Response<Full<Bytes>> {
@@ -67,6 +76,8 @@ impl Issuer {
             "/.well-known/openid-configuration" if get => loopback::json(StatusCode::OK, &self.metadata()),
             "/jwks" if get => loopback::json(StatusCode::OK, &self.key_set()),
             "/token" if post => self.token(request.body()),
+            "/introspect" if post => self.introspect(&request),
+            "/userinfo" if get => self.userinfo(request.headers()),
             "/token" => {
                 let mut response = loopback::json(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "invalid_request"}));
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
@@ -81,6 +92,9 @@ impl Issuer {
             "issuer": self.url,
             "jwks_uri": format!("{}/jwks", self.url),
             "token_endpoint": format!("{}/token", self.url),
+            "introspection_endpoint": format!("{}/introspect", self.url),
+            "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
+            "userinfo_endpoint": format!("{}/userinfo", self.url),
             "token_endpoint_auth_methods_supported": ["client_secret_post"],
             "grant_types_supported": ["client_credentials"],
             "response_types_supported": [],
@@ -98,7 +112,7 @@ impl Issuer {
     }
 
     fn token(&self, form: &[u8]) -> Response<Full<Bytes>> {
-        match client_of(form).and_then(|client| Ok((client, self.sign(client)?))) {
+        match client_of(form).and_then(|client| Ok((client, self.issue(client)?))) {
             Ok((client, token)) => loopback::json(
                 StatusCode::OK,
                 &json!({"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME, "scope": client.scope}),
@@ -107,8 +121,40 @@ impl Issuer {
         }
     }
 
+    /// RFC 7662, section 2.1.
+    fn introspect(&self, request: &Request<Bytes>) -> Response<Full<Bytes>> {
+        let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", GATEWAY.id, GATEWAY.secret)));
+        if request.headers().get(AUTHORIZATION).is_none_or(|value| value.as_bytes() != expected.as_bytes()) {
+            return loopback::json(StatusCode::UNAUTHORIZED, &json!({"error": "invalid_client"}));
+        }
+        match (field(request.body(), "token"), now()) {
+            (Ok(token), Ok(now)) => loopback::json(StatusCode::OK, &self.opaque.introspection(&token, now)),
+            (Err(error), _) | (_, Err(error)) => loopback::json(error.status(), &json!({"error": error.code()})),
+        }
+    }
+
+    fn userinfo(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        match token.and_then(|token| self.opaque.userinfo(token, now().ok()?)) {
+            Some(claims) => loopback::json(StatusCode::OK, &claims),
+            None => {
+                let mut response = loopback::json(StatusCode::UNAUTHORIZED, &json!({"error": "invalid_token"}));
+                let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+                response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+                response
+            }
+        }
+    }
+
+    fn issue(&self, client: &'static Client) -> Result<String, TokenError> {
+        match client.id == LEARNER.id {
+            true => self.opaque.give(client, now()?, LIFETIME).ok_or(TokenError::ServerError),
+            false => self.sign(client),
+        }
+    }
+
     fn sign(&self, client: &Client) -> Result<String, TokenError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| TokenError::ServerError)?.as_secs();
+        let now = now()?;
         let header = json!({"alg": "ES256", "kid": KID, "typ": "at+jwt"});
         let claims = json!({
             "iss": self.url, "aud": AUDIENCE, "sub": client.id, "client_id": client.id, "scope": client.scope,
@@ -140,6 +186,12 @@ impl TokenError {
     }
 }
 
+/// Unix seconds.
+fn now() -> Result<u64, TokenError> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| TokenError::ServerError)?;
+    Ok(since.as_secs())
+}
+
 /// The client that a token request authenticates.
 fn client_of(form: &[u8]) -> Result<&'static Client, TokenError> {
     match field(form, "grant_type")?.as_str() {
@@ -148,7 +200,7 @@ fn client_of(form: &[u8]) -> Result<&'static Client, TokenError> {
         _ => return Err(TokenError::UnsupportedGrantType),
     }
     let (id, secret) = (field(form, "client_id")?, field(form, "client_secret")?);
-    [&READER, &WRITER]
+    [&READER, &WRITER, &LEARNER]
         .into_iter()
         .find(|client| client.id == id && client.secret == secret)
         .ok_or(TokenError::InvalidClient)

@@ -3,6 +3,7 @@
 mod echo;
 mod issuer;
 mod loopback;
+mod opaque;
 mod script;
 
 use std::{

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, net::SocketAddr, path::Path};
 
-use super::issuer::{AUDIENCE, Client, READER, WRITER};
+use super::issuer::{AUDIENCE, Client, GATEWAY, LEARNER, READER, WRITER};
 
 /// Where everything is.
 pub(super) struct Places {
@@ -14,6 +14,7 @@ pub(super) struct Places {
 /// The gateway's configuration.
 pub(super) fn configuration(places: &Places) -> String {
     let Places { gateway_port, issuer, echo } = places;
+    let Client { id: gateway_id, secret: gateway_secret, .. } = GATEWAY;
     format!(
         r#"# Written by `bearward demo`. The issuer and the echo API in it live as long as the demo does; with your own
 # in their place, `bearward check --config gateway.yaml` says whether all is well and `bearward run` serves it.
@@ -33,6 +34,22 @@ issuers:
     jwt:
       algorithms: [ES256]              # and signed so
 
+  # A token that is 40 hex digits says nothing by itself: who issued it is asked, once, and remembered for a while.
+  academy:
+    audiences: [{AUDIENCE}]
+    introspection:
+      endpoint: {issuer}/introspect
+      client_id: {gateway_id}
+      client_secret: {gateway_secret}
+      tokens: "^[0-9a-f]{{40}}$"        # others are never sent there
+      cache_ttl: 30s
+
+  # For a provider without introspection: a token is good if its userinfo endpoint answers.
+  social:
+    audiences: any                     # the answer can't tell whom a token is for
+    userinfo:
+      endpoint: {issuer}/userinfo
+
 # What stands behind the gateway.
 upstreams:
   echo:
@@ -42,12 +59,29 @@ upstreams:
 routes:
   - name: notes
     path: /notes/**
+    issuers: [demo]
     upstream: echo
     allow:                             # one of these rules must hold
       - methods: [GET]
         scopes: ["notes:read"]
       - methods: [POST, PUT, DELETE]
         scopes: ["notes:write"]
+
+  - name: courses
+    path: /courses/**
+    issuers: [academy]                 # whose tokens count here
+    upstream: echo
+    allow:
+      - methods: [GET]
+        scopes: ["courses:read"]
+      - methods: [POST]
+        scopes: ["courses:write"]
+
+  - name: profile
+    path: /profile
+    issuers: [social]
+    upstream: echo
+    allow: authenticated
 
   - name: status
     path: /status
@@ -76,9 +110,10 @@ pub(super) fn introduction(places: &Places, gateway: SocketAddr, admin: SocketAd
 
 /// What each line shows, and the line.
 fn lines(places: &Places, gateway: SocketAddr) -> Vec<(&'static str, String)> {
-    let (reader, writer) = (token(places, &READER), token(places, &WRITER));
+    let (reader, writer, learner) = (token(places, &READER), token(places, &WRITER), token(places, &LEARNER));
     let with = |token: &str| format!("curl -s -i -H \"Authorization: Bearer {token}\"");
     let notes = format!("http://{gateway}/notes/1");
+    let courses = format!("http://{gateway}/courses/1");
     vec![
         ("Public: no token needed.", format!("curl -s -i http://{gateway}/status # 200")),
         ("No token: the challenge says what is missing.", format!("curl -s -i {notes} # 401")),
@@ -92,6 +127,16 @@ fn lines(places: &Places, gateway: SocketAddr) -> Vec<(&'static str, String)> {
             format!("{} -X POST -d note=hello {notes} # 403", with(&reader)),
         ),
         ("The writer does.", format!("{} -X POST -d note=hello {notes} # 200", with(&writer))),
+        (
+            "An opaque token: 40 hex digits. The gateway asks the issuer what they mean.",
+            format!("{} {courses} # 200", with(&learner)),
+        ),
+        ("They mean courses:read, which isn't enough to write.", format!("{} -X POST {courses} # 403", with(&learner))),
+        ("Digits that the issuer doesn't know.", format!("{} {courses} # 401", with(&"0".repeat(40)))),
+        (
+            "At a provider without introspection, userinfo tells.",
+            format!("{} http://{gateway}/profile # 200", with(&learner)),
+        ),
         ("A forged identity goes no further.", format!("{} -H 'X_Auth_Subject: admin' {notes} # 200", with(&reader))),
         ("A detour is no way in.", format!("curl -s -i --path-as-is http://{gateway}/status/%2e%2e/notes/1 # 401")),
     ]

@@ -159,18 +159,21 @@ fn issuer(snapshot: &Snapshot, settings: Option<&RouteSettings>, token: &Rehears
     let Some(named) = token.claims.get("iss").and_then(serde_json::Value::as_str) else {
         return format!("send a token that names its issuer in `iss`{own}");
     };
-    let known = snapshot.issuers.iter().find(|issuer| issuer.settings.issuer == named);
+    let known = snapshot.issuers.iter().find(|issuer| issuer.settings.issuer.as_deref() == Some(named));
     let nearly = |issuer: &str| issuer.trim_end_matches('/').eq_ignore_ascii_case(named.trim_end_matches('/'));
-    let near = snapshot.issuers.iter().find(|issuer| nearly(&issuer.settings.issuer));
+    let near = snapshot
+        .issuers
+        .iter()
+        .find_map(|issuer| Some(issuer).zip(issuer.settings.issuer.as_deref().filter(|own| nearly(own))));
     match (known, near) {
         (Some(known), _) => {
             let name = &known.settings.name;
             let route = settings.map_or("the route", |settings| &settings.name);
             format!("send a token{own}, or add {name} to `issuers` of {route}: this token is of {name}")
         }
-        (None, Some(near)) => format!(
+        (None, Some((near, own))) => format!(
             "write `issuer` of {} to the letter as its tokens have it: `{named}`, not `{}`",
-            near.settings.name, near.settings.issuer
+            near.settings.name, own
         ),
         (None, None) => format!("send a token{own}: this one is of `{named}`, which no issuer of the file is"),
     }

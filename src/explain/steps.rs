@@ -98,7 +98,10 @@ fn words(token: &Rehearsed, issuers: &[Arc<Issuer>], step: Step, fault: Option<T
                 Some(Value::String(named)) => named.clone(),
                 Some(other) => other.to_string(),
             }),
-            wanted: Some(listed(&issuers.iter().map(|issuer| &*issuer.settings.issuer).collect::<Vec<_>>(), "or")),
+            wanted: Some(listed(
+                &issuers.iter().filter_map(|issuer| issuer.settings.issuer.as_deref()).collect::<Vec<_>>(),
+                "or",
+            )),
             note: None,
         },
         Step::Key => got(header.map(|header| match &header.kid {

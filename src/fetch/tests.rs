@@ -261,3 +261,41 @@ async fn a_certificate_must_be_vouched_for_by_the_machine_or_by_tls_ca() {
     let error = get_json(&format!("https://127.0.0.1:{port}/"), &trusting).await.unwrap_err();
     assert!(error.0.contains("TLS: invalid peer certificate"), "another name: {error}");
 }
+
+#[tokio::test]
+async fn a_certificate_is_shown_to_a_server_that_asks_for_one() {
+    let (made, ours) = (
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap(),
+        rcgen::generate_simple_self_signed(["gateway".to_owned()]).unwrap(),
+    );
+    let key = |of: &rcgen::KeyPair| rustls::pki_types::PrivateKeyDer::try_from(of.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut clients = rustls::RootCertStore::empty();
+    clients.add(ours.cert.der().clone()).unwrap();
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(clients), provider.clone())
+        .build()
+        .unwrap();
+    let builder =
+        rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let chain = vec![made.cert.der().clone()];
+    let config = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key(&made.signing_key)).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                let mut head = [0; 1000];
+                let _ = stream.read(&mut head).await;
+                let _ = stream.write_all(response("200 OK", "", "{}").as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+        }
+    });
+    let trust = || Trust::with([made.cert.der().clone()]);
+    let without = FetchRules { trust: Arc::new(trust()), ..rules() };
+    assert!(get_json(&url, &without).await.is_err());
+    let identity = CertifiedKey::from_der(vec![ours.cert.der().clone()], key(&ours.signing_key), &provider).unwrap();
+    let showing = FetchRules { trust: Arc::new(trust().showing(Some(Arc::new(identity)))), ..rules() };
+    assert_eq!(&get_json(&url, &showing).await.unwrap().body[..], b"{}");
+}

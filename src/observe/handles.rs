@@ -251,11 +251,30 @@ impl IssuerMetrics {
     }
 }
 
+/// The metrics of questions to an issuer, bound.
+#[derive(Debug)]
+pub struct IntrospectionMetrics {
+    pub(super) ok: IntCounter,
+    pub(super) error: IntCounter,
+    pub(super) seconds: Histogram,
+}
+
+impl IntrospectionMetrics {
+    pub(super) fn new(metrics: &Metrics, issuer: &str) -> IntrospectionMetrics {
+        IntrospectionMetrics {
+            ok: metrics.introspections.with_label_values(&[issuer, "ok"]),
+            error: metrics.introspections.with_label_values(&[issuer, "error"]),
+            seconds: metrics.introspection_seconds.with_label_values(&[issuer]),
+        }
+    }
+}
+
 /// The token cache's metrics, bound.
 #[derive(Clone, Debug)]
 pub struct TokenCacheMetrics {
     hits: IntCounter,
     misses: IntCounter,
+    waits: IntCounter,
     entries: IntGauge,
     bytes: IntGauge,
 }
@@ -265,6 +284,7 @@ impl TokenCacheMetrics {
         TokenCacheMetrics {
             hits: metrics.token_cache_requests.with_label_values(&["hit"]),
             misses: metrics.token_cache_requests.with_label_values(&["miss"]),
+            waits: metrics.token_cache_requests.with_label_values(&["wait"]),
             entries: metrics.token_cache_entries.clone(),
             bytes: metrics.token_cache_bytes.clone(),
         }
@@ -278,6 +298,11 @@ impl TokenCacheMetrics {
     /// A token wasn't found.
     pub fn miss(&self) {
         self.misses.inc();
+    }
+
+    /// A token wasn't found, and another request was about to learn of it.
+    pub fn wait(&self) {
+        self.waits.inc();
     }
 
     /// So many more entries, or fewer, and the bytes that they take.

@@ -36,6 +36,8 @@ pub(super) struct Metrics {
     pub(super) jwks_fetches: IntCounterVec,
     pub(super) jwks_age: GaugeVec,
     pub(super) jwks_keys: IntGaugeVec,
+    pub(super) introspections: IntCounterVec,
+    pub(super) introspection_seconds: HistogramVec,
     pub(super) upstream_requests: IntCounterVec,
     pub(super) upstream_seconds: HistogramVec,
     pub(super) upstream_connections: IntGaugeVec,
@@ -95,6 +97,17 @@ impl Metrics {
             jwks_fetches: r.counters("jwks_fetches_total", "Fetches of an issuer's keys.", &["issuer", "result"])?,
             jwks_age: r.gauges("jwks_age_seconds", "Since an issuer's keys were last fetched well.", &["issuer"])?,
             jwks_keys: r.int_gauges("jwks_keys", "Usable keys of an issuer.", &["issuer"])?,
+            introspections: r.counters(
+                "introspections_total",
+                "Questions to an issuer about a token, by whether an answer came that can be used.",
+                &["issuer", "result"],
+            )?,
+            introspection_seconds: r.histograms(
+                "introspection_seconds",
+                "From the question to the issuer's answer, or to the failure.",
+                &["issuer"],
+                &EXCHANGE,
+            )?,
             upstream_requests: r.counters(
                 "upstream_requests_total",
                 "Attempts at an upstream, by whether an answer came.",

@@ -33,7 +33,7 @@ use self::{
     sink::{Background, Sink, lock},
 };
 pub use self::{
-    handles::{IssuerMetrics, ListenerMetrics, RouteMetrics, TokenCacheMetrics, UpstreamMetrics},
+    handles::{IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RouteMetrics, TokenCacheMetrics, UpstreamMetrics},
     log::parse_level,
     sink::LogBuffer,
 };
@@ -172,6 +172,11 @@ impl Observer {
             keys
         });
         IssuerMetrics::new(&self.metrics, keys)
+    }
+
+    /// Binds the metrics of questions to an issuer about tokens.
+    pub fn introspection(&self, issuer: &str) -> IntrospectionMetrics {
+        IntrospectionMetrics::new(&self.metrics, issuer)
     }
 
     /// Binds the token cache's metrics.
@@ -351,6 +356,41 @@ impl Verified {
     pub fn record(&self, metrics: &IssuerMetrics) {
         metrics.count_verification(self.algorithm, self.result);
         metrics.verification_seconds.observe(self.took.as_secs_f64());
+    }
+}
+
+/// A question to an issuer about a token has ended. Metrics, and a log line where it failed.
+#[derive(Debug)]
+pub struct Introspected<'e> {
+    /// The issuer's key in the configuration.
+    pub issuer: &'e str,
+    /// What went wrong. Holds nothing of the token or the answer.
+    pub result: Result<(), &'e str>,
+    /// Until the answer or the failure.
+    pub took: Duration,
+}
+
+impl Introspected<'_> {
+    /// Counts it. `is_news`: whether the question before went otherwise; the same trouble again is told at debug.
+    pub fn record(&self, metrics: &IntrospectionMetrics, is_news: bool) {
+        let issuer = self.issuer;
+        metrics.seconds.observe(self.took.as_secs_f64());
+        match self.result {
+            Ok(()) => {
+                metrics.ok.inc();
+                if is_news {
+                    tracing::info!(issuer, "tokens can be asked about again");
+                }
+            }
+            Err(error) => {
+                metrics.error.inc();
+                if is_news {
+                    tracing::warn!(issuer, error, "a token could not be asked about");
+                } else {
+                    tracing::debug!(issuer, error, "a token could not be asked about");
+                }
+            }
+        }
     }
 }
 

@@ -61,6 +61,8 @@ fn metric_names_are_these() {
     bearward_jwks_fetches_total{issuer,result}
     bearward_jwks_age_seconds{issuer}
     bearward_jwks_keys{issuer}
+    bearward_introspections_total{issuer,result}
+    bearward_introspection_seconds{issuer}
     bearward_upstream_requests_total{upstream,endpoint,result}
     bearward_upstream_seconds{upstream}
     bearward_upstream_connections{upstream,state}

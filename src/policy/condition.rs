@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use regex::Regex;
 use serde_json::Value;
 
-use super::{facts::Facts, text::RequestText};
+use super::{expression::Expression, facts::Facts, text::RequestText};
 use crate::{
     refusal::{Missed, RuleFault, StepUp},
     token::{claims::ClaimPath, kind::TokenKind, principal::Principal},
@@ -34,6 +34,8 @@ pub enum Condition {
     Acr(Vec<Arc<str>>),
     /// That the user authenticated at most so long ago (RFC 9470); whole seconds.
     MaxAge(Duration),
+    /// That an expression over the token and the request is true.
+    When(Expression),
 }
 
 /// What a claim must be.
@@ -90,6 +92,7 @@ impl Condition {
                 .get("acr")
                 .is_some_and(|acr| scalar(acr, |acr| wanted.iter().any(|wanted| **wanted == *acr))),
             Condition::MaxAge(age) => is_recent(principal.claims().get("auth_time"), *age, facts.now),
+            Condition::When(expression) => expression.holds(facts),
         }
     }
 
@@ -102,6 +105,7 @@ impl Condition {
             Condition::Roles(_) | Condition::AnyRole(_) => RuleFault::Role,
             Condition::TokenKind(_) => RuleFault::TokenKind,
             Condition::Claim(..) => RuleFault::Claim,
+            Condition::When(_) => RuleFault::Condition,
             Condition::Acr(_) | Condition::MaxAge(_) => RuleFault::StepUp(StepUp::of(std::slice::from_ref(self), self)),
         }
     }
@@ -123,6 +127,7 @@ impl Condition {
     pub(super) fn reads_headers(&self) -> bool {
         match self {
             Condition::Claim(_, ClaimTest::OneOf(texts)) => texts.iter().any(RequestText::reads_headers),
+            Condition::When(expression) => expression.reads_headers(),
             _ => false,
         }
     }

@@ -42,6 +42,10 @@ impl Condition {
             Condition::Claim(path, ClaimTest::Present(true)) => format!("claim {path}"),
             Condition::Claim(path, ClaimTest::Present(false)) => format!("no claim {path}"),
             Condition::Acr(any) => format!("acr {}", listed(any, "or")),
+            Condition::When(expression) => match expression.shown() {
+                Some(text) => format!("`{}`", text.split_whitespace().collect::<Vec<_>>().join(" ")),
+                None => "an expression that isn't shown".to_owned(),
+            },
             Condition::MaxAge(limit) => format!("an authentication of the last {} s", limit.as_secs()),
         }
     }
@@ -80,6 +84,10 @@ impl Condition {
                 Some(Value::String(acr)) => acr.clone(),
                 Some(other) => other.to_string(),
             }),
+            Condition::When(expression) => Some(match expression.evaluate(facts) {
+                Ok(value) => value.to_string(),
+                Err(fault) => format!("no value: {fault}"),
+            }),
             Condition::MaxAge(_) => Some(match principal.claims().get("auth_time") {
                 None | Some(Value::Null) => "no auth_time".to_owned(),
                 Some(time) => moment::of(time)
@@ -113,6 +121,7 @@ impl Condition {
             Condition::MaxAge(limit) => {
                 format!("whose user authenticated in the last {}", moment::length(limit.as_secs()))
             }
+            Condition::When(_) => format!("for which {asks} is true"),
             Condition::AnyScope(_) | Condition::AnyRole(_) | Condition::Acr(_) | Condition::Claim(..) => {
                 format!("with {asks}")
             }

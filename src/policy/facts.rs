@@ -1,6 +1,6 @@
 //! What a rule can ask about: the principal, and single values of the request.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, net::IpAddr, ops::Range};
 
 use hyper::{HeaderMap, Method, header::HeaderName};
 
@@ -19,6 +19,10 @@ pub struct Facts<'f> {
     pub method: &'f Method,
     /// Lower-case, without port and final dot.
     pub host: Option<&'f str>,
+    /// `http` or `https`, as far as trusted proxies tell.
+    pub scheme: &'f str,
+    /// Who asks, as far as trusted proxies tell.
+    pub client_ip: IpAddr,
     /// The path in the reading that is judged, canonical.
     pub path: &'f str,
     /// Which of the route's paths led here: an index into `RouteSettings::paths`.
@@ -88,6 +92,8 @@ mod tests {
             principal: &principal,
             method: &Method::GET,
             host: None,
+            scheme: "http",
+            client_ip: [192, 0, 2, 7].into(),
             path: "/a%20b/%252F+",
             template: 0,
             params: &[1..6, 7..13],

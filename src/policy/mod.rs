@@ -2,6 +2,7 @@
 
 mod condition;
 mod describe;
+mod expression;
 mod facts;
 mod text;
 
@@ -11,6 +12,7 @@ pub(crate) use self::describe::{audiences, listed};
 pub use self::{
     condition::{ClaimTest, Condition, Pattern},
     describe::ConditionReport,
+    expression::{Expression, Fault, Mistake, Remedy},
     facts::Facts,
     text::RequestText,
 };
@@ -140,6 +142,8 @@ mod tests {
             principal,
             method: &Method::GET,
             host: Some("api.example"),
+            scheme: "https",
+            client_ip: [192, 0, 2, 7].into(),
             path: "/",
             template: 0,
             params: &[],

@@ -168,6 +168,8 @@ mod tests {
             principal: &principal,
             method: &Method::GET,
             host: Some("api.example"),
+            scheme: "http",
+            client_ip: [192, 0, 2, 7].into(),
             path: "/one/t%20wo",
             template: 0,
             params: &[1..4, 5..11],

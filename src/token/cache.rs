@@ -19,8 +19,17 @@ use moka::{Expiry, sync::Cache};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{credential::Credential, issuer::Issuer, key_set::KeyId, principal::Principal};
-use crate::observe::{Observer, TokenCacheMetrics};
+use super::{
+    credential::Credential,
+    introspection::{IntrospectionSettings, Said, Source},
+    issuer::Issuer,
+    key_set::KeyId,
+    principal::Principal,
+};
+use crate::{
+    observe::{Observer, TokenCacheMetrics},
+    refusal::TokenFault,
+};
 
 /// Tokens that may be verified at the same time without one waiting for another.
 const TURNS: usize = 256;
@@ -28,13 +37,16 @@ const TURNS: usize = 256;
 const ENTRY_BYTES: usize = 512;
 /// What a member of a map takes beside its name and value.
 const MEMBER_BYTES: usize = 48;
+/// Tokens that an issuer says no to, and that is remembered. They take none of the good ones' room.
+const MOST_REFUSED: u64 = 16 * 1024;
 /// An entry is forgotten then, however long its token is good.
 const LONGEST_STAY: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The verified tokens of a process. Bounded in bytes.
 pub struct TokenCache {
     secret: hmac::Key,
-    verdicts: Cache<TokenName, Arc<Verdict>>,
+    verdicts: Cache<Key, Arc<Verdict>>,
+    refused: Cache<Key, Word>,
     turns: Box<[Mutex<()>]>,
     metrics: TokenCacheMetrics,
 }
@@ -43,12 +55,29 @@ pub struct TokenCache {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::token) struct TokenName([u8; 32]);
 
+/// A token, and whose word about it is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    name: TokenName,
+    /// Of the issuer that was asked (`Issuer::epoch`); None: a signature proves it, whoever it is.
+    said_by: Option<u64>,
+}
+
+/// An issuer's no.
+#[derive(Clone, Copy)]
+struct Word {
+    /// None: the token isn't active.
+    fault: Option<TokenFault>,
+    stay: Duration,
+}
+
 /// What was found out about a token, and what that depends on.
 pub(in crate::token) struct Verdict {
     principal: Arc<Principal>,
     /// `Issuer::epoch`
     issuer: u64,
-    key: KeyId,
+    /// None: the issuer was asked.
+    key: Option<KeyId>,
     /// Where the token names no issuer: whose it might have been, too, and wasn't (`Issuer::epoch`).
     passed_over: Option<Box<[u64]>>,
     /// The first Unix second at which it doesn't hold any more.
@@ -74,7 +103,10 @@ impl TokenCache {
             .expire_after(Stay)
             .eviction_listener(move |_, verdict: Arc<Verdict>, _| removed.held(-1, -i64::from(verdict.bytes)))
             .build();
+        let most_refused = if max_bytes == 0 { 0 } else { MOST_REFUSED };
+        let refused = Cache::builder().max_capacity(most_refused).expire_after(Stay).build();
         Ok(TokenCache {
+            refused,
             secret: hmac::Key::new(hmac::HMAC_SHA256, &*secret),
             verdicts,
             turns: (0..TURNS).map(|_| Mutex::new(())).collect(),
@@ -92,7 +124,8 @@ impl TokenCache {
     /// Who a token speaks for, if one of these issuers, as it is configured now, has said so with a key that it still
     /// has, and the token hasn't ended since.
     pub(in crate::token) fn find(&self, name: &TokenName, issuers: &[Arc<Issuer>], now: i64) -> Option<Arc<Principal>> {
-        let verdict = self.verdicts.get(name)?;
+        let key = Key { name: *name, said_by: None };
+        let verdict = self.verdicts.get(&key)?;
         // Another route's or, after a reload, an older issuer: the token is judged anew for this one.
         let index = issuers.iter().position(|issuer| issuer.epoch == verdict.issuer)?;
         let (before, issuer) = (issuers.get(..index)?, issuers.get(index)?);
@@ -100,11 +133,57 @@ impl TokenCache {
             return None;
         }
         if !verdict.holds(issuer, now) {
-            self.verdicts.invalidate(name);
+            self.verdicts.invalidate(&key);
             return None;
         }
         self.metrics.hit();
         Some(verdict.principal.clone())
+    }
+
+    /// What this issuer, as it is configured now, has said of a token, if that still counts.
+    pub(in crate::token) fn said(&self, name: &TokenName, issuer: &Issuer, now: i64) -> Option<Said> {
+        let key = Key { name: *name, said_by: Some(issuer.epoch) };
+        if let Some(verdict) = self.verdicts.get(&key) {
+            if verdict.holds(issuer, now) {
+                return Some(Said::Good(verdict.principal.clone()));
+            }
+            self.verdicts.invalidate(&key);
+        }
+        let word = self.refused.get(&key)?;
+        Some(word.fault.map_or(Said::Inactive, Said::Bad))
+    }
+
+    /// Remembers what an issuer said, for as long as `settings` allow. `now` in Unix seconds.
+    pub(in crate::token) fn keep_said(
+        &self,
+        name: TokenName,
+        issuer: &Issuer,
+        settings: &IntrospectionSettings,
+        said: &Said,
+        now: i64,
+    ) {
+        let key = Key { name, said_by: Some(issuer.epoch) };
+        let stay = settings.negative_ttl;
+        match said {
+            Said::Good(principal) => {
+                let verdict = Verdict::said(principal.clone(), issuer, settings.cache_ttl);
+                self.insert(key, verdict, now);
+            }
+            // Will be over by itself, maybe sooner.
+            Said::Bad(TokenFault::NotYetValid | TokenFault::IssuedInFuture) | Said::Unavailable { .. } => {}
+            Said::Inactive | Said::Bad(_) if stay.is_zero() => {}
+            Said::Inactive => self.refused.insert(key, Word { fault: None, stay }),
+            Said::Bad(fault) => self.refused.insert(key, Word { fault: Some(*fault), stay }),
+        }
+    }
+
+    /// A token was judged by what issuers say.
+    pub(in crate::token) fn told_by(&self, source: Source) {
+        match source {
+            Source::Memory => self.metrics.hit(),
+            Source::Wait => self.metrics.wait(),
+            Source::Question => self.metrics.miss(),
+        }
     }
 
     /// A token had to be judged.
@@ -120,14 +199,18 @@ impl TokenCache {
     }
 
     /// Remembers a good token. `now` in Unix seconds.
-    pub(in crate::token) fn keep(&self, name: TokenName, mut verdict: Verdict, now: i64) {
-        if self.verdicts.policy().max_capacity() == Some(0) {
+    pub(in crate::token) fn keep(&self, name: TokenName, verdict: Verdict, now: i64) {
+        self.insert(Key { name, said_by: None }, verdict, now);
+    }
+
+    fn insert(&self, key: Key, mut verdict: Verdict, now: i64) {
+        let left = verdict.ends_at.map_or(i64::MAX, |end| end.saturating_sub(now));
+        verdict.stay = verdict.stay.min(Duration::from_secs(u64::try_from(left).unwrap_or(0)));
+        if verdict.stay.is_zero() || self.verdicts.policy().max_capacity() == Some(0) {
             return;
         }
-        let left = verdict.ends_at.map_or(i64::MAX, |end| end.saturating_sub(now));
-        verdict.stay = Duration::from_secs(u64::try_from(left).unwrap_or(0)).min(LONGEST_STAY);
         self.metrics.held(1, i64::from(verdict.bytes));
-        self.verdicts.insert(name, Arc::new(verdict));
+        self.verdicts.insert(key, Arc::new(verdict));
     }
 }
 
@@ -150,17 +233,26 @@ impl Verdict {
         passed_over: Option<Box<[u64]>>,
     ) -> Verdict {
         let bytes = u32::try_from(bytes(&principal)).unwrap_or(u32::MAX);
-        Verdict { principal, issuer: issuer.epoch, key, passed_over, ends_at, stay: Duration::ZERO, bytes }
+        Verdict { principal, issuer: issuer.epoch, key: Some(key), passed_over, ends_at, stay: LONGEST_STAY, bytes }
+    }
+
+    /// What this issuer has said; its word counts for so long.
+    fn said(principal: Arc<Principal>, issuer: &Issuer, stay: Duration) -> Verdict {
+        let bytes = u32::try_from(bytes(&principal)).unwrap_or(u32::MAX);
+        let ends_at = principal.ends_at;
+        let stay = stay.min(LONGEST_STAY);
+        Verdict { principal, issuer: issuer.epoch, key: None, passed_over: None, ends_at, stay, bytes }
     }
 
     /// Whether none of these issuers, which come first here, would have to be asked first.
     fn was_put_to_all(&self, before: &[Arc<Issuer>]) -> bool {
         let Some(passed_over) = &self.passed_over else { return true };
-        before.iter().all(|issuer| issuer.settings.jwt.require_issuer || passed_over.contains(&issuer.epoch))
+        before.iter().all(|issuer| !issuer.settings.takes_unnamed() || passed_over.contains(&issuer.epoch))
     }
 
     fn holds(&self, issuer: &Issuer, now: i64) -> bool {
-        self.ends_at.is_none_or(|end| now < end) && issuer.keys.at_hand().is_some_and(|keys| keys.has(self.key))
+        let has_key = |key| issuer.keys.at_hand().is_some_and(|keys| keys.has(key));
+        self.ends_at.is_none_or(|end| now < end) && self.key.is_none_or(has_key)
     }
 }
 
@@ -189,18 +281,34 @@ fn value_bytes(value: &Value) -> usize {
 /// Entries whose tokens have ended make room.
 struct Stay;
 
-impl Expiry<TokenName, Arc<Verdict>> for Stay {
-    fn expire_after_create(&self, _: &TokenName, verdict: &Arc<Verdict>, _: Instant) -> Option<Duration> {
-        Some(verdict.stay)
+impl<V: Staying> Expiry<Key, V> for Stay {
+    fn expire_after_create(&self, _: &Key, value: &V, _: Instant) -> Option<Duration> {
+        Some(value.stay())
     }
-    fn expire_after_update(
-        &self,
-        _: &TokenName,
-        verdict: &Arc<Verdict>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(verdict.stay)
+    fn expire_after_update(&self, _: &Key, value: &V, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(value.stay())
+    }
+}
+
+trait Staying {
+    fn stay(&self) -> Duration;
+}
+
+impl Staying for Arc<Verdict> {
+    fn stay(&self) -> Duration {
+        self.stay
+    }
+}
+
+impl Staying for Word {
+    fn stay(&self) -> Duration {
+        self.stay
+    }
+}
+
+impl fmt::Debug for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenName(…)")
     }
 }
 

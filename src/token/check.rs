@@ -4,8 +4,9 @@
 use std::{cell::OnceCell, slice, sync::Arc, time::Duration};
 
 use super::{
+    date::Round,
     issuer::{Audiences, Issuer},
-    jwt::{Jwt, Round},
+    jwt::Jwt,
     key_set::{KeyId, KeySet, Verifier},
 };
 use crate::refusal::TokenFault;

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt};
 
 use serde_json::{Map, Value};
 
-use super::kind::SubjectPattern;
+use super::pattern::Pattern;
 
 /// A path to a claim: dotted, `*` is any key; a name with `://` or `urn:` is one key; a top-level claim of the whole
 /// name comes first; `null` counts as absent.
@@ -26,7 +26,7 @@ pub struct ClaimPlaces {
     /// The first that is there. Default `client_id`, `azp`, `cid`.
     pub client: Vec<ClaimPath>,
     /// What the subjects of clients look like, where sub isn't the client's id. Default: none is known by that.
-    pub client_subjects: Option<SubjectPattern>,
+    pub client_subjects: Option<Pattern>,
 }
 
 impl ClaimPath {
@@ -109,6 +109,16 @@ impl Default for ClaimPlaces {
             client: paths(&["client_id", "azp", "cid"]),
             client_subjects: None,
         }
+    }
+}
+
+/// Whom a token is for (RFC 7519, section 4.1.3); None where `aud` is neither a text nor a list of texts.
+pub(in crate::token) fn audiences(claims: &Map<String, Value>) -> Option<Vec<String>> {
+    match claims.get("aud") {
+        None | Some(Value::Null) => Some(vec![]),
+        Some(Value::String(one)) => Some(vec![one.clone()]),
+        Some(Value::Array(several)) => several.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+        Some(_) => None,
     }
 }
 

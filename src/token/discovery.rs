@@ -3,14 +3,14 @@
 use super::json;
 use crate::fetch::{FetchRules, get_json};
 
-/// Finds out where an issuer publishes its keys.
+/// Finds out where an issuer has something: `jwks_uri`, `introspection_endpoint`…
 ///
 /// # Errors
-/// Neither document is to be had, or names this issuer and a `jwks_uri`; in words for the operator.
-pub(in crate::token) async fn jwks_uri(issuer: &str, rules: &FetchRules) -> Result<String, String> {
+/// Neither document is to be had, or names this issuer and such a member; in words for the operator.
+pub(in crate::token) async fn find(issuer: &str, member: &str, rules: &FetchRules) -> Result<String, String> {
     let mut problems = Vec::new();
     for url in metadata_urls(issuer)? {
-        match read(&url, issuer, rules).await {
+        match read(&url, issuer, member, rules).await {
             Ok(uri) => return Ok(uri),
             Err(problem) => problems.push(problem),
         }
@@ -18,14 +18,14 @@ pub(in crate::token) async fn jwks_uri(issuer: &str, rules: &FetchRules) -> Resu
     Err(format!("discovery failed: {}", problems.join("; ")))
 }
 
-async fn read(url: &str, issuer: &str, rules: &FetchRules) -> Result<String, String> {
+async fn read(url: &str, issuer: &str, member: &str, rules: &FetchRules) -> Result<String, String> {
     let answer = get_json(url, rules).await.map_err(|error| error.to_string())?;
     let metadata = json::parse_object(&answer.body).map_err(|error| format!("{url}: {error}"))?;
-    let member = |name: &str| metadata.get(name).and_then(|value| value.as_str());
-    if member("issuer") != Some(issuer) {
+    let text = |name: &str| metadata.get(name).and_then(|value| value.as_str());
+    if text("issuer") != Some(issuer) {
         return Err(format!("{url}: its `issuer` isn't {issuer}"));
     }
-    member("jwks_uri").map(str::to_owned).ok_or_else(|| format!("{url}: it has no `jwks_uri`"))
+    text(member).map(str::to_owned).ok_or_else(|| format!("{url}: it has no `{member}`"))
 }
 
 /// Both places, in the order in which they are asked.

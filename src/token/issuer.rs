@@ -9,7 +9,13 @@ use std::{
     time::Duration,
 };
 
-use super::{claims::ClaimPlaces, extra_roots::ExtraRoots, jwks::KeyStore, secret::Secret};
+use super::{
+    claims::ClaimPlaces,
+    extra_roots::ExtraRoots,
+    introspection::{IntrospectionSettings, Introspector},
+    jwks::KeyStore,
+    secret::Secret,
+};
 use crate::observe::{IssuerMetrics, Observer};
 
 /// An issuer as the configuration gives it, compiled.
@@ -17,12 +23,16 @@ use crate::observe::{IssuerMetrics, Observer};
 pub struct IssuerSettings {
     /// The key in the configuration.
     pub name: Arc<str>,
-    /// Compared with `iss` to the letter.
-    pub issuer: String,
+    /// Compared with `iss` to the letter. None: only asked about opaque tokens.
+    pub issuer: Option<String>,
     /// What must be in `aud`.
     pub audiences: Audiences,
-    /// How its JWTs are verified.
+    /// How its JWTs, and what else it signs, are verified.
     pub jwt: JwtSettings,
+    /// Whether its tokens may be JWTs that are verified here. If not, it is asked about them, as about opaque ones.
+    pub takes_jwts: bool,
+    /// How it is asked about tokens, if it is.
+    pub introspection: Option<IntrospectionSettings>,
     /// Where things are in its claims.
     pub claims: ClaimPlaces,
     /// A call to one of its endpoints takes no longer.
@@ -126,6 +136,8 @@ pub enum KeySource {
     PublicKeys(Vec<(PathBuf, String)>),
     /// A secret shared with the issuer. Who has it can make tokens.
     Secret(Secret),
+    /// Nothing that it signs is verified here.
+    Nowhere,
 }
 
 /// A signature algorithm (RFC 7518, section 3.1; RFC 8037, section 3.1).
@@ -153,6 +165,7 @@ pub struct Issuer {
     pub settings: IssuerSettings,
     /// Shared by all snapshots whose key source is the same.
     pub keys: Arc<KeyStore>,
+    pub(in crate::token) introspector: Option<Arc<Introspector>>,
     pub(in crate::token) metrics: IssuerMetrics,
     /// Different for each issuer that was ever put to work, so that what was verified under other settings is told apart.
     pub(in crate::token) epoch: u64,
@@ -163,7 +176,20 @@ impl Issuer {
     pub fn new(settings: IssuerSettings, keys: Arc<KeyStore>, observer: &Observer) -> Issuer {
         static NEXT_EPOCH: AtomicU64 = AtomicU64::new(0);
         let metrics = observer.issuer(&settings.name);
-        Issuer { settings, keys, metrics, epoch: NEXT_EPOCH.fetch_add(1, Ordering::Relaxed) }
+        let introspector = Introspector::new(&settings, observer);
+        Issuer { settings, keys, introspector, metrics, epoch: NEXT_EPOCH.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Whether the last call for its keys, or to ask it about a token, failed (`degraded` in `/readyz`).
+    pub fn is_degraded(&self) -> bool {
+        self.keys.is_degraded() || self.introspector.as_ref().is_some_and(|introspector| introspector.is_failing())
+    }
+}
+
+impl IssuerSettings {
+    /// Whether a JWT that names no issuer may be its own.
+    pub(in crate::token) fn takes_unnamed(&self) -> bool {
+        self.takes_jwts && !self.jwt.require_issuer
     }
 }
 

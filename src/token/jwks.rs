@@ -115,6 +115,7 @@ impl KeyStore {
             (_, Origin::Files(files)) => Some(files.at_load()?),
             (KeySource::Inline(text), _) => Some(KeySet::parse(text.as_bytes())?),
             (KeySource::Secret(secret), _) => Some(KeySet::of_secret(secret)?),
+            (KeySource::Nowhere, _) => Some(KeySet::empty()),
             _ => None,
         };
         let store = KeyStore {

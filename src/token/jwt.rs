@@ -1,9 +1,17 @@
 //! The form of a JWT (RFC 7515, section 7.1; RFC 7519, section 7.2), read so strictly that one token has one text.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine, alphabet,
+    engine::general_purpose::{GeneralPurpose, NO_PAD, URL_SAFE_NO_PAD},
+};
 use serde_json::{Map, Value};
 
-use super::{issuer::Algorithm, json};
+use super::{
+    claims::audiences,
+    date::{self, Round},
+    issuer::Algorithm,
+    json,
+};
 
 /// A token taken apart. Nothing in it is believed yet.
 pub(in crate::token) struct Jwt<'t> {
@@ -21,6 +29,24 @@ pub(in crate::token) struct Jwt<'t> {
 /// The text isn't a JWT.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::token) struct NotAJwt;
+
+/// Whether a text is a JWT at all, well-formed or not: three parts of base64url, of which the first is a JSON object
+/// with `alg`. Anything else is opaque. Read generously, so that no second spelling of a JWT passes for an opaque token.
+pub(in crate::token) fn is_one(text: &str) -> bool {
+    let mut parts = text.split('.');
+    let (Some(header), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=' | b'.');
+    let header = text.bytes().all(is_base64url).then(|| GENEROUS.decode(header.trim_end_matches('=')));
+    let header = header.and_then(Result::ok);
+    header.is_some_and(|header| {
+        serde_json::from_slice::<Map<String, Value>>(&header).is_ok_and(|header| header.contains_key("alg"))
+    })
+}
+
+/// base64url that doesn't mind unused bits.
+const GENEROUS: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 impl<'t> Jwt<'t> {
     /// Takes a token apart. `jwk`, `jku`, `x5c`, `x5u` in the header are not looked at.
@@ -42,7 +68,7 @@ impl<'t> Jwt<'t> {
             kid: optional_text(&header, "kid")?.map(str::to_owned),
             is_critical: header.contains_key("crit"),
             issuer: optional_text(&claims, "iss")?.map(str::to_owned),
-            audiences: audiences(&claims)?,
+            audiences: audiences(&claims).ok_or(NotAJwt)?,
             claims,
         })
     }
@@ -60,7 +86,7 @@ impl<'t> Jwt<'t> {
             kid: None,
             is_critical: false,
             issuer: optional_text(&claims, "iss")?.map(str::to_owned),
-            audiences: audiences(&claims)?,
+            audiences: audiences(&claims).ok_or(NotAJwt)?,
             claims,
         })
     }
@@ -96,40 +122,13 @@ impl<'t> Jwt<'t> {
     pub(in crate::token) fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }
-
-    /// A NumericDate (RFC 7519, section 2) in whole seconds, rounded so that the token lives shorter. `null` is absent.
+    /// `date::of` its claims.
     ///
     /// # Errors
-    /// Neither a finite number nor, where `string_dates`, the text of one.
+    /// As there.
     pub(in crate::token) fn date(&self, claim: &str, round: Round, string_dates: bool) -> Result<Option<i64>, NotAJwt> {
-        let seconds = match self.claims.get(claim) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::Number(number)) => match number.as_i64() {
-                Some(whole) => return Ok(Some(whole)),
-                None => number.as_f64(),
-            },
-            Some(Value::String(text)) if string_dates && is_decimal(text) => match text.parse() {
-                Ok(whole) => return Ok(Some(whole)),
-                Err(_) => text.parse().ok(),
-            },
-            Some(_) => None,
-        };
-        match (seconds.filter(|seconds: &f64| seconds.is_finite()), round) {
-            // A conversion from a float saturates.
-            (Some(seconds), Round::Down) => Ok(Some(seconds.floor() as i64)),
-            (Some(seconds), Round::Up) => Ok(Some(seconds.ceil() as i64)),
-            (None, _) => Err(NotAJwt),
-        }
+        date::of(&self.claims, claim, round, string_dates).map_err(|_| NotAJwt)
     }
-}
-
-/// Where a NumericDate's fraction goes.
-#[derive(Clone, Copy)]
-pub(in crate::token) enum Round {
-    /// For an end.
-    Down,
-    /// For a beginning.
-    Up,
 }
 
 /// base64url without padding, whitespace or unused bits that are set.
@@ -153,25 +152,6 @@ fn optional_text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Opti
 fn media_type(typ: &str) -> String {
     let lower = typ.to_ascii_lowercase();
     lower.strip_prefix("application/").map(str::to_owned).unwrap_or(lower)
-}
-
-/// RFC 7519, section 4.1.3.
-fn audiences(claims: &Map<String, Value>) -> Result<Vec<String>, NotAJwt> {
-    match claims.get("aud") {
-        None | Some(Value::Null) => Ok(vec![]),
-        Some(Value::String(one)) => Ok(vec![one.clone()]),
-        Some(Value::Array(several)) => {
-            several.iter().map(|item| item.as_str().map(str::to_owned).ok_or(NotAJwt)).collect()
-        }
-        Some(_) => Err(NotAJwt),
-    }
-}
-
-/// The text of a JSON number without exponent.
-fn is_decimal(text: &str) -> bool {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_digits(whole.strip_prefix('-').unwrap_or(whole)) && is_digits(fraction)
 }
 
 impl std::fmt::Debug for Jwt<'_> {

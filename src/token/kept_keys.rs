@@ -34,13 +34,17 @@ impl KeptKeys {
         let place = match &settings.jwt.keys {
             KeySource::Discovery => "discovery",
             KeySource::Uri(uri) => uri,
-            KeySource::File { .. } | KeySource::Inline(_) | KeySource::PublicKeys(_) | KeySource::Secret(_) => {
+            KeySource::File { .. }
+            | KeySource::Inline(_)
+            | KeySource::PublicKeys(_)
+            | KeySource::Secret(_)
+            | KeySource::Nowhere => {
                 return None;
             }
         };
         let roots = settings.tls_ca.iter().flat_map(|roots| roots.certificates());
         let roots = roots.map(|certificate| hex(certificate)).collect::<Vec<_>>().join(" ");
-        let (issuer, source) = (settings.issuer.clone(), format!("{place} {roots}").trim_end().to_owned());
+        let (issuer, source) = (settings.issuer.clone()?, format!("{place} {roots}").trim_end().to_owned());
         let file = format!("keys-{}.json", hex(format!("{issuer}\n{source}").as_bytes()));
         Some(KeptKeys { dir, file, issuer, source })
     }
@@ -125,7 +129,7 @@ mod tests {
         let others = [
             uri("https://a.example/keys2"),
             settings("a", KeySource::Discovery),
-            IssuerSettings { issuer: "https://b.example".to_owned(), ..first.clone() },
+            IssuerSettings { issuer: Some("https://b.example".to_owned()), ..first.clone() },
             IssuerSettings { tls_ca: Some(ExtraRoots::parse(&certificate).unwrap()), ..first.clone() },
         ];
         let file = |settings: &IssuerSettings| folder.path().join(kept(settings).file);

@@ -48,11 +48,13 @@ impl KeyServer {
     /// None where the keys aren't fetched.
     pub(in crate::token) fn of(settings: &IssuerSettings) -> Option<KeyServer> {
         let place = match &settings.jwt.keys {
-            KeySource::Discovery => Place::Discovered(settings.issuer.clone()),
+            KeySource::Discovery => Place::Discovered(settings.issuer.clone()?),
             KeySource::Uri(uri) => Place::Uri(uri.clone()),
-            KeySource::File { .. } | KeySource::Inline(_) | KeySource::PublicKeys(_) | KeySource::Secret(_) => {
-                return None;
-            }
+            KeySource::File { .. }
+            | KeySource::Inline(_)
+            | KeySource::PublicKeys(_)
+            | KeySource::Secret(_)
+            | KeySource::Nowhere => return None,
         };
         let extra = settings.tls_ca.iter().flat_map(|roots| roots.certificates());
         let rules = FetchRules {
@@ -74,7 +76,7 @@ impl KeyServer {
         let uri = match (&self.place, discovered.take()) {
             (Place::Uri(uri), _) => uri.clone(),
             (Place::Discovered(_), Some(uri)) => uri,
-            (Place::Discovered(issuer), None) => discovery::jwks_uri(issuer, &self.rules).await?,
+            (Place::Discovered(issuer), None) => discovery::find(issuer, "jwks_uri", &self.rules).await?,
         };
         let answer = get_json(&uri, &self.rules).await.map_err(|error| error.to_string())?;
         let keys = KeySet::parse(&answer.body)?;

@@ -131,7 +131,8 @@ impl KeySet {
         Ok(set)
     }
 
-    fn empty() -> KeySet {
+    /// No keys.
+    pub(in crate::token) fn empty() -> KeySet {
         KeySet { by_kid: HashMap::new(), without_kid: vec![], ids: HashSet::new(), skipped: vec![] }
     }
 

@@ -3,9 +3,12 @@
 pub mod cache;
 mod check;
 pub mod claims;
+pub mod client_certificate;
 pub mod credential;
+mod date;
 mod discovery;
 pub mod extra_roots;
+pub mod introspection;
 pub mod issuer;
 pub mod json;
 pub mod jwks;
@@ -14,6 +17,8 @@ mod kept_keys;
 mod key_server;
 mod key_set;
 pub mod kind;
+mod opaque;
+pub mod pattern;
 mod pem;
 pub mod place;
 pub mod principal;
@@ -37,6 +42,7 @@ use self::{
     credential::Credential,
     issuer::Issuer,
     jwt::Jwt,
+    opaque::Refused,
     principal::Principal,
     trial::{End, Fetch, Fetched, Trial},
 };
@@ -44,12 +50,12 @@ use self::{
 /// Verifies a credential against the issuers that a route takes, in the file's order, or finds that this was done.
 ///
 /// # Errors
-/// `Refusal::Token` where it is no good, `Refusal::KeysUnavailable` where that can't be said now.
-/// The second part of the error names the issuer that the token was put to, if it got that far.
+/// `Refusal::Token` where it is no good, `Refusal::KeysUnavailable` or `Refusal::IntrospectionUnavailable` where that
+/// can't be said now. The second part of the error names the issuer that the token was put to, if it got that far.
 pub async fn verify(
     credential: &Credential,
     issuers: &[Arc<Issuer>],
-    cache: &TokenCache,
+    cache: &Arc<TokenCache>,
 ) -> Result<Arc<Principal>, (Refusal, Option<Arc<str>>)> {
     verify_at(credential, issuers, cache, now()).await
 }
@@ -57,37 +63,52 @@ pub async fn verify(
 async fn verify_at(
     credential: &Credential,
     issuers: &[Arc<Issuer>],
-    cache: &TokenCache,
+    cache: &Arc<TokenCache>,
     now: i64,
-) -> Result<Arc<Principal>, (Refusal, Option<Arc<str>>)> {
+) -> Result<Arc<Principal>, Refused> {
     let name = cache.name(credential);
     if let Some(principal) = cache.find(&name, issuers, now) {
         return Ok(principal);
     }
-    let Ok(jwt) = Jwt::parse(credential.expose()) else {
+    let malformed = || {
         cache.missed();
-        return Err((Refusal::Token(TokenFault::Malformed), None));
+        Err((Refusal::Token(TokenFault::Malformed), None))
     };
+    if !jwt::is_one(credential.expose()) {
+        let candidates = opaque::candidates(issuers, credential);
+        return match candidates.is_empty() {
+            true => malformed(),
+            false => opaque::ask(credential, &candidates, name, cache).await,
+        };
+    }
+    let Ok(jwt) = Jwt::parse(credential.expose()) else { return malformed() };
+    if let Some(issuer) = opaque::asked_about(&jwt, issuers) {
+        return opaque::ask(credential, &[issuer], name, cache).await;
+    }
     let began = Instant::now();
     let mut fetched = Fetched::default();
     let trial = Trial { credential, jwt: &jwt, issuers, cache, name, fetch: Fetch::Shared, now };
-    match trial.judge(&mut fetched).await {
-        End::Found(principal) => Ok(principal),
-        End::Nobodys(fault) => {
-            cache.missed();
-            Err((Refusal::Token(fault), None))
-        }
-        End::Judged(issuer, result) => {
-            cache.missed();
-            Verified {
-                algorithm: jwt.algorithm().map_or("", |algorithm| algorithm.name()),
-                result: result.as_ref().map_or_else(Refusal::reason, |_| "ok"),
-                took: began.elapsed().saturating_sub(fetched.waited),
+    let (issuer, result) = match trial.judge(&mut fetched).await {
+        End::Found(principal) => return Ok(principal),
+        End::Judged(issuer, result) => (Some(issuer), result),
+        End::NotSigned(issuer, refusal) => {
+            let candidates = opaque::candidates(issuers, credential);
+            if opaque::may_be_one(&jwt, &refusal) && !candidates.is_empty() {
+                return opaque::ask(credential, &candidates, name, cache).await;
             }
-            .record(&issuer.metrics);
-            result.map_err(|refusal| (refusal, Some(issuer.settings.name.clone())))
+            (issuer, Err(refusal))
         }
+    };
+    cache.missed();
+    if let Some(issuer) = issuer {
+        Verified {
+            algorithm: jwt.algorithm().map_or("", |algorithm| algorithm.name()),
+            result: result.as_ref().map_or_else(Refusal::reason, |_| "ok"),
+            took: began.elapsed().saturating_sub(fetched.waited),
+        }
+        .record(&issuer.metrics);
     }
+    result.map_err(|refusal| (refusal, issuer.map(|issuer| issuer.settings.name.clone())))
 }
 
 /// Unix seconds. A clock before 1970 is broken: every token has then expired.

@@ -15,17 +15,17 @@ pub struct Principal {
     pub(in crate::token) kind: TokenKind,
     pub(in crate::token) scopes: Vec<String>,
     pub(in crate::token) roles: Vec<String>,
-    pub(in crate::token) expires_at: Option<i64>,
+    pub(in crate::token) ends_at: Option<i64>,
     pub(in crate::token) claims: Map<String, Value>,
     pub(in crate::token) fingerprint: Fingerprint,
 }
 
 impl Principal {
-    /// Whom claims of this issuer's speak for. `expires_at` in Unix seconds, skew not added.
+    /// Whom claims of this issuer's speak for. `ends_at`: as the function of that name.
     pub(in crate::token) fn of(
         issuer: &Issuer,
         claims: &Map<String, Value>,
-        expires_at: Option<i64>,
+        ends_at: Option<i64>,
         fingerprint: Fingerprint,
     ) -> Principal {
         let places = &issuer.settings.claims;
@@ -37,7 +37,7 @@ impl Principal {
             client,
             scopes: places.scopes(claims),
             roles: places.roles(claims),
-            expires_at,
+            ends_at,
             fingerprint,
             claims: claims.clone(),
         }
@@ -67,9 +67,10 @@ impl Principal {
     pub fn roles(&self) -> &[String] {
         &self.roles
     }
-    /// Unix seconds at which it ends, skew not added.
-    pub fn expires_at(&self) -> Option<i64> {
-        self.expires_at
+    /// The first second, in Unix time, at which the token isn't good any more: skew is added where its issuer's clock
+    /// isn't asked. None: it is good for ever.
+    pub fn ends_at(&self) -> Option<i64> {
+        self.ends_at
     }
     /// All claims.
     pub fn claims(&self) -> &Map<String, Value> {
@@ -97,7 +98,7 @@ impl Principal {
             kind: TokenKind::User,
             scopes: owned(scopes),
             roles: owned(roles),
-            expires_at: None,
+            ends_at: None,
             claims: Map::new(),
             fingerprint: Fingerprint([0; 6]),
         }

@@ -10,9 +10,11 @@ use super::{
     cache::TokenCache,
     check::Check,
     credential::{Credential, Fingerprint},
+    introspection::{AFTER_FAILURE, Said},
     issuer::{Audiences, Issuer},
     json,
-    jwt::Jwt,
+    jwt::{self, Jwt},
+    opaque,
     principal::Principal,
     trial::{End, Fetch, Fetched, Trial},
 };
@@ -39,7 +41,7 @@ pub struct Rehearsed {
     pub could_fetch: bool,
     /// The claims, good or not; empty where they can't be read.
     pub claims: Map<String, Value>,
-    /// Every step, in the order in which faults are named.
+    /// Every step, in the order in which faults are named. Empty where only the issuer can judge the token.
     pub steps: Vec<(Step, Answer)>,
     /// Whom it would speak for, good or not. None where that can't be said.
     pub claimed: Option<Assumed>,
@@ -78,10 +80,16 @@ impl Assumed {
     }
 }
 
-/// Verifies a token against the issuers that a route takes, in the file's order. Keys that aren't at
-/// hand are fetched by a call of their own, or not at all (`may_fetch`). `now` in Unix seconds.
+/// Verifies a token against the issuers that a route takes, in the file's order. Keys that aren't at hand are fetched, and
+/// issuers asked, by calls of their own, or not at all (`may_fetch`). `now` in Unix seconds.
 pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch: bool, now: i64) -> Rehearsed {
+    if !jwt::is_one(credential.expose()) {
+        return ask(credential, &opaque::candidates(issuers, credential), may_fetch).await;
+    }
     let Ok(jwt) = Jwt::parse(credential.expose()) else { return Rehearsed::malformed() };
+    if let Some(issuer) = opaque::asked_about(&jwt, issuers) {
+        return ask(credential, &[issuer], may_fetch).await;
+    }
     let observer = Observer::silent();
     // Of no size: nothing is found in it, and nothing stays.
     let Ok(cache) = TokenCache::new(0, &observer) else { return Rehearsed::malformed() };
@@ -90,8 +98,14 @@ pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch:
     let mut fetched = Fetched::default();
     let (issuer, outcome) = match trial.judge(&mut fetched).await {
         End::Found(_) => (None, Ok(())),
-        End::Nobodys(fault) => (None, Err(Refusal::Token(fault))),
         End::Judged(issuer, result) => (Some(issuer), result.map(|_| ())),
+        End::NotSigned(issuer, refusal) => {
+            let candidates = opaque::candidates(issuers, credential);
+            if opaque::may_be_one(&jwt, &refusal) && !candidates.is_empty() {
+                return ask(credential, &candidates, may_fetch).await;
+            }
+            (issuer, Err(refusal))
+        }
     };
     let check = match issuer {
         Some(issuer) => Check::by(issuer, fetched.keys_of(issuer).or_else(|| issuer.keys.at_hand()), &jwt, now),
@@ -102,11 +116,49 @@ pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch:
         outcome,
         issuer: issuer.cloned(),
         steps: Step::ALL.iter().map(|step| (*step, step.answer(&check))).collect(),
-        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.expires_at(), fingerprint))),
+        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), fingerprint))),
         header: Header::of(credential, &jwt),
         could_fetch: may_fetch,
         claims: jwt.claims().clone(),
     }
+}
+
+/// What these issuers say of a token that only its issuer can judge; they are asked as for live traffic, or not at all.
+async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool) -> Rehearsed {
+    let mut rehearsed = Rehearsed::malformed();
+    if !issuers.is_empty() {
+        rehearsed.steps = Vec::new();
+    }
+    let mut unavailable = false;
+    for issuer in issuers {
+        let Some(introspector) = &issuer.introspector else { continue };
+        rehearsed.issuer = Some((*issuer).clone());
+        let said = match may_fetch {
+            true => introspector.judged(issuer, credential.expose(), credential.fingerprint()).await,
+            false => Err("it isn't asked".to_owned()),
+        };
+        rehearsed.outcome = match said {
+            Ok(Said::Good(principal)) => {
+                rehearsed.claims = principal.claims().clone();
+                rehearsed.claimed = Arc::into_inner(principal).map(Assumed);
+                Ok(())
+            }
+            Ok(Said::Bad(fault)) => Err(Refusal::Token(fault)),
+            Ok(Said::Inactive) => {
+                rehearsed.outcome = Err(Refusal::Token(TokenFault::Inactive));
+                continue;
+            }
+            Ok(Said::Unavailable { .. }) | Err(_) => {
+                unavailable = true;
+                continue;
+            }
+        };
+        return rehearsed;
+    }
+    if unavailable {
+        rehearsed.outcome = Err(Refusal::IntrospectionUnavailable { retry_after: AFTER_FAILURE });
+    }
+    rehearsed
 }
 
 /// Judges claims as this issuer's, on a route that takes tokens of these issuers. Nobody need have signed them: what is
@@ -118,8 +170,8 @@ pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<
     let Ok(jwt) = Jwt::assumed(filled_in(claims, issuer, now)) else { return Rehearsed::malformed() };
     let is_taken = issuers.iter().any(|taken| taken.epoch == issuer.epoch);
     let is_its = match jwt.issuer() {
-        Some(named) => named == issuer.settings.issuer,
-        None => !issuer.settings.jwt.require_issuer,
+        Some(named) => issuer.settings.issuer.as_deref() == Some(named),
+        None => !issuer.settings.takes_jwts || issuer.settings.takes_unnamed(),
     };
     let check = match is_taken && is_its {
         true => Check::by(issuer, None, &jwt, now),
@@ -134,7 +186,7 @@ pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<
     Rehearsed {
         outcome: fault.map_or(Ok(()), |fault| Err(Refusal::Token(fault))),
         issuer: Some(issuer.clone()),
-        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.expires_at(), Fingerprint([0; 6])))),
+        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), Fingerprint([0; 6])))),
         header: None,
         could_fetch: false,
         claims: jwt.claims().clone(),
@@ -148,7 +200,7 @@ fn filled_in(claims: &Map<String, Value>, issuer: &Issuer, now: i64) -> Map<Stri
     let mut add = |name: &str, value: Value| {
         filled.entry(name).or_insert(value);
     };
-    add("iss", settings.issuer.as_str().into());
+    add("iss", settings.issuer.as_deref().into());
     if let Audiences::OneOf(accepted) = &settings.audiences {
         add("aud", accepted.first().map(String::as_str).into());
     }

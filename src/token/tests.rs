@@ -35,6 +35,8 @@ use super::{
 use crate::observe::Observer;
 
 const NOW: i64 = 1_800_000_000;
+/// The default of `clock_skew`, in seconds.
+const SKEW: i64 = 30;
 
 pub(in crate::token) enum Signer {
     Rsa(rsa::KeyPair),
@@ -117,7 +119,7 @@ pub(in crate::token) fn jwks(keys: &[Value]) -> String {
 pub(in crate::token) fn settings(name: &str, keys: KeySource) -> IssuerSettings {
     IssuerSettings {
         name: name.into(),
-        issuer: format!("https://{name}.example"),
+        issuer: Some(format!("https://{name}.example")),
         audiences: Audiences::OneOf(vec!["api".to_owned(), "api-2".to_owned()]),
         jwt: JwtSettings {
             keys,
@@ -131,6 +133,8 @@ pub(in crate::token) fn settings(name: &str, keys: KeySource) -> IssuerSettings 
             refresh: Duration::from_secs(600),
             stale_keys: Duration::from_secs(86_400),
         },
+        takes_jwts: true,
+        introspection: None,
         claims: ClaimPlaces::default(),
         http_timeout: Duration::from_secs(5),
         allow_http: false,
@@ -174,8 +178,9 @@ pub(in crate::token) fn ready<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// One for all: what an issuer of another test has verified counts for nobody else.
-pub(in crate::token) fn cache() -> &'static TokenCache {
-    static CACHE: LazyLock<TokenCache> = LazyLock::new(|| TokenCache::new(1 << 20, &Observer::silent()).unwrap());
+pub(in crate::token) fn cache() -> &'static Arc<TokenCache> {
+    static CACHE: LazyLock<Arc<TokenCache>> =
+        LazyLock::new(|| Arc::new(TokenCache::new(1 << 20, &Observer::silent()).unwrap()));
     &CACHE
 }
 
@@ -205,7 +210,7 @@ fn every_algorithm_verifies_with_its_own_key_alone() {
             let principal = ask(&token, &issuers, NOW).unwrap();
             assert_eq!(principal.subject(), Some("joe"));
             assert_eq!(principal.scopes(), ["x", "y"]);
-            assert_eq!(principal.expires_at(), Some(NOW + 100));
+            assert_eq!(principal.ends_at(), Some(NOW + 100 + SKEW));
             assert_eq!(&**principal.issuer(), "a");
             assert!(ask(&signer.token(json!({"alg": alg}), good_claims()), &issuers, NOW).is_ok(), "without kid");
             for kid in ["rsa", "p256", "p384", "ed"].into_iter().filter(|kid| *kid != own_kid) {
@@ -249,7 +254,7 @@ pub(in crate::token) fn bit_flips(token: &str) -> Vec<String> {
 fn rfc_7515_vectors_verify_and_no_changed_bit_does() {
     for (keys, token) in [(A2_KEY, A2), (A3_KEY, A3)] {
         let mut joe = settings("joe", KeySource::Inline(keys.to_owned()));
-        joe.issuer = "joe".to_owned();
+        joe.issuer = Some("joe".to_owned());
         joe.audiences = Audiences::Any;
         joe.jwt.require_claims = vec![];
         let issuers = [issuer_with(joe)];
@@ -677,7 +682,7 @@ fn a_route_without_issuers_takes_nothing() {
 #[test]
 fn a_token_is_a_users_or_a_clients_own() {
     let mut a = settings("a", KeySource::Inline(jwks(&[P256.jwk()])));
-    a.claims.client_subjects = Some(kind::SubjectPattern::parse("^service-").unwrap());
+    a.claims.client_subjects = Some(pattern::Pattern::parse("^service-").unwrap());
     let issuers = [issuer_with(a)];
     let kind = |claims: Value| {
         let token = P256.token(json!({"alg": "ES256"}), claims);

@@ -60,8 +60,8 @@ impl Fetched {
 pub(in crate::token) enum End<'t> {
     /// Another request had verified it meanwhile.
     Found(Arc<Principal>),
-    /// None of the issuers can have made it.
-    Nobodys(TokenFault),
+    /// Nobody is known to have signed it: what speaks against it, and with whom it got furthest.
+    NotSigned(Option<&'t Arc<Issuer>>, Refusal),
     /// By this issuer.
     Judged(&'t Arc<Issuer>, Result<Arc<Principal>, Refusal>),
 }
@@ -194,17 +194,17 @@ impl<'t> Trial<'t> {
     fn candidates(&self) -> impl Iterator<Item = &'t Arc<Issuer>> {
         let named = self.jwt.issuer();
         self.issuers.iter().filter(move |issuer| match named {
-            Some(named) => named == issuer.settings.issuer,
-            None => !issuer.settings.jwt.require_issuer,
+            Some(named) => issuer.settings.takes_jwts && issuer.settings.issuer.as_deref() == Some(named),
+            None => issuer.settings.takes_unnamed(),
         })
     }
 
     fn refused(&self, closest: Closest<'t>) -> End<'t> {
         match closest {
-            Some((issuer, refusal)) => End::Judged(issuer, Err(refusal)),
+            Some((issuer, refusal)) => End::NotSigned(Some(issuer), refusal),
             None => {
                 let fault = Check::by_nobody(self.issuers, self.jwt, self.now).first_fault(&Step::BEFORE_KEYS);
-                End::Nobodys(fault.unwrap_or(TokenFault::Issuer))
+                End::NotSigned(None, Refusal::Token(fault.unwrap_or(TokenFault::Issuer)))
             }
         }
     }
@@ -240,7 +240,7 @@ impl<'t> Trial<'t> {
 
     fn remember(&self, issuer: &Issuer, check: &Check<'_>, key: KeyId, now: i64) -> Arc<Principal> {
         let fingerprint = self.credential.fingerprint();
-        let principal = Arc::new(Principal::of(issuer, self.jwt.claims(), check.expires_at(), fingerprint));
+        let principal = Arc::new(Principal::of(issuer, self.jwt.claims(), check.ends_at(), fingerprint));
         let verdict = Verdict::new(principal.clone(), issuer, key, check.ends_at(), self.passed_over(issuer));
         self.cache.keep(self.name, verdict, now);
         principal

@@ -11,6 +11,7 @@ use std::{
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -174,16 +175,24 @@ fn native_roots() -> &'static RootCertStore {
     })
 }
 
-/// TLS as `native_tls`, with these roots besides the machine's own. May read the machine's store.
+/// TLS as `native_tls`, with these roots besides the machine's own, and this certificate for servers that ask for one.
+/// May read the machine's store.
 ///
 /// # Errors
 /// A certificate that can't be a root, or no usable protocol version.
-pub fn tls_with_extra_roots(extra: &[CertificateDer<'static>]) -> io::Result<Arc<ClientConfig>> {
+pub fn tls_with_extra_roots(
+    extra: &[CertificateDer<'static>],
+    identity: Option<&Arc<CertifiedKey>>,
+) -> io::Result<Arc<ClientConfig>> {
     let mut roots = native_roots().clone();
     for certificate in extra {
         roots.add(certificate.clone()).map_err(io::Error::other)?;
     }
-    tls_with_roots(roots)
+    let config = tls_with_roots(roots)?;
+    let Some(identity) = identity else { return Ok(config) };
+    let mut config = (*config).clone();
+    config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(identity.clone()));
+    Ok(Arc::new(config))
 }
 
 /// TLS with the machine's own trust store.

@@ -19,6 +19,7 @@ mod kept_keys;
 mod keys;
 mod listeners;
 mod no_leaks;
+mod opaque;
 mod operations;
 mod paths;
 mod policy_tests;

@@ -96,6 +96,15 @@ const ROUTES: &str = r#"
   - {name: audience, path: /audience, upstream: echo, allow: [{audiences: [orders, carts]}]}
   - {name: people, path: /people, upstream: echo, allow: [{token_kind: user}]}
   - {name: machines, path: /machines, upstream: echo, allow: [{token_kind: client}]}
+  - name: when
+    path: /when/{tenant}
+    upstream: echo
+    allow:
+      - when: >
+          claims.plan in ["pro", "team"] && request.method != "DELETE" && path.tenant == claims.tenant
+          && (!has(query.debug) || "admin" in token.roles) && request.scheme == "http"
+          && !("x-auth-subject" in headers)
+  - {name: forwarded, path: /forwarded, upstream: echo, allow: [{when: 'headers["x-tenant"] == claims.tenant'}]}
   - name: forms
     path: /forms
     upstream: echo
@@ -224,6 +233,31 @@ fn a_users_token_is_told_from_a_clients_own() {
     for client in [scene.token().sub("c1"), scene.token().without("sub")] {
         scene.lets_in("/machines", &client, "");
         scene.forbids("people", "token_kind", "/people", &client, "");
+    }
+}
+
+#[test]
+fn an_expression_is_true_or_the_request_is_refused() {
+    let scene = Scene::new(ROUTES);
+    let good = scene.token().claim("plan", json!("pro")).claim("tenant", json!("acme"));
+    scene.lets_in("/when/acme", &good, "");
+    scene.lets_in("/when/acme", &good, "X-Auth-Subject: somebody\r\n");
+    scene.lets_in("/when/acme?debug=1", &good.clone().roles(&["admin"]), "");
+    scene.lets_in("/when/acme?debug=1&debug=2", &good, "");
+    for (target, token) in [
+        ("/when/acme", scene.token().claim("tenant", json!("acme"))),
+        ("/when/acme", good.clone().claim("plan", json!("free"))),
+        ("/when/acme", good.clone().claim("plan", json!(["pro"]))),
+        ("/when/other", good.clone()),
+        ("/when/acme?debug=1", good.clone()),
+    ] {
+        scene.forbids("when", "condition", target, &token, "");
+    }
+    let response = scene.ask("/when/acme;x", &good.clone().claim("tenant", json!("acme;x")), "");
+    assert_eq!(response.status, 400, "another reading names another tenant");
+    scene.lets_in("/forwarded", &good, "X-Tenant: acme\r\n");
+    for fields in ["", "X-Tenant: acme\r\nX_Tenant: other\r\n", "X-Tenant: acme\r\nConnection: x-tenant\r\n"] {
+        scene.forbids("forwarded", "condition", "/forwarded", &good, fields);
     }
 }
 

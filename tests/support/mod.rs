@@ -1,6 +1,7 @@
 //! What the whole-gateway tests are made of: an issuer, an upstream, a raw client and the gateway itself, all on
 //! loopback, all on port 0. Everything blocks: a test reads from top to bottom.
 
+pub(crate) mod authorization_server;
 pub(crate) mod binary;
 pub(crate) mod certificates;
 pub(crate) mod challenge;

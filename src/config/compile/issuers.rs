@@ -10,7 +10,7 @@ use base64::{
 use super::{Compiler, url::HttpUrl};
 use crate::{
     config::{
-        file::{Audiences as WrittenAudiences, Claims, Issuer, Jwt},
+        file::{Audiences as WrittenAudiences, Claims, Introspection, Issuer, Jwt},
         interpolation::read_text,
         keys,
         reader::At,
@@ -21,7 +21,7 @@ use crate::{
         extra_roots::ExtraRoots,
         issuer::{Algorithm, Audiences, IssuerSettings, JwtSettings, KeySource},
         jwks::KeyStore,
-        kind::SubjectPattern,
+        pattern::Pattern,
         secret::Secret,
     },
 };
@@ -52,6 +52,23 @@ const REFRESH: Duration = Duration::from_secs(600);
 const STALE_KEYS: Duration = Duration::from_secs(24 * 3600);
 const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What goes over an endpoint's connections, and what to say where they are open to anyone on the way.
+pub(super) struct Traffic {
+    refused: &'static str,
+    accepted: &'static str,
+}
+
+impl Traffic {
+    const KEYS: Traffic = Traffic {
+        refused: "keys would be fetched over plain http, where anyone on the way can change them",
+        accepted: "keys are fetched over plain http",
+    };
+    pub(super) const TOKENS: Traffic = Traffic {
+        refused: "tokens would be sent over plain http, where anyone on the way can read them",
+        accepted: "tokens are sent over plain http",
+    };
+}
+
 impl Compiler<'_> {
     pub(super) fn issuer(&mut self, written: &Issuer) -> Option<IssuerSettings> {
         let name = self.name(&written.name);
@@ -79,16 +96,33 @@ impl Compiler<'_> {
             None => Some(None),
             Some(file) => self.extra_roots(file).map(Some),
         };
-        let keys = self.key_source(&written.jwt, written, allow_http);
+        let http_timeout = written.http_timeout.unwrap_or(HTTP_TIMEOUT);
+        let introspection = self.introspection(written, allow_http, http_timeout);
+        let takes_jwts = written.has_jwt || (written.introspection.is_none() && written.userinfo.is_none());
+        let keys = match takes_jwts {
+            true => self.key_source(&written.jwt, written, allow_http),
+            // What it signs beside tokens: its answers.
+            false if written.introspection.as_ref().is_some_and(Introspection::is_signed) => Some(KeySource::Discovery),
+            false => Some(KeySource::Nowhere),
+        };
+        if takes_jwts && written.introspection.is_some() && written.issuer.is_none() {
+            self.findings
+                .push(written.name.error("`jwt` needs `issuer`: what its tokens have in `iss`, to the letter"));
+        }
         let jwt = self.jwt(&written.jwt, keys);
         let claims = self.claims(&written.claims);
         let settings = IssuerSettings {
             name: name?,
-            issuer: written.issuer.as_ref()?.value.clone(),
+            issuer: match (&written.issuer, takes_jwts) {
+                (None, true) => return None,
+                (issuer, _) => issuer.as_ref().map(|issuer| issuer.value.clone()),
+            },
+            takes_jwts,
+            introspection: introspection?,
             audiences: audiences?,
             jwt: jwt?,
             claims: claims?,
-            http_timeout: written.http_timeout.unwrap_or(HTTP_TIMEOUT),
+            http_timeout,
             allow_http,
             sender: written.sender.clone(),
             logout: written.logout,
@@ -118,7 +152,7 @@ impl Compiler<'_> {
             return None;
         }
         if let Some(uri) = &jwt.jwks_uri {
-            self.endpoint_url(uri, allow_http)?;
+            self.endpoint_url(uri, allow_http, &Traffic::KEYS)?;
             return Some(KeySource::Uri(uri.value.clone()));
         }
         if let Some(file) = &jwt.jwks_file {
@@ -147,7 +181,7 @@ impl Compiler<'_> {
                     .hint("`discovery: true`, `jwks_uri`, `jwks_file`, `jwks`, `public_keys` or `secret`"),
             ),
             _ => {
-                let url = self.endpoint_url(issuer.issuer.as_ref()?, allow_http)?;
+                let url = self.endpoint_url(issuer.issuer.as_ref()?, allow_http, &Traffic::KEYS)?;
                 if url.query.is_some() {
                     return self.fail(
                         issuer.issuer.as_ref()?.error("an issuer with a query has no discovery; give `jwks_uri`"),
@@ -186,7 +220,7 @@ impl Compiler<'_> {
             KeySource::Inline(_) => jwt.jwks.as_ref()?.with(()),
             KeySource::PublicKeys(_) => jwt.public_keys.as_ref()?.with(()),
             KeySource::Secret(_) => jwt.secret.as_ref().or(jwt.secret_base64.as_ref())?.with(()),
-            KeySource::Discovery | KeySource::Uri(_) => return Some(()),
+            KeySource::Discovery | KeySource::Uri(_) | KeySource::Nowhere => return Some(()),
         };
         match KeyStore::new(settings, Observer::silent()) {
             Ok(_) => Some(()),
@@ -194,7 +228,12 @@ impl Compiler<'_> {
         }
     }
 
-    fn endpoint_url(&mut self, written: &At<String>, allow_http: bool) -> Option<HttpUrl> {
+    pub(super) fn endpoint_url(
+        &mut self,
+        written: &At<String>,
+        allow_http: bool,
+        traffic: &Traffic,
+    ) -> Option<HttpUrl> {
         let url = match HttpUrl::parse(&written.value) {
             Ok(url) => url,
             Err(words) => return self.fail(written.error(words)),
@@ -202,12 +241,10 @@ impl Compiler<'_> {
         if !url.tls && !url.is_loopback() {
             if !allow_http {
                 return self.fail(
-                    written
-                        .error("keys would be fetched over plain http, where anyone on the way can change them")
-                        .hint("use https; `allow_http: true` on the issuer accepts the risk"),
+                    written.error(traffic.refused).hint("use https; `allow_http: true` on the issuer accepts the risk"),
                 );
             }
-            self.findings.push(written.warning("keys are fetched over plain http"));
+            self.findings.push(written.warning(traffic.accepted));
         }
         Some(url)
     }
@@ -290,7 +327,7 @@ impl Compiler<'_> {
         };
         let client_subjects = match &written.client_subjects {
             None => Some(None),
-            Some(pattern) => match SubjectPattern::parse(&pattern.value) {
+            Some(pattern) => match Pattern::parse(&pattern.value) {
                 Ok(pattern) => Some(Some(pattern)),
                 Err(words) => self.fail(pattern.error_about(&words)),
             },

@@ -6,6 +6,7 @@ mod destination;
 mod egress;
 mod headers;
 mod identity;
+mod introspection;
 mod issuers;
 mod limits;
 mod listen;

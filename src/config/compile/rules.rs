@@ -7,11 +7,14 @@ use hyper::Method;
 use super::Compiler;
 use crate::{
     config::{
+        diagnostic::Span,
         file::{ClaimTest as WrittenTest, ConfigFile, Route, Rule as WrittenRule},
+        keys,
         reader::At,
+        scalar,
     },
     method::MethodSet,
-    policy::{Access, ClaimTest, Condition, Pattern, RequestText, Rule},
+    policy::{Access, ClaimTest, Condition, Expression, Pattern, Remedy, RequestText, Rule},
     route::PathTemplate,
     token::claims::ClaimPath,
 };
@@ -76,6 +79,7 @@ impl Compiler<'_> {
         }
         conditions.extend(rule.acr.as_ref().map(|list| self.acr(list).map(Condition::Acr)));
         conditions.extend(rule.max_age.as_ref().map(|age| self.max_age(age).map(Condition::MaxAge)));
+        conditions.extend(rule.when.as_ref().map(|when| self.when(when, route).map(Condition::When)));
         conditions.into_iter().collect()
     }
 
@@ -97,6 +101,34 @@ impl Compiler<'_> {
             return self.fail(written.error("a challenge names whole seconds").hint("`1s` or more"));
         }
         Some(written.value)
+    }
+
+    fn when(&mut self, written: &At<String>, route: &RulesOf<'_>) -> Option<Expression> {
+        let mistakes = match Expression::parse(&written.value, route.paths?) {
+            Ok(expression) if written.foreign => return Some(expression.hidden()),
+            Ok(expression) => return Some(expression),
+            Err(mistakes) => mistakes,
+        };
+        if written.foreign {
+            return self.fail(written.error_about(""));
+        }
+        for mistake in mistakes {
+            let part = scalar::place(self.source.written(written.span), &written.value, mistake.span);
+            let start = written.span.start;
+            let span = part.map_or(written.span, |part| Span { start: start + part.start, end: start + part.end });
+            let hint = match mistake.remedy {
+                Remedy::None => None,
+                Remedy::Hint(hint) => Some(hint),
+                Remedy::OneOf { name, known } => {
+                    Some(match keys::nearest_of(&name, known.iter().map(String::as_str)) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("there are: {}", known.join(", ")),
+                    })
+                }
+            };
+            self.findings.push(At { span, ..written.clone() }.error(mistake.message).hint_if(hint));
+        }
+        None
     }
 
     fn rule_issuers(&mut self, written: &At<Vec<At<String>>>, route: &RulesOf<'_>) -> Option<Vec<Arc<str>>> {

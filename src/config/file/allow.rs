@@ -29,6 +29,7 @@ pub(in crate::config) struct Rule {
     pub(in crate::config) claims: Vec<(At<String>, ClaimTest)>,
     pub(in crate::config) acr: Option<At<Vec<At<String>>>>,
     pub(in crate::config) max_age: Option<At<Duration>>,
+    pub(in crate::config) when: Option<At<String>>,
 }
 
 #[derive(Debug)]
@@ -95,6 +96,7 @@ fn rule(item: &Field<'_>, r: &mut Reader<'_>) -> Option<Rule> {
         claims: claims(&fields, r),
         acr: some_texts(&fields, "acr", HINT, r),
         max_age: duration(&fields, "max_age", r),
+        when: r.field(&fields, "when").and_then(|field| r.text(&field)),
     })
 }
 

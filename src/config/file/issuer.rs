@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use super::{duration, flag, section, some_texts, some_time, texts, time_or_none};
+use super::{
+    duration, flag,
+    introspection::{self, Introspection, Userinfo},
+    section, some_texts, some_time, texts, time_or_none,
+};
 use crate::{
     config::{
         reader::{At, Field, Fields, Reader},
@@ -22,6 +26,9 @@ pub(in crate::config) struct Issuer {
     pub(in crate::config) issuer: Option<At<String>>,
     pub(in crate::config) audiences: Option<Audiences>,
     pub(in crate::config) jwt: Jwt,
+    pub(in crate::config) has_jwt: bool,
+    pub(in crate::config) introspection: Option<Introspection>,
+    pub(in crate::config) userinfo: Option<Userinfo>,
     pub(in crate::config) claims: Claims,
     pub(in crate::config) http_timeout: Option<Duration>,
     pub(in crate::config) allow_http: Option<At<bool>>,
@@ -69,7 +76,11 @@ pub(in crate::config) struct Claims {
 }
 
 pub(super) fn issuer(name: At<String>, fields: &Fields<'_>, r: &mut Reader<'_>) -> Issuer {
-    let url = r.required(fields, "issuer", "what its tokens have in `iss`, to the letter");
+    let is_asked = fields.has("introspection") || fields.has("userinfo");
+    let url = match is_asked {
+        true => r.field(fields, "issuer"),
+        false => r.required(fields, "issuer", "what its tokens have in `iss`, to the letter"),
+    };
     let audiences = r.required(
         fields,
         "audiences",
@@ -80,6 +91,13 @@ pub(super) fn issuer(name: At<String>, fields: &Fields<'_>, r: &mut Reader<'_>) 
         issuer: url.and_then(|field| r.text(&field)),
         audiences: audiences.and_then(|field| audiences_of(&field, r)),
         jwt: section(fields, "jwt", r).map(|fields| jwt(&fields, r)).unwrap_or_default(),
+        has_jwt: fields.has("jwt"),
+        introspection: r
+            .field(fields, "introspection")
+            .and_then(|field| Some(introspection::introspection(field.at_key(()), &r.fields(&field)?, r))),
+        userinfo: r
+            .field(fields, "userinfo")
+            .and_then(|field| Some(introspection::userinfo(field.at_key(()), &r.fields(&field)?, r))),
         claims: section(fields, "claims", r).map(|fields| claims(&fields, r)).unwrap_or_default(),
         http_timeout: some_time(fields, "http_timeout", r),
         sender: sender(fields, r),

@@ -28,7 +28,6 @@ issuers:
   a:
     issuer: https://a.example
     audiences: [api]
-    introspection: {client_id: gateway, client_secret: hunter2}
 upstreams:
   b: {endpoints: [\"http://10.0.0.1\"]}
 tracing: {otlp: \"http://127.0.0.1:4317\", sample: 0.5}
@@ -36,6 +35,50 @@ admin: {token: hunter2}
 routes:
   - {name: r, path: /, upstream: b, allow: optional, rate_limit: {rate: 1/s}}
   - {name: s, path: /s, upstream: \"unix:/b.sock\", allow: public}
+";
+    opaque_tokens: "\
+issuers:
+  a:
+    audiences: [api]
+    introspection: {client_id: gateway, client_secret: swordfish}
+  b:
+    audiences: [api]
+    introspection: {endpoint: \"http://as.example/ask\", auth: digest}
+  c:
+    issuer: https://c.example
+    audiences: [api]
+    jwt: {}
+    userinfo: {}
+  d:
+    audiences: [api]
+    introspection:
+      endpoint: https://as.example/ask
+      auth: bearer
+      client_secret: swordfish
+      tokens: \"(\"
+      max_concurrent: 0
+      timeout: 0s
+  e:
+    audiences: [api]
+    jwt: {}
+    introspection: {endpoint: https://as.example/ask, auth: none, signed: true}
+  f:
+    audiences: [api]
+    introspection: {endpoint: https://as.example/ask, auth: private_key_jwt, client_id: a, private_key: no.pem}
+  g:
+    audiences: [api]
+    introspection: {endpoint: https://as.example/ask}
+  h:
+    audiences: [api]
+    introspection: {endpoint: https://as.example/ask, auth: bearer, bearer_token: sword fish}
+  i:
+    audiences: any
+    userinfo: {cache_ttl: 1s}
+  j:
+    audiences: [api]
+    introspection: {endpoint: https://as.example/ask, auth: post, client_id: a, bearer_token: swordfish, private_key: swordfish}
+routes:
+  - {name: r, path: /, upstream: \"http://127.0.0.1:1\", allow: authenticated}
 ";
     token_places: "\
 issuers:
@@ -238,6 +281,33 @@ routes:
       - {acr: [], max_age: 1500ms, token_kind: machine}
       - {acr: [\"a b\"], max_age: none}
 ";
+    expressions: r#"
+issuers:
+  main: {issuer: "https://a.example", audiences: [api]}
+routes:
+  - name: r
+    path: /{tenant}/{id}
+    upstream: http://127.0.0.1
+    allow:
+      - when: 'claims.plan in ["pro", "team"] and request.method != "DELETE"'
+      - when: request.methd == "GET" && claim.plan == path.tenat
+      - when: "claims.plan == \"pro\" && request.host = \"a\""
+      - when: |
+          claims.plan == "pro" &&
+            token.scopes == "a"
+      - when: >
+          claims.groups.exists(g, claims.teams.exists(t, t == g))
+          || claims.email.matches(claims.pattern)
+          || claims.email.matches("(")
+      - when: query.x
+      - when: claims.level > "3" && 3 > "3"
+      - when: "sise(claims.groups) > 2 || claims.email.startWith('a') || size(3) == 1"
+      - when: query["a"] == query[claims.k] || query == {}
+      - when: true &&
+      - when: "((((((((((((((((((((((((((((((((((((((((((1))))))))))))))))))))))))))))))))))))))))))"
+      - when: ${URL}
+      - when: ""
+"#;
     names: "\
 listen: [{address: \"127.0.0.1:8080\", name: public}, \"127.0.0.1:8081\"]
 issuers:

@@ -52,6 +52,20 @@ fn example(path: &str, key_file: &str) -> Value {
         "server.max_connections" | "upstreams.*.max_connections" => json!(100),
         "issuers.*.issuer" => json!("https://auth.example.org"),
         "issuers.*.audiences" => json!(["api"]),
+        "issuers.*.introspection" => json!({"client_id": "a", "client_secret": "b"}),
+        "issuers.*.introspection.endpoint" | "issuers.*.userinfo.endpoint" => json!("https://auth.example.org/ask"),
+        "issuers.*.introspection.client_id" => json!("a"),
+        "issuers.*.introspection.client_secret" => json!("b"),
+        "issuers.*.introspection.auth" => json!("post"),
+        "issuers.*.introspection.bearer_token" => json!("opaque"),
+        "issuers.*.introspection.private_key" => json!(key_file.replace("keys.json", "private.pem")),
+        "issuers.*.introspection.tokens" => json!("^[0-9a-f]{40}$"),
+        "issuers.*.introspection.max_concurrent" => json!(8),
+        "issuers.*.introspection.signed" => json!(true),
+        "issuers.*.introspection.certificate" => json!(key_file.replace("keys.json", "ca.pem")),
+        "issuers.*.introspection.key" => json!(key_file.replace("keys.json", "client.pem")),
+        "issuers.*.userinfo" => json!({}),
+        path if path.ends_with("_ttl") => json!("0s"),
         "routes.*.enforce"
         | "issuers.*.jwt.discovery"
         | "issuers.*.jwt.require_issuer"
@@ -86,6 +100,7 @@ fn example(path: &str, key_file: &str) -> Value {
         "routes.*.allow.*.claims" => {
             json!({"tenant": ["acme", "{path.tenant}-x"], "admin": true, "email": {"present": true}})
         }
+        "routes.*.allow.*.when" => json!("claims.plan == \"pro\""),
         "routes.*.allow.*.token_kind" => json!("user"),
         "routes.*.allow.*.claims.*.present" => json!(false),
         "routes.*.allow.*.claims.*.matches" => json!("@example\\.org$"),
@@ -210,6 +225,19 @@ fn document_beside(path: &str, value: Value, key_file: &str) -> String {
     if path == "issuers" || path == "upstreams" {
         file["routes"] = json!([]);
     }
+    if path.starts_with("issuers.*.introspection.") {
+        let beside = |name: &str, other: &str| value.as_str().unwrap_or_default().replace(name, other);
+        file["issuers"]["main"]["introspection"] = match path.rsplit('.').next() {
+            Some("bearer_token") => json!({"auth": "bearer"}),
+            Some("certificate") => json!({"auth": "none", "key": beside("ca.pem", "client.pem")}),
+            Some("key") => json!({"auth": "none", "certificate": beside("client.pem", "ca.pem")}),
+            Some("private_key") => json!({"auth": "private_key_jwt", "client_id": "a"}),
+            _ => json!({"client_id": "a", "client_secret": "b"}),
+        };
+    }
+    if path.starts_with("issuers.*.userinfo") {
+        file["issuers"]["main"]["audiences"] = json!("any");
+    }
     if path.starts_with("listen.*") {
         file["listen"] = json!([{"address": "127.0.0.1:0"}]);
     }
@@ -307,11 +335,14 @@ fn every_key_in_force_is_accepted() {
     let key_file = folder.path().join("keys.json");
     std::fs::write(&key_file, KEY_SET).unwrap();
     std::fs::write(folder.path().join("key.pem"), KEY_PEM).unwrap();
+    let pair = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(folder.path().join("private.pem"), pair.serialize_pem()).unwrap();
     let tls = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(folder.path().join("tls.crt"), tls.cert.pem()).unwrap();
     std::fs::write(folder.path().join("tls.key"), tls.signing_key.serialize_pem()).unwrap();
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(folder.path().join("ca.pem"), certificate.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("client.pem"), certificate.signing_key.serialize_pem()).unwrap();
     for (path, _) in KEYS.iter().filter(|(_, state)| *state != State::Refused) {
         let key_file = key_file.to_str().unwrap();
         let text = document_beside(path, example(path, key_file), key_file);

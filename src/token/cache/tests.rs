@@ -18,13 +18,13 @@ const NOW: i64 = 1_800_000_000;
 
 struct Scene {
     observer: Arc<Observer>,
-    cache: TokenCache,
+    cache: Arc<TokenCache>,
 }
 
 impl Scene {
     fn new(max_bytes: u64) -> Scene {
         let observer = Observer::silent();
-        Scene { cache: TokenCache::new(max_bytes, &observer).unwrap(), observer }
+        Scene { cache: Arc::new(TokenCache::new(max_bytes, &observer).unwrap()), observer }
     }
 
     fn issuer(&self, name: &str, change: impl FnOnce(&mut IssuerSettings)) -> Arc<Issuer> {

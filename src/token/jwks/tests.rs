@@ -335,7 +335,7 @@ async fn discovery() {
             said.map_or(response("404 Not Found", "", ""), |said| response("200 OK", "", &document(said)))
         });
         let issuer = issuer_at(&server, |settings| {
-            settings.issuer = format!("{}/x", server.url);
+            settings.issuer = Some(format!("{}/x", server.url));
             settings.jwt.keys = KeySource::Discovery;
         });
         tokio::spawn(issuer.keys.clone().maintain());
@@ -351,7 +351,7 @@ async fn metadata_lead_to_no_forbidden_address() {
         let document = json!({"issuer": server.url, "jwks_uri": target}).to_string();
         server.answer(move |_| response("200 OK", "", &document));
         let issuer = issuer_at(&server, |settings| {
-            settings.issuer = server.url.clone();
+            settings.issuer = Some(server.url.clone());
             settings.jwt.keys = KeySource::Discovery;
         });
         tokio::spawn(issuer.keys.clone().maintain());

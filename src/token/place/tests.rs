@@ -16,6 +16,7 @@ fn with<T>(method: Method, query: Option<&str>, fields: &[(&str, &str)], ask: im
     ask(&RequestView {
         listener: 0,
         method: &method,
+        scheme: "http",
         host: Some("api.example"),
         path: &CanonicalPath::parse("/").unwrap(),
         query,
