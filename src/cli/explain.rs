@@ -211,8 +211,8 @@ impl Prepared {
                 None => Presented::Sent { may_fetch: !offline },
             };
             if matches!(presented, Presented::Sent { may_fetch: true }) {
-                // Signed answers about opaque tokens are verified with the keys of their issuer's store.
-                for issuer in snapshot.issuers.iter().filter(|issuer| issuer.introspector.is_some()) {
+                // Signed answers about opaque tokens are verified with their issuer's store.
+                for issuer in snapshot.issuers.iter().filter(|issuer| issuer.is_asked()) {
                     tokio::spawn(issuer.keys.clone().maintain());
                 }
             }

@@ -200,7 +200,7 @@ async fn a_request_comes_in_where_clients_do() {
     let deciding = "{address: \"127.0.0.1:1\", name: first, mode: forward_auth, request_from: self}";
     for (modes, reason) in [
         (format!("{deciding}, {{address: \"127.0.0.1:2\", name: main}}"), "public"),
-        (format!("{{address: \"127.0.0.1:2\", name: other}}, {{address: \"127.0.0.1:3\", name: main}}"), "no_route"),
+        ("{address: \"127.0.0.1:2\", name: other}, {address: \"127.0.0.1:3\", name: main}".to_owned(), "no_route"),
         (deciding.replace("first", "main"), "public"),
     ] {
         let snapshot = Snapshot::assemble(&listen(&modes), &LongLived::new(Observer::silent(), 1)).unwrap().0;
