@@ -16,6 +16,7 @@ use crate::{
     path::{CanonicalPath, Reading},
     respond::Realm,
     route::{RouteSettings, RouteTable},
+    server::ListenMode,
     state_dir::StateDir,
     token::{
         cache::TokenCache,
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub issuers: Vec<Arc<Issuer>>,
     /// The listeners' names, by their indices.
     pub listeners: Vec<Arc<str>>,
+    /// Where a request comes in of which nothing is said: the first listener that forwards; the first one where none does.
+    pub main_listener: usize,
     /// Tokens verified before, maybe under another snapshot.
     pub tokens: Arc<TokenCache>,
     /// What no client may send.
@@ -207,6 +210,7 @@ impl Snapshot {
             table,
             issuers,
             listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
+            main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),
             tokens,
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),

@@ -29,7 +29,7 @@ mod trial;
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
@@ -44,7 +44,7 @@ use self::{
     jwt::Jwt,
     opaque::Refused,
     principal::Principal,
-    trial::{End, Trial},
+    trial::{End, Fetch, Fetched, Trial},
 };
 
 /// Verifies a credential against the issuers that a route takes, in the file's order, or finds that this was done.
@@ -86,9 +86,9 @@ async fn verify_at(
         return opaque::ask(credential, &[issuer], name, cache).await;
     }
     let began = Instant::now();
-    let mut waited = Duration::ZERO;
-    let trial = Trial { credential, jwt: &jwt, issuers, cache, name, may_fetch: true, now };
-    let (issuer, result) = match trial.judge(&mut waited).await {
+    let mut fetched = Fetched::default();
+    let trial = Trial { credential, jwt: &jwt, issuers, cache, name, fetch: Fetch::Shared, now };
+    let (issuer, result) = match trial.judge(&mut fetched).await {
         End::Found(principal) => return Ok(principal),
         End::Judged(issuer, result) => (Some(issuer), result),
         End::NotSigned(issuer, refusal) => {
@@ -104,7 +104,7 @@ async fn verify_at(
         Verified {
             algorithm: jwt.algorithm().map_or("", |algorithm| algorithm.name()),
             result: result.as_ref().map_or_else(Refusal::reason, |_| "ok"),
-            took: began.elapsed().saturating_sub(waited),
+            took: began.elapsed().saturating_sub(fetched.waited),
         }
         .record(&issuer.metrics);
     }

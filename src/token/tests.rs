@@ -6,6 +6,7 @@ use std::{
     pin::pin,
     sync::LazyLock,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use aws_lc_rs::{

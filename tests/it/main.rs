@@ -8,6 +8,7 @@ mod support;
 mod fuzz;
 
 mod admission;
+mod agreement;
 mod challenges;
 mod command_line;
 mod demo;

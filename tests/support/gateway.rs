@@ -71,6 +71,20 @@ impl Gateway {
         exchange(self.admin, "GET", path, "")
     }
 
+    /// POST of a JSON text at the admin listener, which answers with JSON.
+    #[track_caller]
+    pub(crate) fn ask_admin(&self, path: &str, body: &str) -> serde_json::Value {
+        let mut client = Client::connect(self.admin);
+        let (host, length) = (self.admin, body.len());
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
+        ));
+        let answer = client.receive();
+        assert_eq!(answer.status, 200, "{}: {body}", answer.text());
+        answer.json()
+    }
+
     /// The value of the metric's line that begins so, labels and all; 0 where there is none.
     #[track_caller]
     pub(crate) fn metric(&self, series: &str) -> f64 {
