@@ -99,6 +99,8 @@ fn best(call: impl Fn() -> bool) -> f64 {
 
 /// Nanoseconds that this thread has been on a CPU.
 fn on_cpu() -> f64 {
+    // The kernel adds up when it schedules; without that, all that is read is as old as its last tick.
+    std::thread::yield_now();
     let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     statistics.split(' ').next().unwrap().parse().unwrap()
 }

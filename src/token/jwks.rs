@@ -303,9 +303,7 @@ impl KeyStore {
 
     /// Takes the set of an earlier run, unless it is too old.
     fn restore(&self, kept: &KeptKeys) {
-        let Some((keys, age)) = kept.load(SystemTime::now()).filter(|(_, age)| *age <= self.stale_after) else {
-            return;
-        };
+        let Some((keys, age)) = kept.load(SystemTime::now(), self.stale_after) else { return };
         let keys = self.hold(keys, age);
         KeysRestored { issuer: &self.issuer, keys, age }.record(&self.metrics);
     }
