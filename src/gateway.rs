@@ -220,6 +220,7 @@ fn outgoing(
     let from = Sender {
         peer: arrival.peer,
         is_trusted: exchange.trusted_peer(),
+        version: head.version,
         scheme: arrival.scheme,
         authority: requests::authority(&head).map(str::to_owned),
         request_id: exchange.request_id(),

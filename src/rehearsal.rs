@@ -15,7 +15,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use hyper::{
-    HeaderMap, Method, StatusCode, Uri,
+    HeaderMap, Method, StatusCode, Uri, Version,
     header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue},
     http::uri::PathAndQuery,
 };
@@ -298,6 +298,7 @@ fn upstream_fields(
     let from = Sender {
         peer: question.peer,
         is_trusted: snapshot.trusted_proxies.trusts(question.peer),
+        version: Version::HTTP_11,
         scheme: question.scheme,
         authority: received.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
         request_id: &headers::request_id(received),
