@@ -141,6 +141,9 @@ fn for_step(
                 listed(&missing, "and")
             )
         }
+        Step::Revocation => {
+            "get a fresh token, or lift the revocation (`DELETE /revocations/{id}` at the admin listener)".to_owned()
+        }
         Step::Binding => {
             format!("have {name} issue bearer tokens to this client: this one is bound to a sender (`cnf`)")
         }

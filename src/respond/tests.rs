@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::*;
 use crate::refusal::{TokenFault, UpstreamFault};
 
-const TOKEN_FAULTS: [TokenFault; 15] = [
+const TOKEN_FAULTS: [TokenFault; 16] = [
     TokenFault::TooLong,
     TokenFault::Malformed,
     TokenFault::Algorithm,
@@ -25,6 +25,7 @@ const TOKEN_FAULTS: [TokenFault; 15] = [
     TokenFault::TooOld,
     TokenFault::Audience,
     TokenFault::MissingClaim,
+    TokenFault::Revoked,
     TokenFault::Binding,
 ];
 
@@ -47,6 +48,7 @@ fn all_refusals() -> Vec<Refusal> {
         Refusal::Upstream(UpstreamFault::Broken),
         Refusal::Upstream(UpstreamFault::TimedOut),
         Refusal::Upstream(UpstreamFault::Unavailable),
+        Refusal::Upstream(UpstreamFault::TokenNotEnded),
     ];
     all.extend(TOKEN_FAULTS.map(Refusal::Token));
     all

@@ -16,6 +16,7 @@ use super::{
     jwt::{self, Jwt},
     opaque,
     principal::Principal,
+    revocation::{Revocations, TokenId},
     trial::{End, Trial},
 };
 use crate::{
@@ -80,18 +81,25 @@ impl Assumed {
 
 /// Verifies a token against the issuers that a route takes, in the file's order. Keys are fetched, and issuers
 /// asked, as for live traffic, or not at all (`may_fetch`). `now` in Unix seconds.
-pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch: bool, now: i64) -> Rehearsed {
+pub async fn verify(
+    credential: &Credential,
+    issuers: &[Arc<Issuer>],
+    revocations: &Revocations,
+    may_fetch: bool,
+    now: i64,
+) -> Rehearsed {
     if !jwt::is_one(credential.expose()) {
-        return ask(credential, &opaque::candidates(issuers, credential), may_fetch).await;
+        return ask(credential, &opaque::candidates(issuers, credential), revocations, may_fetch, now).await;
     }
     let Ok(jwt) = Jwt::parse(credential.expose()) else { return Rehearsed::malformed() };
     if let Some(issuer) = opaque::asked_about(&jwt, issuers) {
-        return ask(credential, &[issuer], may_fetch).await;
+        return ask(credential, &[issuer], revocations, may_fetch, now).await;
     }
     let observer = Observer::silent();
     // Of no size: nothing is found in it, and nothing stays.
     let Ok(cache) = TokenCache::new(0, &observer) else { return Rehearsed::malformed() };
-    let trial = Trial { credential, jwt: &jwt, issuers, name: cache.name(credential), cache: &cache, may_fetch, now };
+    let name = cache.name(credential);
+    let trial = Trial { credential, jwt: &jwt, issuers, name, cache: &cache, revocations, may_fetch, now };
     let mut waited = Duration::ZERO;
     let (issuer, outcome) = match trial.judge(&mut waited).await {
         End::Found(_) => (None, Ok(())),
@@ -99,28 +107,34 @@ pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch:
         End::NotSigned(issuer, refusal) => {
             let candidates = opaque::candidates(issuers, credential);
             if opaque::may_be_one(&jwt, &refusal) && !candidates.is_empty() {
-                return ask(credential, &candidates, may_fetch).await;
+                return ask(credential, &candidates, revocations, may_fetch, now).await;
             }
             (issuer, Err(refusal))
         }
     };
     let check = match issuer {
-        Some(issuer) => Check::by(issuer, issuer.keys.at_hand(), &jwt, now),
+        Some(issuer) => Check::by(issuer, issuer.keys.at_hand(), &jwt, now).minding(revocations),
         None => Check::by_nobody(issuers, &jwt, now),
     };
-    let fingerprint = credential.fingerprint();
+    let (fingerprint, id) = (credential.fingerprint(), TokenId::of_signed(jwt.signed()));
     Rehearsed {
         outcome,
         issuer: issuer.cloned(),
         steps: Step::ALL.iter().map(|step| (*step, step.answer(&check))).collect(),
-        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), fingerprint))),
+        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), fingerprint, id))),
         header: Header::of(credential, &jwt),
         claims: jwt.claims().clone(),
     }
 }
 
 /// What these issuers say of a token that only its issuer can judge; they are asked as for live traffic, or not at all.
-async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool) -> Rehearsed {
+async fn ask(
+    credential: &Credential,
+    issuers: &[&Arc<Issuer>],
+    revocations: &Revocations,
+    may_fetch: bool,
+    now: i64,
+) -> Rehearsed {
     let mut rehearsed = Rehearsed::malformed();
     if !issuers.is_empty() {
         rehearsed.steps = Vec::new();
@@ -136,8 +150,9 @@ async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool)
         rehearsed.outcome = match said {
             Ok(Said::Good(principal)) => {
                 rehearsed.claims = principal.claims().clone();
+                let has_ended = revocations.has_ended(&principal, now);
                 rehearsed.claimed = Arc::into_inner(principal).map(Assumed);
-                Ok(())
+                if has_ended { Err(Refusal::Token(TokenFault::Revoked)) } else { Ok(()) }
             }
             Ok(Said::Bad(fault)) => Err(Refusal::Token(fault)),
             Ok(Said::Inactive) => {
@@ -162,7 +177,13 @@ async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool)
 ///
 /// `iss`, `aud` and `exp` are filled in so that the claims are good, unless they are given; so is `iat` where the issuer
 /// has a `max_token_age`. `null` is a claim that is absent. `now` in Unix seconds.
-pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<Issuer>], now: i64) -> Rehearsed {
+pub fn assume(
+    claims: &Map<String, Value>,
+    issuer: &Arc<Issuer>,
+    issuers: &[Arc<Issuer>],
+    revocations: &Revocations,
+    now: i64,
+) -> Rehearsed {
     let Ok(jwt) = Jwt::assumed(filled_in(claims, issuer, now)) else { return Rehearsed::malformed() };
     let is_taken = issuers.iter().any(|taken| taken.epoch == issuer.epoch);
     let is_its = match jwt.issuer() {
@@ -170,7 +191,7 @@ pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<
         None => !issuer.settings.takes_jwts || issuer.settings.takes_unnamed(),
     };
     let check = match is_taken && is_its {
-        true => Check::by(issuer, None, &jwt, now),
+        true => Check::by(issuer, None, &jwt, now).minding(revocations),
         false => Check::by_nobody(issuers, &jwt, now),
     };
     let steps = Step::ALL.iter().map(|step| match step.is_about_claims() {
@@ -179,10 +200,11 @@ pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<
     });
     let steps = steps.collect::<Vec<_>>();
     let fault = steps.iter().find_map(|(_, answer)| answer.fault());
+    let id = TokenId::of_signed(jwt.signed());
     Rehearsed {
         outcome: fault.map_or(Ok(()), |fault| Err(Refusal::Token(fault))),
         issuer: Some(issuer.clone()),
-        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), Fingerprint([0; 6])))),
+        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), Fingerprint([0; 6]), id))),
         header: None,
         claims: jwt.claims().clone(),
         steps,

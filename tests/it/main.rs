@@ -22,6 +22,7 @@ mod opaque;
 mod operations;
 mod paths;
 mod policy_tests;
+mod revocation;
 mod rotation;
 mod routes;
 mod rules;
