@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Written by others: the group's and everybody's write permission.
@@ -13,7 +14,11 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// A folder of small files that this process alone writes. Whoever can write there decides which keys are believed, so
 /// nothing is read that others may have written.
 #[derive(Debug)]
-pub struct StateDir(PathBuf);
+pub struct StateDir {
+    path: PathBuf,
+    /// Whom the files belong to that this process makes (a user id).
+    owner: u32,
+}
 
 impl StateDir {
     /// Creates the folder (0700) where it isn't there, and tries whether it can be written.
@@ -24,29 +29,36 @@ impl StateDir {
         let shown = path.display();
         let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
         created.map_err(|error| format!("state.dir: {shown} can't be created: {error}"))?;
-        let dir = StateDir(path.to_owned());
-        let tried = dir.write("probe", b"").and_then(|()| fs::remove_file(path.join("probe")));
-        tried.map_err(|error| format!("state.dir: {shown} can't be written: {error}"))?;
-        Ok(dir)
+        let tried = create(path, "probe").and_then(|(probe, file)| {
+            let owner = file.metadata()?.uid();
+            fs::remove_file(probe).map(|()| owner)
+        });
+        let owner = tried.map_err(|error| format!("state.dir: {shown} can't be written: {error}"))?;
+        Ok(StateDir { path: path.to_owned(), owner })
     }
 
     /// A file's content; None where there is none.
     ///
     /// # Errors
-    /// It can't be read, is larger than `most` bytes, or others may have written it; in words for the operator.
+    /// It can't be read, is larger than `most` bytes, or others may have written it (it is somebody else's, a link, or
+    /// writable for others); in words for the operator.
     pub fn read(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>, String> {
-        let path = self.0.join(name);
-        let file = match fs::symlink_metadata(&path) {
+        let path = self.path.join(name);
+        let wrong = |error: io::Error| format!("{}: {error}", path.display());
+        let named = match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("{}: {error}", path.display())),
-            Ok(file) => file,
+            named => named.map_err(wrong)?,
         };
-        if !file.is_file() || file.mode() & WRITABLE_BY_OTHERS != 0 {
-            return Err(format!("{}: not a file that its owner alone may write", path.display()));
+        if !named.is_file() || named.uid() != self.owner || named.mode() & WRITABLE_BY_OTHERS != 0 {
+            return Err(format!("{}: not a file of this process's user that nobody else may write", path.display()));
+        }
+        let file = File::open(&path).map_err(wrong)?;
+        let opened = file.metadata().map_err(wrong)?;
+        if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) {
+            return Err(format!("{}: replaced while it was opened", path.display()));
         }
         let mut content = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(most + 1).read_to_end(&mut content));
-        read.map_err(|error| format!("{}: {error}", path.display()))?;
+        file.take(most + 1).read_to_end(&mut content).map_err(wrong)?;
         if content.len() as u64 > most {
             return Err(format!("{}: larger than {most} bytes", path.display()));
         }
@@ -58,24 +70,30 @@ impl StateDir {
     /// # Errors
     /// Of the file system; the old content is still there.
     pub fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let unfinished = self.0.join(format!(".{name}.{}", std::process::id()));
-        // What a process of this number left behind when it died.
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let written =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).and_then(|mut file| {
-                file.write_all(content)?;
-                file.sync_all()
-            });
-        let placed = written.and_then(|()| fs::rename(&unfinished, self.0.join(name)));
+        let (unfinished, mut file) = create(&self.path, name)?;
+        let written = file.write_all(content).and_then(|()| file.sync_all());
+        let placed = written.and_then(|()| fs::rename(&unfinished, self.path.join(name)));
         if placed.is_err() {
-            // It may not even have been created.
+            // If that fails, too, it is in nobody's way.
             let _ = fs::remove_file(&unfinished);
         }
         placed
     }
+}
+
+/// A new file for what will get this name when it is finished. 0600. Two that are made at once, for issuers whose keys
+/// are the same, are two files.
+fn create(folder: &Path, name: &str) -> io::Result<(PathBuf, File)> {
+    static CREATED: AtomicU64 = AtomicU64::new(0);
+    let number = CREATED.fetch_add(1, Ordering::Relaxed);
+    let path = folder.join(format!(".{name}.{}.{number}", std::process::id()));
+    // What a process of this number left behind when it died.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    Ok((path, file))
 }
 
 #[cfg(test)]
@@ -113,6 +131,30 @@ mod tests {
             fs::set_permissions(folder.path().join("keys"), fs::Permissions::from_mode(mode)).unwrap();
             assert!(dir.read("keys", 10).is_err(), "{mode:o}");
         }
+    }
+
+    #[test]
+    fn what_is_somebody_elses_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(folder.path()).unwrap();
+        dir.write("keys", b"x").unwrap();
+        assert_eq!(dir.read("keys", 10), Ok(Some(b"x".to_vec())));
+        let other = StateDir { owner: dir.owner + 1, ..dir };
+        assert!(other.read("keys", 10).unwrap_err().contains("of this process's user"));
+    }
+
+    #[test]
+    fn one_file_written_by_many_at_once_is_always_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(folder.path()).unwrap();
+        let contents: Vec<Vec<u8>> = (0..8).map(|byte| vec![byte; 10_000]).collect();
+        std::thread::scope(|scope| {
+            for content in &contents {
+                scope.spawn(|| (0..30).for_each(|_| dir.write("keys", content).unwrap()));
+            }
+        });
+        assert!(contents.contains(&dir.read("keys", 10_000).unwrap().unwrap()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing unfinished is left");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::{
     method::MethodSet,
     policy::{Access, Condition, Rule, listed},
     route::{HostPattern, RouteSettings},
+    token::place::TokenPlaces,
 };
 
 /// Says a route in a sentence.
@@ -23,8 +24,12 @@ pub(super) fn route(route: &RouteSettings, policy: &Policy) -> String {
         Access::Authenticated => format!("{} any good token", subject(&route.methods, "needs", "need")),
         Access::Rules(rules) => by_method(&route.methods, rules),
     };
+    let places = match &route.token_from {
+        places if *places == TokenPlaces::default() => String::new(),
+        places => format!(", taken from {}", listed(&places.iter().map(ToString::to_string).collect::<Vec<_>>(), "or")),
+    };
     let dry_run = if route.enforce { "" } else { " Not enforced: a dry run." };
-    format!("{place}: {access} (tokens of {}).{dry_run}", listed(&issuers, "or"))
+    format!("{place}: {access} (tokens of {}{places}).{dry_run}", listed(&issuers, "or"))
 }
 
 fn host(host: &HostPattern) -> String {
@@ -160,6 +165,7 @@ mod tests {
     upstream: http://127.0.0.1:1
     allow: [{methods: [GET], scopes: [read]}, {roles: [admin]}, {methods: [PUT], roles: [admin]}]
   - {name: any, path: /any, upstream: "http://127.0.0.1:1", allow: [{methods: [POST]}]}
+  - {name: link, path: /link, methods: [GET], upstream: "http://127.0.0.1:1", allow: authenticated, token_from: [header, {query: access_token}, {cookie: session}, {header: X-Api-Token}]}
 "#
         ));
     }

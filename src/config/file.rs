@@ -34,6 +34,8 @@ use crate::token::secret::Secret;
 pub(super) struct ConfigFile {
     /// Those of the first file.
     pub(super) include: Vec<At<String>>,
+    /// A file that it includes couldn't be read, so that names may seem to be missing.
+    pub(super) incomplete: bool,
     pub(super) listen: Option<Vec<Listener>>,
     pub(super) admin: Admin,
     pub(super) admin_token: Option<At<Secret>>,

@@ -45,6 +45,7 @@ use crate::{
 
 use self::{
     diagnostic::Finding,
+    file::ConfigFile,
     include::Files,
     interpolation::{Interpolation, LARGEST_FILE},
 };
@@ -176,9 +177,7 @@ fn load_from(
     let mut read = Files::new(interpolation);
     let file = read.read(text, name, folder, path);
     let Files { mut interpolation, mut findings, sources, included, incomplete, .. } = read;
-    // Of what wasn't read, names would seem to be missing.
-    let file = file.filter(|_| !incomplete);
-    let policy = file.and_then(|file| compile::compile(&file, &sources, &mut findings));
+    let policy = file.and_then(|file| compile::compile(&ConfigFile { incomplete, ..file }, &sources, &mut findings));
     match policy {
         Some(mut policy) if !findings.failed() => {
             policy.pending = findings.take_pending(&sources);

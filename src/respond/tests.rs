@@ -134,6 +134,7 @@ fn the_table_of_refusals() {
     502
     504
     503
+    503
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is too long"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is malformed"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is signed with an algorithm that is not accepted"
@@ -148,6 +149,7 @@ fn the_table_of_refusals() {
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is too old"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is for another audience"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token lacks a claim that is needed"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token has been revoked"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to a sender and no proof of that is accepted"
     "#);
 }

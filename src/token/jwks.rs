@@ -56,11 +56,14 @@ enum Origin {
     InPlace,
 }
 
+/// A file's path and what is in it.
+type NamedText<'t> = (&'t Path, &'t str);
+
 /// Files of keys, with what was in them at load.
 #[derive(Clone, Debug)]
 struct KeyFiles {
     files: Vec<(PathBuf, String)>,
-    read: fn(&[&str]) -> Result<KeySet, String>,
+    read: fn(&[NamedText<'_>]) -> Result<KeySet, String>,
 }
 
 /// Fetches (a file that is read is one, too) are numbered from 1, and made one after the other.
@@ -148,6 +151,7 @@ impl KeyStore {
         drop(self);
         let mut discovered = None;
         let mut failures = 0;
+        let mut unread = kept.clone();
         while let Some(mut fetches) = begin(&store) {
             let (result, pause) = match server.fetch(&mut discovered).await {
                 Ok(fetched) => {
@@ -167,8 +171,9 @@ impl KeyStore {
                     keep(kept.clone(), text.to_vec());
                 }
                 Err(problem) => {
-                    if let Some(kept) = kept.as_ref().filter(|_| !store.is_ready()) {
-                        store.restore(kept);
+                    // Once: nobody else writes there, so it says the same each time.
+                    if let Some(kept) = unread.take().filter(|_| !store.is_ready()) {
+                        store.restore(&kept);
                     }
                     store.end(Err(problem));
                 }
@@ -309,24 +314,26 @@ impl Held {
 
 impl KeyFiles {
     fn at_load(&self) -> Result<KeySet, String> {
-        (self.read)(&self.files.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>())
+        (self.read)(&self.files.iter().map(|(path, text)| (&**path, text.as_str())).collect::<Vec<_>>())
     }
 
     /// The keys of what the files say now: all of them, or none.
     fn now<'t>(&self, texts: impl Iterator<Item = (&'t Path, &'t Text)>) -> Result<KeySet, String> {
-        let texts = texts.map(|(path, text)| {
-            text.as_ref().map(String::as_str).map_err(|problem| format!("{}: {problem}", path.display()))
+        let texts = texts.map(|(path, text)| match text {
+            Ok(text) => Ok((path, text.as_str())),
+            Err(problem) => Err(format!("{}: {problem}", path.display())),
         });
         let texts = texts.collect::<Result<Vec<_>, _>>()?;
         (self.read)(&texts)
     }
 }
 
-fn read_jwks(texts: &[&str]) -> Result<KeySet, String> {
-    KeySet::parse(texts.concat().as_bytes())
+fn read_jwks(texts: &[NamedText<'_>]) -> Result<KeySet, String> {
+    let Some((path, text)) = texts.first() else { return Err("no file of keys".to_owned()) };
+    KeySet::parse(text.as_bytes()).map_err(|problem| format!("{}: {problem}", path.display()))
 }
 
-fn read_pem(texts: &[&str]) -> Result<KeySet, String> {
+fn read_pem(texts: &[NamedText<'_>]) -> Result<KeySet, String> {
     KeySet::of_pem(texts.iter().copied())
 }
 

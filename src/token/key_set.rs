@@ -1,6 +1,9 @@
 //! A JSON Web Key Set (RFC 7517), its keys prepared: parsed once, and sorted by what they can verify.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use aws_lc_rs::{
     digest, hmac,
@@ -94,10 +97,10 @@ impl KeySet {
     ///
     /// # Errors
     /// A file without a public key, a key that isn't used here; in words for the operator, with nothing of the text.
-    pub(in crate::token) fn of_pem<'t>(texts: impl Iterator<Item = &'t str>) -> Result<KeySet, String> {
+    pub(in crate::token) fn of_pem<'t>(files: impl Iterator<Item = (&'t Path, &'t str)>) -> Result<KeySet, String> {
         let mut set = KeySet::empty();
-        for (index, text) in texts.enumerate() {
-            let in_file = |reason| format!("file {}: {reason}", index + 1);
+        for (path, text) in files {
+            let in_file = |reason| format!("{}: {reason}", path.display());
             for entry in pem::read(text).map_err(in_file)? {
                 let (_, key) = prepare(&entry).map_err(in_file)?;
                 set.add(None, key);
@@ -424,6 +427,13 @@ mod tests {
         let skipped: Vec<(usize, bool)> =
             set.skipped().iter().map(|skipped| (skipped.index, skipped.is_weak)).collect();
         assert_eq!(skipped, [(0, false), (1, true), (3, false)]);
+    }
+
+    #[test]
+    fn a_pem_file_that_is_no_good_is_named() {
+        let files = [("keys/a.pem", "nonsense"), ("keys/b.pem", "")];
+        let error = KeySet::of_pem(files.iter().map(|(path, text)| (Path::new(path), *text))).unwrap_err();
+        assert!(error.starts_with("keys/a.pem: ") && !error.contains("nonsense"), "{error}");
     }
 
     #[test]

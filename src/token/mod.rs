@@ -141,6 +141,8 @@ pub(crate) fn now() -> i64 {
 }
 
 #[cfg(test)]
+mod second_opinion_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vectors;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use hyper::{
     HeaderMap, Method,
-    header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN},
+    header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, UPGRADE},
 };
 
 use super::credential::{self, Credential};
@@ -65,6 +65,11 @@ impl TokenPlaces {
         Ok(if *place == TokenPlace::Authorization { credential } else { credential.found_elsewhere() })
     }
 
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &TokenPlace> {
+        self.0.iter()
+    }
+
     /// The names of the query fields among them.
     pub fn query_names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|place| match place {
@@ -102,6 +107,17 @@ impl TokenPlaces {
         }
         let left = query.split('&').filter(|piece| !holds_token(piece)).collect::<Vec<_>>().join("&");
         (!left.is_empty()).then_some(Cow::Owned(left))
+    }
+}
+
+impl std::fmt::Display for TokenPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TokenPlace::Authorization => f.write_str("Authorization"),
+            TokenPlace::Query(name) => write!(f, "the query's {name}"),
+            TokenPlace::Cookie(name) => write!(f, "the cookie {name}"),
+            TokenPlace::Header(name) => write!(f, "the header {name}"),
+        }
     }
 }
 
@@ -164,9 +180,13 @@ fn cookie<'c>(pair: &'c [u8], name: &str) -> Option<&'c [u8]> {
 }
 
 /// Browsers send cookies along with requests that other sites have made up. What only reads may be asked by anybody, since
-/// the other site can't see the answer; anything else must come from the same site, and say so.
+/// the other site can't see the answer; anything else must come from the same site, and say so. Whoever opens a tunnel
+/// sees what comes out of it (WebSockets know no same-origin policy): there, a browser that says where it comes from is
+/// taken at its word. Every browser does.
 fn may_use_cookies(view: &RequestView<'_>) -> bool {
-    if [Method::GET, Method::HEAD, Method::OPTIONS].contains(view.method) {
+    let only_reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(view.method);
+    let says_its_site = || ["sec-fetch-site", "origin"].iter().any(|name| view.headers.contains_key(*name));
+    if only_reads && !(view.headers.contains_key(UPGRADE) && says_its_site()) {
         return true;
     }
     let only = |name: HeaderName| {

@@ -49,9 +49,9 @@ static OTHER_RSA: LazyLock<Signer> =
     LazyLock::new(|| Signer::Rsa(rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap()));
 pub(in crate::token) static P256: LazyLock<Signer> =
     LazyLock::new(|| Signer::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap(), "P-256"));
-static P384: LazyLock<Signer> =
+pub(in crate::token) static P384: LazyLock<Signer> =
     LazyLock::new(|| Signer::Ec(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap(), "P-384"));
-static ED: LazyLock<Signer> = LazyLock::new(|| Signer::Ed(Ed25519KeyPair::generate().unwrap()));
+pub(in crate::token) static ED: LazyLock<Signer> = LazyLock::new(|| Signer::Ed(Ed25519KeyPair::generate().unwrap()));
 
 impl Signer {
     pub(in crate::token) fn sign(&self, alg: &str, message: &[u8]) -> Vec<u8> {
@@ -153,7 +153,7 @@ fn issuer(name: &str, keys: &[Value]) -> Arc<Issuer> {
 }
 
 /// The issuer "a" with a key of each kind.
-fn all_keys() -> Arc<Issuer> {
+pub(in crate::token) fn all_keys() -> Arc<Issuer> {
     issuer("a", &[RSA.jwk_of("rsa"), P256.jwk_of("p256"), P384.jwk_of("p384"), ED.jwk_of("ed")])
 }
 
@@ -189,7 +189,7 @@ pub(in crate::token) fn none() -> &'static Revocations {
     &NONE
 }
 
-fn ask(token: &str, issuers: &[Arc<Issuer>], now: i64) -> Result<Arc<Principal>, Refusal> {
+pub(in crate::token) fn ask(token: &str, issuers: &[Arc<Issuer>], now: i64) -> Result<Arc<Principal>, Refusal> {
     ready(verify_at(&credential(token)?, issuers, cache(), none(), now)).map_err(|(refusal, _)| refusal)
 }
 

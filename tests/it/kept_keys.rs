@@ -6,6 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use crate::support::{
+    binary::Binary,
     eventually,
     gateway::{Gateway, configuration, configuration_of},
     issuer::{Issuer, Mood},
@@ -200,4 +201,31 @@ fn what_is_kept_for_one_source_is_nothing_to_another() {
     let other_source = format!("jwks_uri: \"{}\"", issuer.jwks_uri());
     let gateway = Gateway::start_unready(&with_state(&issuer, &upstream, folder.path(), &other_source));
     becomes(&gateway, "the server was asked", &token, 503);
+}
+
+#[test]
+fn a_kept_set_that_is_no_good_is_told_once() {
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.yaml");
+    let yaml = configuration(&issuer, &upstream, ROUTES).replace("level: error", "level: info");
+    fs::write(&file, format!("{yaml}state: {{dir: state}}\n")).unwrap();
+    let kept = || {
+        let state = fs::read_dir(folder.path().join("state")).ok()?;
+        let mut files = state.map(|entry| entry.unwrap().path());
+        files.find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("keys-")))
+    };
+    let mut binary = Binary::run(&file);
+    eventually("the keys are kept", || kept().is_some());
+    binary.signal("TERM");
+    binary.wait();
+
+    fs::write(kept().unwrap(), "{").unwrap();
+    issuer.be(Mood::Status(500));
+    let mut binary = Binary::run(&file);
+    let told = |message: &str| binary.lines().iter().filter(|line| line["message"] == message).count();
+    eventually("it was tried again", || told("keys could not be fetched") > 1);
+    assert_eq!(told("kept keys are ignored"), 1);
+    binary.signal("TERM");
+    binary.wait();
 }

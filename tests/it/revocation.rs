@@ -63,8 +63,10 @@ fn log_out(gateway: &Gateway, token: &str) -> Response {
 #[test]
 fn what_is_posted_ends_and_what_is_deleted_holds_again() {
     let Scene { issuer, upstream: _upstream, gateway } = scene();
-    let token = issuer.token().claim("jti", "j1").claim("client_id", "web").claim("sub", "joe").build();
-    let other = issuer.token().claim("jti", "j2").claim("client_id", "cli").claim("sub", "ann").build();
+    let token =
+        issuer.token().claim("jti", json!("j1")).claim("client_id", json!("web")).claim("sub", json!("joe")).build();
+    let other =
+        issuer.token().claim("jti", json!("j2")).claim("client_id", json!("cli")).claim("sub", json!("ann")).build();
     let held = "bearward_revocations{source=\"admin\"}";
     for body in [
         json!({"jti": "j1"}),
@@ -145,8 +147,8 @@ fn what_names_nothing_is_422() {
 fn a_logout_ends_its_token_before_the_answer_is_seen() {
     let Scene { issuer, upstream, gateway } = scene();
     for (index, was_used) in [true, false].into_iter().enumerate() {
-        let token = issuer.token().claim("jti", index).build();
-        let other = issuer.token().claim("jti", "other").build();
+        let token = issuer.token().claim("jti", json!(index)).build();
+        let other = issuer.token().claim("jti", json!("other")).build();
         if was_used {
             assert_eq!(gateway.get_with("/closed", &token).status, 200);
         }
@@ -194,7 +196,7 @@ fn a_logout_ends_an_opaque_token() {
 fn whoever_asks_after_a_logout_was_answered_is_refused() {
     let Scene { issuer, upstream: _upstream, gateway } = scene();
     for round in 0..20 {
-        let token = issuer.token().claim("jti", round).build();
+        let token = issuer.token().claim("jti", json!(round)).build();
         thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
@@ -217,7 +219,7 @@ fn a_tunnel_ends_when_its_token_is_revoked() {
         Ok(After::Close)
     });
     let open = |name: &str| {
-        let token = issuer.token().claim("jti", name).build();
+        let token = issuer.token().claim("jti", json!(name)).build();
         let mut client = gateway.client();
         client.send(format!(
             "GET /closed HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -240,7 +242,7 @@ fn revocations_outlive_a_restart() {
     let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
     let state = folder.path().join("state");
     let yaml = format!("state: {{dir: \"{}\"}}\n{}", state.display(), configuration(&issuer, &upstream, ROUTES));
-    let [by_admin, by_logout, good] = ["a", "b", "c"].map(|name| issuer.token().claim("jti", name).build());
+    let [by_admin, by_logout, good] = ["a", "b", "c"].map(|name| issuer.token().claim("jti", json!(name)).build());
     let gateway = Gateway::start(&yaml);
     let document = revoke(&gateway, &json!({"jti": "a", "issuer": "main"}));
     assert_eq!(log_out(&gateway, &by_logout).status, 200);
@@ -266,7 +268,7 @@ fn revocations_outlive_a_restart() {
 #[test]
 fn explain_tells_of_a_revocation() {
     let Scene { issuer, upstream: _upstream, gateway } = scene();
-    let token = issuer.token().claim("jti", "j1").build();
+    let token = issuer.token().claim("jti", json!("j1")).build();
     revoke(&gateway, &json!({"jti": "j1"}));
     let question = json!({"url": "/closed", "token": token}).to_string();
     let answer = gateway.admin_call("POST", "/explain", "", &question).json();

@@ -38,13 +38,15 @@ struct Compiler<'c> {
     source: &'c Sources,
     /// The `identity` of the whole file is wrong, so that what routes take from it isn't missing.
     broken_identity: bool,
+    /// As the file's: what isn't there may be in a file that couldn't be read.
+    incomplete: bool,
     /// Those of keys and certificates that were read.
     files: Vec<PathBuf>,
 }
 
 /// None where an error was found.
 pub(super) fn compile(file: &ConfigFile, source: &Sources, findings: &mut Findings) -> Option<Policy> {
-    let mut c = Compiler { findings, source, broken_identity: false, files: Vec::new() };
+    let mut c = Compiler { findings, source, broken_identity: false, incomplete: file.incomplete, files: Vec::new() };
     let listen = c.listeners(file);
     let admin = c.admin(file, &listen);
     let admin_token = c.admin_token(file.admin_token.as_ref());
@@ -126,7 +128,8 @@ impl Compiler<'_> {
     /// The index of a name among those defined.
     fn resolve(&mut self, what: &str, name: &At<String>, known: &[&At<String>]) -> Option<usize> {
         let found = known.iter().position(|known| known.value == name.value);
-        if found.is_none() {
+        let may_be_elsewhere = self.incomplete && what != "listener";
+        if found.is_none() && !may_be_elsewhere {
             let ours =
                 known.iter().filter(|known| !known.foreign).map(|known| known.value.as_str()).collect::<Vec<_>>();
             let hint = match keys::nearest_of(&name.value, ours.iter().copied()) {

@@ -219,7 +219,7 @@ impl Compiler<'_> {
         if matches!(written.allow, Some(Allow::Public)) {
             return Some(issuers);
         }
-        if names.is_empty() && file.broken_issuers {
+        if names.is_empty() && (file.broken_issuers || file.incomplete) {
             return None;
         }
         if names.is_empty() && written.allow.is_some() {

@@ -93,6 +93,27 @@ fn what_can_not_be_included() {
     assert_eq!(main("[a/]")[0], "error: `a/`: there is no such file");
 }
 
+/// What is wrong besides is told at once; names that may be in the missing file are not called missing.
+#[test]
+fn a_missing_file_hides_no_other_mistake() {
+    let text = "include: [none.yaml]
+routes:
+  - {name: a, path: /a, upstream: u, allow: authenticated, issuers: [i]}
+  - {name: a, path: /b, upstream: u, allow: authenticated, strip_prefix: /b, rewrite: /c, listeners: [l]}
+";
+    let found = errors(&[("gateway.yaml", text)]);
+    let messages = found.iter().filter(|line| line.starts_with("error")).collect::<Vec<_>>();
+    assert_eq!(
+        messages,
+        [
+            "error: `none.yaml`: there is no such file",
+            "error: the route `a` is there twice, first at gateway.yaml:3:12",
+            "error: `rewrite` beside `strip_prefix` (at gateway.yaml:4:74)",
+            "error: no listener is called `l`",
+        ]
+    );
+}
+
 #[test]
 fn loops_and_repetitions() {
     let found = errors(&[

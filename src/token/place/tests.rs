@@ -133,6 +133,21 @@ fn a_cookie_counts_where_no_other_site_can_have_sent_it() {
             assert_eq!(ask(method, fields), expected, "{fields:?}");
         }
     }
+    // A WebSocket's messages can be read by the site that opened it, whichever that is.
+    for (fields, expected) in [
+        (&[][..], "T"),
+        (&[("origin", "https://api.example:8443")], "T"),
+        (&[("sec-fetch-site", "same-origin"), ("origin", "https://api.example:8443")], "T"),
+        (&[("sec-fetch-site", "same-site"), ("origin", "https://app.example")], "T"),
+        (&[("origin", "https://evil.example")], "none"),
+        (&[("origin", "null")], "none"),
+        (&[("sec-fetch-site", "cross-site")], "none"),
+        (&[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")], "none"),
+        (&[("origin", "https://api.example:8443"), ("origin", "https://evil.example")], "none"),
+    ] {
+        let fields = [&[("connection", "upgrade"), ("upgrade", "websocket")], fields].concat();
+        assert_eq!(ask(Method::GET, &fields), expected, "{fields:?}");
+    }
     let by_default_port = [("cookie", "session=T"), ("host", "api.example"), ("origin", "https://api.example:443")];
     assert_eq!(taken(Method::POST, None, &by_default_port), "T");
     // One that doesn't count isn't a second one either.
