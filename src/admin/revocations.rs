@@ -8,7 +8,7 @@ use hyper::{
     body::Incoming,
     header::{HeaderValue, LOCATION},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{AdminState, LARGEST_BODY, not_allowed, page, text};
 use crate::{
@@ -64,9 +64,10 @@ async fn add(request: Request<Incoming>, state: &AdminState) -> Response<Body> {
     };
     let mut document = revocation.to_json();
     if !snapshot.revocations.keep().await {
-        document["warning"] = json!("in force, but it could not be written to state.dir: it ends with this process");
+        let warning = "in force, but it could not be written to state.dir: it ends with this process";
+        document.insert("warning".to_owned(), warning.into());
     }
-    let mut response = page(StatusCode::CREATED, "application/json", format!("{document}\n"));
+    let mut response = page(StatusCode::CREATED, "application/json", format!("{}\n", Value::Object(document)));
     if let Ok(location) = HeaderValue::try_from(format!("/revocations/{}", revocation.id)) {
         response.headers_mut().insert(LOCATION, location);
     }

@@ -176,7 +176,7 @@ async fn a_logout_ends_the_token_for_as_long_as_it_would_be_good() {
     assert_eq!((all.len(), all[0].expires_at), (1, Some(NOW + 100 + AFTER_EXPIRY)));
     let shown = all[0].to_json();
     assert_eq!(shown["token"], json!(principal.fingerprint().to_string()));
-    assert!(shown.get("sha256").is_none(), "{shown}");
+    assert!(shown.get("sha256").is_none(), "{shown:?}");
 }
 
 #[tokio::test]

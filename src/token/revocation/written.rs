@@ -1,13 +1,13 @@
 //! Revocations as JSON: for people, without anything of a token, and for `state.dir`.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{OfIssuer, Revocation, Source, Target, TokenId};
 use crate::token::{credential::Fingerprint, json};
 
 impl Revocation {
     /// As the admin listener shows it. A token is named as logs name it.
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Map<String, Value> {
         let mut members = Map::new();
         let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
         add("id", (*self.id).into());
@@ -27,7 +27,7 @@ impl Revocation {
         }
         add("created_at", self.created_at.into());
         add("source", self.source.name().into());
-        Value::Object(members)
+        members
     }
 }
 
@@ -35,12 +35,12 @@ impl Revocation {
 pub(super) fn kept(revocation: &Revocation) -> String {
     let mut line = revocation.to_json();
     if let Target::Token { id, .. } = &revocation.target {
-        line["sha256"] = json!(hex(&id.0));
+        line.insert("sha256".to_owned(), hex(&id.0).into());
     }
     if let Some(issuer) = &revocation.issuer {
-        line["authority"] = json!(issuer.authority);
+        line.insert("authority".to_owned(), issuer.authority.as_str().into());
     }
-    line.to_string()
+    Value::Object(line).to_string()
 }
 
 /// What `kept` has written.
