@@ -58,7 +58,8 @@ impl Scene {
             Ok(credential) => credential,
             Err(refusal) => return Ok(refusal.detail().to_owned()),
         };
-        let verified = token::verify(&credential, &self.snapshot.issuers, &self.snapshot.tokens);
+        let verified =
+            token::verify(&credential, &self.snapshot.issuers, &self.snapshot.tokens, &self.snapshot.revocations);
         let principal = match self.runtime.block_on(verified) {
             Ok(principal) => principal,
             Err((refusal, _)) => return Ok(refusal.detail().to_owned()),

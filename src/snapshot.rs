@@ -23,6 +23,8 @@ use crate::{
         extra_roots::ExtraRoots,
         issuer::{Issuer, IssuerSettings, KeySource},
         jwks::KeyStore,
+        revocation::Revocations,
+        secret::Secret,
     },
     upstream::{Upstream, UpstreamSettings},
 };
@@ -42,6 +44,10 @@ pub struct Snapshot {
     pub main_listener: usize,
     /// Tokens verified before, maybe under another snapshot.
     pub tokens: Arc<TokenCache>,
+    /// What has been ended before its time.
+    pub revocations: Arc<Revocations>,
+    /// What the admin listener asks of who wants more than health and metrics.
+    pub admin_token: Option<Secret>,
     /// What no client may send.
     pub reserved: Arc<ReservedNames>,
     /// Whose forwarding headers are believed.
@@ -95,6 +101,7 @@ pub struct LongLived {
     observer: Arc<Observer>,
     workers: usize,
     state: Option<Arc<StateDir>>,
+    revocations: Arc<Revocations>,
     keys: Registry<KeyStoreIdentity, KeyStore>,
     issuers: Registry<IssuerSettings, Issuer>,
     /// By its size.
@@ -134,19 +141,25 @@ impl LongLived {
     /// Empty. `workers` is how many threads serve: pools are per worker.
     pub fn new(observer: Arc<Observer>, workers: usize) -> LongLived {
         LongLived {
-            observer,
             workers,
             state: None,
+            revocations: Arc::new(Revocations::new(&observer)),
             keys: Registry::default(),
             issuers: Registry::default(),
             tokens: Registry::default(),
             upstreams: Registry::default(),
+            observer,
         }
     }
 
-    /// With a folder for what outlives the process.
-    pub fn with_state(self, state: Option<StateDir>) -> LongLived {
-        LongLived { state: state.map(Arc::new), ..self }
+    /// With a folder for what outlives the process, and what is in it.
+    ///
+    /// # Errors
+    /// The revocations that are in it can't be read.
+    pub fn with_state(self, state: Option<StateDir>) -> Result<LongLived, String> {
+        let Some(state) = state.map(Arc::new) else { return Ok(self) };
+        let revocations = Arc::new(Revocations::restored(&self.observer, state.clone())?);
+        Ok(LongLived { state: Some(state), revocations, ..self })
     }
 }
 
@@ -212,6 +225,8 @@ impl Snapshot {
             listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
             main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),
             tokens,
+            revocations: long_lived.revocations.clone(),
+            admin_token: policy.admin_token.clone(),
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),
             realm: Realm::new(&policy.realm),

@@ -108,12 +108,15 @@ async fn authenticate(
     }
     match presented {
         Presented::Assumed { issuer, claims } => {
-            Ok(Some(token::rehearsal::assume(claims, issuer, &route.issuers, now)))
+            Ok(Some(token::rehearsal::assume(claims, issuer, &route.issuers, &snapshot.revocations, now)))
         }
         Presented::Sent { may_fetch } => match route.settings.token_from.credential(view, snapshot.max_token_bytes) {
             Err(Refusal::NoCredential) if matches!(allow, Access::Optional) => Ok(None),
             Err(refusal) => Err(refusal),
-            Ok(credential) => Ok(Some(token::rehearsal::verify(&credential, &route.issuers, may_fetch, now).await)),
+            Ok(credential) => {
+                let (issuers, revocations) = (&route.issuers, &snapshot.revocations);
+                Ok(Some(token::rehearsal::verify(&credential, issuers, revocations, may_fetch, now).await))
+            }
         },
     }
 }

@@ -148,6 +148,9 @@ fn for_step(
                 None => format!("give a value for {missing}: {name} requires it, and no other claims are filled in"),
             }
         }
+        Step::Revocation => {
+            "get a fresh token, or lift the revocation (`DELETE /revocations/{id}` at the admin listener)".to_owned()
+        }
         Step::Binding => {
             format!("have {name} issue bearer tokens to this client: this one is bound to a sender (`cnf`)")
         }

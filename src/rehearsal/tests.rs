@@ -242,7 +242,7 @@ async fn a_token_as_sent_is_verified_and_every_step_is_asked() {
     let answer = ask(&sign(good.clone())).await;
     assert_eq!((answer.status(), answer.reason(), answer.rule()), (200, "ok", Some(0)));
     let steps = answer.decision.token.unwrap().steps;
-    assert!(steps.len() == 13 && steps.iter().all(|(_, answer)| *answer == StepAnswer::Held), "{steps:?}");
+    assert!(steps.len() == 14 && steps.iter().all(|(_, answer)| *answer == StepAnswer::Held), "{steps:?}");
 
     // Of several faults the first is named, and all are told; the rules are asked all the same.
     let mut bad = good.clone();

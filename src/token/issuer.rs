@@ -192,6 +192,11 @@ impl Issuer {
 }
 
 impl IssuerSettings {
+    /// Who it is whatever the configuration calls it: what its tokens have as `iss`, or its name where that isn't known.
+    pub fn authority(&self) -> &str {
+        self.issuer.as_deref().unwrap_or(&self.name)
+    }
+
     /// Whether a JWT that names no issuer may be its own.
     pub(in crate::token) fn takes_unnamed(&self) -> bool {
         self.takes_jwts && !self.jwt.require_issuer

@@ -16,6 +16,7 @@ use super::{
     jwt::{self, Jwt},
     opaque,
     principal::Principal,
+    revocation::{Revocations, TokenId},
     trial::{End, Fetch, Fetched, Trial},
 };
 use crate::{
@@ -82,19 +83,26 @@ impl Assumed {
 
 /// Verifies a token against the issuers that a route takes, in the file's order. Keys that aren't at hand are fetched, and
 /// issuers asked, by calls of their own, or not at all (`may_fetch`). `now` in Unix seconds.
-pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch: bool, now: i64) -> Rehearsed {
+pub async fn verify(
+    credential: &Credential,
+    issuers: &[Arc<Issuer>],
+    revocations: &Revocations,
+    may_fetch: bool,
+    now: i64,
+) -> Rehearsed {
     if !jwt::is_one(credential.expose()) {
-        return ask(credential, &opaque::candidates(issuers, credential), may_fetch).await;
+        return ask(credential, &opaque::candidates(issuers, credential), revocations, may_fetch, now).await;
     }
     let Ok(jwt) = Jwt::parse(credential.expose()) else { return Rehearsed::malformed() };
     if let Some(issuer) = opaque::asked_about(&jwt, issuers) {
-        return ask(credential, &[issuer], may_fetch).await;
+        return ask(credential, &[issuer], revocations, may_fetch, now).await;
     }
     let observer = Observer::silent();
     // Of no size: nothing is found in it, and nothing stays.
     let Ok(cache) = TokenCache::new(0, &observer) else { return Rehearsed::malformed() };
     let fetch = if may_fetch { Fetch::Apart } else { Fetch::Never };
-    let trial = Trial { credential, jwt: &jwt, issuers, name: cache.name(credential), cache: &cache, fetch, now };
+    let name = cache.name(credential);
+    let trial = Trial { credential, jwt: &jwt, issuers, name, cache: &cache, revocations, fetch, now };
     let mut fetched = Fetched::default();
     let (issuer, outcome) = match trial.judge(&mut fetched).await {
         End::Found(_) => (None, Ok(())),
@@ -102,21 +110,24 @@ pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch:
         End::NotSigned(issuer, refusal) => {
             let candidates = opaque::candidates(issuers, credential);
             if opaque::may_be_one(&jwt, &refusal) && !candidates.is_empty() {
-                return ask(credential, &candidates, may_fetch).await;
+                return ask(credential, &candidates, revocations, may_fetch, now).await;
             }
             (issuer, Err(refusal))
         }
     };
     let check = match issuer {
-        Some(issuer) => Check::by(issuer, fetched.keys_of(issuer).or_else(|| issuer.keys.at_hand()), &jwt, now),
+        Some(issuer) => {
+            let keys = fetched.keys_of(issuer).or_else(|| issuer.keys.at_hand());
+            Check::by(issuer, keys, &jwt, now).minding(revocations)
+        }
         None => Check::by_nobody(issuers, &jwt, now),
     };
-    let fingerprint = credential.fingerprint();
+    let (fingerprint, id) = (credential.fingerprint(), TokenId::of_signed(jwt.signed()));
     Rehearsed {
         outcome,
         issuer: issuer.cloned(),
         steps: Step::ALL.iter().map(|step| (*step, step.answer(&check))).collect(),
-        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), fingerprint))),
+        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), fingerprint, id))),
         header: Header::of(credential, &jwt),
         could_fetch: may_fetch,
         claims: jwt.claims().clone(),
@@ -124,7 +135,13 @@ pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch:
 }
 
 /// What these issuers say of a token that only its issuer can judge; they are asked as for live traffic, or not at all.
-async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool) -> Rehearsed {
+async fn ask(
+    credential: &Credential,
+    issuers: &[&Arc<Issuer>],
+    revocations: &Revocations,
+    may_fetch: bool,
+    now: i64,
+) -> Rehearsed {
     let mut rehearsed = Rehearsed::malformed();
     if !issuers.is_empty() {
         rehearsed.steps = Vec::new();
@@ -140,8 +157,9 @@ async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool)
         rehearsed.outcome = match said {
             Ok(Said::Good(principal)) => {
                 rehearsed.claims = principal.claims().clone();
+                let has_ended = revocations.has_ended(&principal, now);
                 rehearsed.claimed = Arc::into_inner(principal).map(Assumed);
-                Ok(())
+                if has_ended { Err(Refusal::Token(TokenFault::Revoked)) } else { Ok(()) }
             }
             Ok(Said::Bad(fault)) => Err(Refusal::Token(fault)),
             Ok(Said::Inactive) => {
@@ -166,7 +184,13 @@ async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool)
 ///
 /// `iss`, `aud` and `exp` are filled in so that the claims are good, unless they are given; so are
 /// `iat` and `nbf` where the issuer requires them. `null` is a claim that is absent. `now` in Unix seconds.
-pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<Issuer>], now: i64) -> Rehearsed {
+pub fn assume(
+    claims: &Map<String, Value>,
+    issuer: &Arc<Issuer>,
+    issuers: &[Arc<Issuer>],
+    revocations: &Revocations,
+    now: i64,
+) -> Rehearsed {
     let Ok(jwt) = Jwt::assumed(filled_in(claims, issuer, now)) else { return Rehearsed::malformed() };
     let is_taken = issuers.iter().any(|taken| taken.epoch == issuer.epoch);
     let is_its = match jwt.issuer() {
@@ -174,7 +198,7 @@ pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<
         None => !issuer.settings.takes_jwts || issuer.settings.takes_unnamed(),
     };
     let check = match is_taken && is_its {
-        true => Check::by(issuer, None, &jwt, now),
+        true => Check::by(issuer, None, &jwt, now).minding(revocations),
         false => Check::by_nobody(issuers, &jwt, now),
     };
     let steps = Step::ALL.iter().map(|step| match step.is_about_claims() {
@@ -183,10 +207,11 @@ pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<
     });
     let steps = steps.collect::<Vec<_>>();
     let fault = steps.iter().find_map(|(_, answer)| answer.fault());
+    let id = TokenId::of_signed(jwt.signed());
     Rehearsed {
         outcome: fault.map_or(Ok(()), |fault| Err(Refusal::Token(fault))),
         issuer: Some(issuer.clone()),
-        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), Fingerprint([0; 6])))),
+        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), Fingerprint([0; 6]), id))),
         header: None,
         could_fetch: false,
         claims: jwt.claims().clone(),

@@ -13,6 +13,7 @@ use super::{
     jwt::Jwt,
     key_set::{KeyId, KeySet},
     principal::Principal,
+    revocation::{Revocations, TokenId},
 };
 use crate::refusal::{Refusal, TokenFault};
 
@@ -25,6 +26,7 @@ pub(in crate::token) struct Trial<'t> {
     pub(in crate::token) cache: &'t TokenCache,
     pub(in crate::token) name: TokenName,
     pub(in crate::token) fetch: Fetch,
+    pub(in crate::token) revocations: &'t Revocations,
     /// Unix seconds, when it began.
     pub(in crate::token) now: i64,
 }
@@ -211,7 +213,7 @@ impl<'t> Trial<'t> {
 
     /// Key, signature and claims. Where a key might be found by a fetch, the claims come first: they may spare it.
     fn opinion(&self, issuer: &'t Arc<Issuer>, keys: Option<Arc<KeySet>>, may_fetch: bool, now: i64) -> Opinion {
-        let check = Check::by(issuer, keys, self.jwt, now);
+        let check = Check::by(issuer, keys, self.jwt, now).minding(self.revocations);
         if let Some(fault) = check.first_fault(&Step::BEFORE_KEYS) {
             return Opinion::NotIts(fault);
         }
@@ -240,7 +242,8 @@ impl<'t> Trial<'t> {
 
     fn remember(&self, issuer: &Issuer, check: &Check<'_>, key: KeyId, now: i64) -> Arc<Principal> {
         let fingerprint = self.credential.fingerprint();
-        let principal = Arc::new(Principal::of(issuer, self.jwt.claims(), check.ends_at(), fingerprint));
+        let id = TokenId::of_signed(self.jwt.signed());
+        let principal = Arc::new(Principal::of(issuer, self.jwt.claims(), check.ends_at(), fingerprint, id));
         let verdict = Verdict::new(principal.clone(), issuer, key, check.ends_at(), self.passed_over(issuer));
         self.cache.keep(self.name, verdict, now);
         principal
