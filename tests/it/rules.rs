@@ -251,6 +251,10 @@ fn an_expression_is_true_or_the_request_is_refused() {
         ("/when/acme", good.clone().claim("plan", json!(["pro"]))),
         ("/when/other", good.clone()),
         ("/when/acme?debug=1", good.clone()),
+        // Another server may find it there.
+        ("/when/acme?debug=1&debug=2", good.clone()),
+        ("/when/acme?Debug=1", good.clone()),
+        ("/when/acme?debug[]=1", good.clone()),
     ] {
         scene.forbids("when", "condition", target, &token, "");
     }
