@@ -12,13 +12,15 @@ pub(super) fn leads_to_admin(sent: &[u8]) -> bool {
     let mut seen = HashSet::new();
     let mut open = vec![(sent.to_vec(), [0_u8; 4])];
     while let Some((path, used)) = open.pop() {
-        if path == b"/admin" || path.starts_with(b"/admin/") {
+        // Judged with dots resolved: `/admin/..` is not under `/admin`.
+        let resolved = resolve(&path);
+        if resolved == b"/admin" || resolved.starts_with(b"/admin/") {
             return true;
         }
         if !seen.insert((path.clone(), used)) || seen.len() > 4000 {
             continue;
         }
-        open.push((resolve(&path), used));
+        open.push((resolved, used));
         for (place, (step, most)) in STEPS.into_iter().enumerate() {
             if used[place] < most {
                 let mut now = used;
