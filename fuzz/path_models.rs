@@ -12,13 +12,15 @@ pub(super) fn leads_to_admin(sent: &[u8]) -> bool {
     let mut seen = HashSet::new();
     let mut open = vec![(sent.to_vec(), [0_u8; 4])];
     while let Some((path, used)) = open.pop() {
-        if path == b"/admin" || path.starts_with(b"/admin/") {
+        // Judged with dots resolved: `/admin/..` is not under `/admin`.
+        let resolved = resolve(&path);
+        if resolved == b"/admin" || resolved.starts_with(b"/admin/") {
             return true;
         }
         if !seen.insert((path.clone(), used)) || seen.len() > 4000 {
             continue;
         }
-        open.push((resolve(&path), used));
+        open.push((resolved, used));
         for (place, (step, most)) in STEPS.into_iter().enumerate() {
             if used[place] < most {
                 let mut now = used;
@@ -117,7 +119,9 @@ fn the_models_find_what_they_should() {
     ] {
         assert!(leads_to_admin(path.as_bytes()), "{path}");
     }
-    for path in ["/", "/x/admin", "/administrator", "/admin.", "/ADMIN", "/x/admin/..", "/%25252561dmin"] {
+    for path in
+        ["/", "/x/admin", "/administrator", "/admin.", "/ADMIN", "/x/admin/..", "/%25252561dmin", "//h/admin;/..;"]
+    {
         assert!(!leads_to_admin(path.as_bytes()), "{path}");
     }
 }
