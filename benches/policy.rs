@@ -18,7 +18,10 @@ use bearward::{
     config,
     observe::Observer,
     policy::{Access, Facts},
-    token::{cache::TokenCache, credential::Credential, issuer::Issuer, jwks::KeyStore, principal::Principal, verify},
+    token::{
+        cache::TokenCache, credential::Credential, issuer::Issuer, jwks::KeyStore, principal::Principal,
+        revocation::Revocations, verify,
+    },
 };
 use hyper::{HeaderMap, Method, header::AUTHORIZATION};
 
@@ -89,7 +92,8 @@ fn principal(settings: bearward::token::issuer::IssuerSettings, key: &Ed25519Key
     let observer = Observer::silent();
     let keys = KeyStore::new(&settings, observer.clone()).unwrap();
     let cache = TokenCache::new(0, &observer).unwrap();
-    ready(verify(&credential, &[Arc::new(Issuer::new(settings, keys, &observer))], &Arc::new(cache))).unwrap()
+    let issuer = [Arc::new(Issuer::new(settings, keys, &observer))];
+    ready(verify(&credential, &issuer, &Arc::new(cache), &Revocations::new(&observer))).unwrap()
 }
 
 fn best(access: &Access, facts: &Facts<'_>) -> f64 {

@@ -96,7 +96,8 @@ impl App {
             return Err(StartError::Policy(messages.join("; ")));
         }
         let state = policy.state_dir.as_deref().map(StateDir::open).transpose().map_err(StartError::Policy)?;
-        let long_lived = LongLived::new(observer.clone(), policy.server.workers).with_state(state);
+        let long_lived = LongLived::new(observer.clone(), policy.server.workers);
+        let long_lived = long_lived.with_state(state).map_err(StartError::Policy)?;
         let (snapshot, stores) = Snapshot::assemble(policy, &long_lived).map_err(StartError::Policy)?;
         let gateway = Arc::new(Gateway::new(snapshot, observer.clone()));
         let readiness = Arc::new(Readiness {
@@ -226,6 +227,7 @@ impl Control {
                 for certificate in certificates {
                     tokio::spawn(certificate.maintain(observer.clone()));
                 }
+                tokio::spawn(state.gateway.snapshot().revocations.clone().maintain());
                 if let Some(listener) = admin {
                     match tokio::net::TcpListener::from_std(listener) {
                         Ok(listener) => drop(tokio::spawn(admin::serve(listener, state))),

@@ -176,11 +176,15 @@ fn never_taken(method: &Method) -> bool {
 }
 
 fn leads_somewhere_else(snapshot: &Snapshot, view: &RequestView<'_>) -> bool {
-    view.path
-        .readings()
-        .iter()
-        .flatten()
-        .any(|reading| snapshot.table.find(view.listener, view.host, reading, view.method) != Found::Nothing)
+    let find = |reading: &String| snapshot.table.find(view.listener, view.host, reading, view.method);
+    let ignores_case = |reading: &String| match find(reading) {
+        Found::Route { index, .. } | Found::OtherMethods { index, .. } => {
+            snapshot.routes.get(index).is_some_and(Route::ignores_case)
+        }
+        Found::Nothing => false,
+    };
+    view.path.readings().iter().flatten().any(|reading| find(reading) != Found::Nothing)
+        || snapshot.ignores_case && view.path.readings_ignoring_case().iter().flatten().any(ignores_case)
 }
 
 /// Who asks, by a verified token. None where none is asked for, or none was sent and the route goes on without.
@@ -193,7 +197,7 @@ async fn authenticate(snapshot: &Snapshot, route: &Route, view: &RequestView<'_>
         Err(Refusal::NoCredential) if matches!(allow, Access::Optional) => return Ok(None),
         other => other?,
     };
-    match token::verify(&credential, &route.issuers, &snapshot.tokens).await {
+    match token::verify(&credential, &route.issuers, &snapshot.tokens, &snapshot.revocations).await {
         Ok(principal) => Ok(Some(Caller { credential, principal })),
         Err((refusal, issuer)) => {
             let token = Some(credential.fingerprint());
@@ -265,7 +269,7 @@ fn same_in_every_reading(
     principal: Option<&Principal>,
 ) -> Result<(), Refusal> {
     let view = rules.view;
-    for reading in view.path.readings() {
+    for reading in rules.route.readings(view.path).iter() {
         let Ok(path) = reading else {
             return Err(Refusal::Path("the path can be read in a way that is not allowed"));
         };

@@ -224,7 +224,10 @@ impl Exchange {
         if let Switch::Agreed(upgrade, until, tunnel) = std::mem::take(&mut self.switch) {
             tokio::spawn(async move {
                 let carried = Carried::default();
-                tunnel.carry(upgrade, until, &carried).await;
+                tokio::select! {
+                    () = tunnel.carry(upgrade, until, &carried) => {}
+                    () = self.token_ended() => {}
+                }
                 self.tunnel_ended(carried);
             });
             return response;
@@ -235,6 +238,14 @@ impl Exchange {
                 drop(self);
             }))
         })
+    }
+
+    /// Waits until the token that let the request in is revoked; for ever where there was none.
+    async fn token_ended(&self) {
+        match &self.principal {
+            Some(principal) => self.snapshot.revocations.ended(principal).await,
+            None => std::future::pending().await,
+        }
     }
 
     fn tunnel_ended(mut self, carried: Carried) {

@@ -25,7 +25,7 @@ use crate::{
     route::{Destination, Found},
     server::{self, Arrival},
     snapshot::{Route, Snapshot},
-    token::credential::Credential,
+    token::{credential::Credential, principal::Principal},
     upstream::Upgrade,
 };
 
@@ -109,7 +109,7 @@ async fn answer(
                 upgrade.write(request.headers_mut());
                 exchange.may_switch(upgrade, tunnel_end(&permit, &body));
             }
-            forward(exchange, route, permit, request.map(|()| body), arrival).await?
+            forward(snapshot, exchange, route, permit, request.map(|()| body), arrival).await?
         }
         Destination::Decision => return Err(Refusal::NoRoute),
     };
@@ -220,6 +220,7 @@ fn outgoing(
     let from = Sender {
         peer: arrival.peer,
         is_trusted: exchange.trusted_peer(),
+        version: head.version,
         scheme: arrival.scheme,
         authority: requests::authority(&head).map(str::to_owned),
         request_id: exchange.request_id(),
@@ -261,8 +262,17 @@ fn answer_here(
     Ok(response)
 }
 
+/// Ends a token with which somebody has logged out, before the answer tells of it.
+async fn end_token(snapshot: &Snapshot, principal: &Principal) -> Result<(), Refusal> {
+    snapshot.revocations.end_token(principal).await.map_err(|why| {
+        tracing::error!(token = %principal.fingerprint(), %why, "a token could not be ended after its logout");
+        Refusal::Upstream(UpstreamFault::TokenNotEnded)
+    })
+}
+
 /// Gives the permit up for the upstream's answer.
 async fn forward(
+    snapshot: &Snapshot,
     exchange: &mut Exchange,
     route: &Route,
     permit: Permit,
@@ -270,10 +280,14 @@ async fn forward(
     arrival: &Arrival,
 ) -> Result<Response<Body>, Refusal> {
     let Some(upstream) = &route.upstream else { return Err(Refusal::Upstream(UpstreamFault::Unavailable)) };
+    let logged_out = permit.principal().filter(|_| route.settings.revokes).cloned();
     let sent = Instant::now();
     let outcome = upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await;
     exchange.forwarded(sent.elapsed(), outcome.attempts);
     let mut response = outcome.answer?;
+    if let Some(principal) = logged_out.filter(|_| response.status().is_success()) {
+        end_token(snapshot, &principal).await?;
+    }
     if let Some(tunnel) = outcome.tunnel {
         exchange.switches(tunnel);
     }

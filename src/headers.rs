@@ -8,7 +8,7 @@ mod trusted;
 use std::{io::Write as _, net::IpAddr};
 
 use hyper::{
-    HeaderMap,
+    HeaderMap, Version,
     header::{
         AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
         PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
@@ -81,7 +81,15 @@ fn keep_te_trailers(headers: &mut HeaderMap) {
 
 /// Adds `X-Forwarded-For`, `-Proto`, `-Host` and `Via`. From a trusted peer the first is appended to and the others
 /// stay as they came; from another all are written anew.
-pub fn add_forwarding(headers: &mut HeaderMap, peer: IpAddr, trusted_peer: bool, scheme: &str, host: Option<&str>) {
+/// `via`: what the request came in (RFC 9110, section 7.6.3), and who we are.
+pub fn add_forwarding(
+    headers: &mut HeaderMap,
+    peer: IpAddr,
+    trusted_peer: bool,
+    scheme: &str,
+    host: Option<&str>,
+    via: HeaderValue,
+) {
     add_forwarded_for(headers, peer, trusted_peer);
     if !trusted_peer || !headers.contains_key(X_FORWARDED_PROTO) {
         set(headers, X_FORWARDED_PROTO, scheme_value(scheme));
@@ -89,7 +97,16 @@ pub fn add_forwarding(headers: &mut HeaderMap, peer: IpAddr, trusted_peer: bool,
     if !trusted_peer || !headers.contains_key(X_FORWARDED_HOST) {
         set(headers, X_FORWARDED_HOST, host.and_then(|host| HeaderValue::from_str(host).ok()));
     }
-    headers.append(VIA, HeaderValue::from_static("1.1 bearward"));
+    headers.append(VIA, via);
+}
+
+/// What a request of this version gets as its `Via`.
+pub fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_2 => "2.0 bearward",
+        Version::HTTP_10 => "1.0 bearward",
+        _ => "1.1 bearward",
+    })
 }
 
 /// The scheme that the client used: what a trusted peer says in its one `X-Forwarded-Proto`, else the connection's own. What a
@@ -247,7 +264,14 @@ mod tests {
             ("x-forwarded-host", "evil again"),
             ("via", "1.0 other"),
         ]);
-        add_forwarding(&mut headers, "::ffff:192.0.2.7".parse().unwrap(), false, "http", Some("api:8080"));
+        add_forwarding(
+            &mut headers,
+            "::ffff:192.0.2.7".parse().unwrap(),
+            false,
+            "http",
+            Some("api:8080"),
+            via(Version::HTTP_11),
+        );
         let all =
             |name: &str| -> Vec<&str> { headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect() };
         assert_eq!(all("x-forwarded-for"), ["192.0.2.7"]);
@@ -287,7 +311,7 @@ mod tests {
             ("x-forwarded-for", "7.7.7.7, 8.8.8.8"),
             ("x-forwarded-proto", "https"),
         ]);
-        add_forwarding(&mut headers, "10.0.0.1".parse().unwrap(), true, "http", Some("api"));
+        add_forwarding(&mut headers, "10.0.0.1".parse().unwrap(), true, "http", Some("api"), via(Version::HTTP_11));
         assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 8.8.8.8, 10.0.0.1");
         assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
         assert_eq!(headers["x-forwarded-proto"], "https");
@@ -298,7 +322,7 @@ mod tests {
     fn a_host_that_is_absent_or_no_header_value_leaves_none_of_the_clients() {
         for host in [None, Some("a\r\nx: y")] {
             let mut headers = map(&[("x-forwarded-host", "evil")]);
-            add_forwarding(&mut headers, "10.0.0.1".parse().unwrap(), false, "https", host);
+            add_forwarding(&mut headers, "10.0.0.1".parse().unwrap(), false, "https", host, via(Version::HTTP_11));
             assert!(!headers.contains_key("x-forwarded-host"), "{host:?}");
         }
     }

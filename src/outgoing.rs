@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hyper::{HeaderMap, Uri, http::uri::PathAndQuery};
+use hyper::{HeaderMap, Uri, Version, http::uri::PathAndQuery};
 
 use crate::{
     headers::{self, RequestId, TraceContext},
@@ -18,6 +18,8 @@ pub struct Sender<'s> {
     pub peer: IpAddr,
     /// Whether its forwarding headers are believed.
     pub is_trusted: bool,
+    /// What it speaks.
+    pub version: Version,
     /// `http` or `https`
     pub scheme: &'s str,
     /// Host and port that the request is for.
@@ -35,7 +37,8 @@ pub fn fields(snapshot: &Snapshot, route: &Route, mut fields: HeaderMap, from: &
     route.settings.token_from.strip(&mut fields);
     route.settings.headers.request.change_request(&mut fields);
 
-    headers::add_forwarding(&mut fields, from.peer, from.is_trusted, from.scheme, from.authority.as_deref());
+    let via = headers::via(from.version);
+    headers::add_forwarding(&mut fields, from.peer, from.is_trusted, from.scheme, from.authority.as_deref(), via);
     from.request_id.write(&mut fields);
     from.trace.write(&mut fields);
     fields

@@ -6,7 +6,7 @@ mod readings;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::readings::decode_reserved;
+pub(crate) use self::readings::{decode_reserved, is_in_small_letters};
 
 /// A path in the one form that is matched and sent upstream, with the ways in which other servers may read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,11 @@ impl CanonicalPath {
     /// `Err` are left out: the request is refused whatever they are.
     pub fn readings(&self) -> &[Reading] {
         &self.readings
+    }
+
+    /// The same for a server that ignores case, found anew: in small letters as well, in every combination.
+    pub fn readings_ignoring_case(&self) -> Vec<Reading> {
+        readings::ignoring_case(&self.text)
     }
 }
 

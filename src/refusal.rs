@@ -81,6 +81,8 @@ pub enum TokenFault {
     Audience,
     /// A claim that the issuer's tokens must have is absent.
     MissingClaim,
+    /// It was ended before its time.
+    Revoked,
     /// The issuer says that it isn't active (RFC 7662, section 2.2).
     Inactive,
     /// The token is bound to a key or certificate and no proof of it is honoured (RFC 7800).
@@ -137,6 +139,8 @@ pub enum UpstreamFault {
     TimedOut,
     /// No endpoint may be asked, or all its connections are in use.
     Unavailable,
+    /// It said yes to a logout, and there is no room to note that the token has ended.
+    TokenNotEnded,
 }
 
 impl Refusal {
@@ -157,7 +161,9 @@ impl Refusal {
             Refusal::Rule(_) => StatusCode::FORBIDDEN,
             Refusal::Upstream(UpstreamFault::Broken) => StatusCode::BAD_GATEWAY,
             Refusal::Upstream(UpstreamFault::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
-            Refusal::Upstream(UpstreamFault::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Upstream(UpstreamFault::Unavailable | UpstreamFault::TokenNotEnded) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -214,6 +220,7 @@ impl Refusal {
             Refusal::Upstream(UpstreamFault::Broken) => "the service behind the gateway failed to answer",
             Refusal::Upstream(UpstreamFault::TimedOut) => "the service behind the gateway took too long to answer",
             Refusal::Upstream(UpstreamFault::Unavailable) => "the service behind the gateway is not available",
+            Refusal::Upstream(UpstreamFault::TokenNotEnded) => "the token could not be ended at the gateway",
         }
     }
 }
@@ -268,6 +275,7 @@ impl TokenFault {
             TokenFault::TooOld => "too_old",
             TokenFault::Audience => "audience",
             TokenFault::MissingClaim => "missing_claim",
+            TokenFault::Revoked => "revoked",
             TokenFault::Inactive => "inactive",
             TokenFault::Binding => "binding",
         }
@@ -290,6 +298,7 @@ impl TokenFault {
             TokenFault::TooOld => "the token is too old",
             TokenFault::Audience => "the token is for another audience",
             TokenFault::MissingClaim => "the token lacks a claim that is needed",
+            TokenFault::Revoked => "the token has been revoked",
             TokenFault::Inactive => "the token is not active",
             TokenFault::Binding => "the token is bound to a sender and no proof of that is accepted",
         }

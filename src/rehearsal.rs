@@ -15,13 +15,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use hyper::{
-    HeaderMap, Method, StatusCode, Uri,
-    header::{AUTHORIZATION, HOST, HeaderName, HeaderValue},
+    HeaderMap, Method, StatusCode, Uri, Version,
+    header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue},
     http::uri::PathAndQuery,
 };
 
 use crate::{
-    decision::rehearsal::{Presented, Rehearsal, rehearse as decide},
+    decision::rehearsal::{Presented, Rehearsal, rehearse as decide, route_of},
     gateway, headers,
     identity::MASKED_AUTHORIZATION,
     outgoing::{self, Sender},
@@ -31,7 +31,7 @@ use crate::{
     route::Destination,
     server,
     snapshot::{Route, Snapshot},
-    token,
+    token::{self, place::TokenPlace, secret::Secret},
 };
 
 /// Who asks where nothing else is said.
@@ -44,8 +44,9 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// A request that isn't sent.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Where it would come in: an index into `Policy::listen`. 0 unless changed.
-    pub listener: usize,
+    /// Where it would come in: an index into `Policy::listen`. None, unless changed: at the first listener that forwards,
+    /// or at the first one where none does.
+    pub listener: Option<usize>,
     /// The other end of the connection. Loopback unless changed.
     pub peer: IpAddr,
     /// When it is asked, in Unix seconds. The time at which the question was made unless changed.
@@ -56,6 +57,8 @@ pub struct Question {
     target: String,
     /// With `Host`, where the address has one.
     headers: HeaderMap,
+    /// Sent along where the route takes its tokens from.
+    token: Option<Secret>,
 }
 
 /// What would come of a request.
@@ -81,6 +84,9 @@ impl Question {
     /// What can't be a request at all, in words. (What can be one and is refused, is an answer.)
     pub fn new(method: &str, url: &str, mut headers: HeaderMap) -> Result<Question, String> {
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is not a method"))?;
+        if method == Method::CONNECT && server::is_authority(url) {
+            return Ok(Question::at("http", method, url.to_owned(), headers));
+        }
         let (scheme, rest) = match url.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => ("https", rest),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => ("http", rest),
@@ -90,6 +96,9 @@ impl Question {
             _ => return Err(format!("`{url}` is neither an http address nor a path")),
         };
         let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        if authority.contains('@') {
+            return Err("the address has a user before its host: leave it out".to_owned());
+        }
         if !server::is_authority(authority) {
             return Err(format!("`{authority}` is not a host"));
         }
@@ -101,7 +110,7 @@ impl Question {
     }
 
     fn at(scheme: &'static str, method: Method, target: String, headers: HeaderMap) -> Question {
-        Question { listener: 0, peer: LOOPBACK, now: token::now(), method, scheme, target, headers }
+        Question { listener: None, peer: LOOPBACK, now: token::now(), method, scheme, target, headers, token: None }
     }
 
     /// The method.
@@ -127,16 +136,20 @@ impl Question {
         host.map_or_else(|| self.target.clone(), |host| format!("{}://{host}{}", self.scheme, self.target))
     }
 
-    /// Adds a token as `Authorization: Bearer`.
+    /// Sends a token along: as `Authorization: Bearer` on a route that takes one there, else in the first of the places
+    /// in its `token_from`.
     ///
     /// # Errors
     /// It has characters that no header can carry.
     pub fn present(&mut self, token: &str) -> Result<(), String> {
-        let value = HeaderValue::from_str(&format!("Bearer {token}"));
-        let mut value = value.map_err(|_| "the token has characters that no header can carry".to_owned())?;
-        value.set_sensitive(true);
-        self.headers.append(AUTHORIZATION, value);
+        HeaderValue::from_str(token).map_err(|_| "the token has characters that no header can carry".to_owned())?;
+        self.token = Some(Secret::new(token.as_bytes().to_vec()));
         Ok(())
+    }
+
+    /// Where it comes in: an index into `Policy::listen`.
+    pub fn comes_in_at(&self, snapshot: &Snapshot) -> usize {
+        self.listener.unwrap_or(snapshot.main_listener)
     }
 }
 
@@ -203,11 +216,12 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
     head.headers = question.headers.clone();
     let host = requests::host(&head);
     let asked = (&head.method, &head.headers);
-    if let Some(route) = gateway::preflight_route(snapshot, question.listener, host.as_deref(), &path, asked) {
+    let listener = question.comes_in_at(snapshot);
+    if let Some(route) = gateway::preflight_route(snapshot, listener, host.as_deref(), &path, asked) {
         return Answer::without_upstream(Some(path), StatusCode::NO_CONTENT, Rehearsal::of(Some(route), Ok(None)));
     }
     let view = RequestView {
-        listener: question.listener,
+        listener,
         method: &head.method,
         host: host.as_deref(),
         scheme: headers::client_scheme(&head.headers, snapshot.trusted_proxies.trusts(question.peer), question.scheme),
@@ -217,6 +231,10 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
         client_ip: snapshot.trusted_proxies.client_ip(question.peer, &head.headers),
         trusted_peer: snapshot.trusted_proxies.trusts(question.peer),
     };
+    let carried = question.token.as_ref().map(|token| carried(token, snapshot, &view));
+    let (headers, query) =
+        carried.as_ref().map_or((view.headers, view.query), |(headers, query)| (headers, query.as_deref()));
+    let view = RequestView { headers, query, ..view };
     let decision = decide(snapshot, &view, presented, question.now).await;
     let (Ok(_), Some(route)) = (&decision.outcome, decision.route.and_then(|route| snapshot.routes.get(route))) else {
         let status = decision.outcome.as_ref().err().map_or(StatusCode::NOT_FOUND, Refusal::status);
@@ -230,7 +248,7 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
     }
     match outgoing::target(&path, route, &target) {
         Ok(target) => {
-            let fields = upstream_fields(snapshot, route, question, &decision);
+            let fields = upstream_fields(snapshot, route, question, headers, &decision);
             Answer {
                 is_enforced: !matches!(decision.outcome, Ok(Some(_))),
                 decision,
@@ -244,12 +262,43 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
     }
 }
 
+/// The header fields and the query of a request that has this token where its route takes one.
+fn carried(token: &Secret, snapshot: &Snapshot, view: &RequestView<'_>) -> (HeaderMap, Option<String>) {
+    let route = route_of(snapshot, view).and_then(|route| snapshot.routes.get(route));
+    let place = route.and_then(|route| route.settings.token_from.preferred());
+    let (mut headers, mut query) = (view.headers.clone(), view.query.map(str::to_owned));
+    let (name, before) = match place {
+        Some(TokenPlace::Query(name)) => {
+            let mut field = query.take().map(|query| query + "&").unwrap_or_default();
+            field.push_str(name);
+            field.push('=');
+            field.extend(token.expose().iter().map(|byte| format!("%{byte:02X}")));
+            return (headers, Some(field));
+        }
+        Some(TokenPlace::Header(name)) => (name.clone(), String::new()),
+        Some(TokenPlace::Cookie(name)) => (COOKIE, format!("{name}=")),
+        Some(TokenPlace::Authorization) | None => (AUTHORIZATION, "Bearer ".to_owned()),
+    };
+    // `present` has seen that a header can carry it.
+    if let Ok(mut value) = HeaderValue::from_bytes(&[before.as_bytes(), token.expose()].concat()) {
+        value.set_sensitive(true);
+        headers.append(name, value);
+    }
+    (headers, query)
+}
+
 /// What goes upstream, as `gateway` writes it, but for what is masked or new each time.
-fn upstream_fields(snapshot: &Snapshot, route: &Route, question: &Question, decision: &Rehearsal) -> HeaderMap {
-    let received = &question.headers;
+fn upstream_fields(
+    snapshot: &Snapshot,
+    route: &Route,
+    question: &Question,
+    received: &HeaderMap,
+    decision: &Rehearsal,
+) -> HeaderMap {
     let from = Sender {
         peer: question.peer,
         is_trusted: snapshot.trusted_proxies.trusts(question.peer),
+        version: Version::HTTP_11,
         scheme: question.scheme,
         authority: received.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
         request_id: &headers::request_id(received),
@@ -288,6 +337,10 @@ impl Question {
     /// Path and query, as far as they can be part of a request.
     fn target(&self) -> Result<Uri, Refusal> {
         server::check_target(self.method.as_str(), &self.target)?;
+        if self.method == Method::CONNECT {
+            // Its target is no path, and it is refused before one would be asked for.
+            return Ok(Uri::from_static("/"));
+        }
         match PathAndQuery::try_from(self.target.as_str()) {
             Ok(target) => Ok(Uri::from(target)),
             Err(_) => Err(Refusal::Path("the request target is malformed")),

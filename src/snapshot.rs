@@ -1,6 +1,7 @@
 //! What one request sees of the configuration from start to end, and what outlives it.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     hash::Hash,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -12,14 +13,18 @@ use crate::{
     headers::TrustedProxies,
     identity::{IdentityPlan, ReservedNames},
     observe::{Observer, RouteMetrics, token_parameter},
+    path::{CanonicalPath, Reading},
     respond::Realm,
     route::{RouteSettings, RouteTable},
+    server::ListenMode,
     state_dir::StateDir,
     token::{
         cache::TokenCache,
         extra_roots::ExtraRoots,
         issuer::{Issuer, IssuerSettings, KeySource},
         jwks::KeyStore,
+        revocation::Revocations,
+        secret::Secret,
     },
     upstream::{Upstream, UpstreamSettings},
 };
@@ -35,8 +40,14 @@ pub struct Snapshot {
     pub issuers: Vec<Arc<Issuer>>,
     /// The listeners' names, by their indices.
     pub listeners: Vec<Arc<str>>,
+    /// Where a request comes in of which nothing is said: the first listener that forwards; the first one where none does.
+    pub main_listener: usize,
     /// Tokens verified before, maybe under another snapshot.
     pub tokens: Arc<TokenCache>,
+    /// What has been ended before its time.
+    pub revocations: Arc<Revocations>,
+    /// What the admin listener asks of who wants more than health and metrics.
+    pub admin_token: Option<Secret>,
     /// What no client may send.
     pub reserved: Arc<ReservedNames>,
     /// Whose forwarding headers are believed.
@@ -51,6 +62,8 @@ pub struct Snapshot {
     pub token_parameters: Vec<Box<str>>,
     /// For requests that no route takes.
     pub no_route: RouteMetrics,
+    /// Whether a route leads to an upstream that ignores case in paths.
+    pub ignores_case: bool,
 }
 
 /// A route at work.
@@ -70,12 +83,25 @@ pub struct Route {
     pub metrics: RouteMetrics,
 }
 
+impl Route {
+    /// Whether its upstream takes paths that differ in case for one.
+    pub fn ignores_case(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|upstream| upstream.settings().ignores_case)
+    }
+
+    /// How servers may read a path that this route takes, its upstream among them.
+    pub fn readings<'p>(&self, path: &'p CanonicalPath) -> Cow<'p, [Reading]> {
+        if self.ignores_case() { path.readings_ignoring_case().into() } else { path.readings().into() }
+    }
+}
+
 /// What outlives a snapshot: each part is keyed by what it was configured with and lives as long as a snapshot uses it.
 #[derive(Debug)]
 pub struct LongLived {
     observer: Arc<Observer>,
     workers: usize,
     state: Option<Arc<StateDir>>,
+    revocations: Arc<Revocations>,
     keys: Registry<KeyStoreIdentity, KeyStore>,
     issuers: Registry<IssuerSettings, Issuer>,
     /// By its size.
@@ -115,19 +141,25 @@ impl LongLived {
     /// Empty. `workers` is how many threads serve: pools are per worker.
     pub fn new(observer: Arc<Observer>, workers: usize) -> LongLived {
         LongLived {
-            observer,
             workers,
             state: None,
+            revocations: Arc::new(Revocations::new(&observer)),
             keys: Registry::default(),
             issuers: Registry::default(),
             tokens: Registry::default(),
             upstreams: Registry::default(),
+            observer,
         }
     }
 
-    /// With a folder for what outlives the process.
-    pub fn with_state(self, state: Option<StateDir>) -> LongLived {
-        LongLived { state: state.map(Arc::new), ..self }
+    /// With a folder for what outlives the process, and what is in it.
+    ///
+    /// # Errors
+    /// The revocations that are in it can't be read.
+    pub fn with_state(self, state: Option<StateDir>) -> Result<LongLived, String> {
+        let Some(state) = state.map(Arc::new) else { return Ok(self) };
+        let revocations = Arc::new(Revocations::restored(&self.observer, state.clone())?);
+        Ok(LongLived { state: Some(state), revocations, ..self })
     }
 }
 
@@ -181,14 +213,20 @@ impl Snapshot {
                 settings: settings.clone(),
             });
         }
+        let ignores_case = routes.iter().any(Route::ignores_case);
         let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
-        let reserved = Arc::new(ReservedNames::new(plans.flat_map(IdentityPlan::names)));
+        let reserved = ReservedNames::new(plans.flat_map(IdentityPlan::names));
+        let token_headers = policy.routes.iter().flat_map(|route| route.token_from.header_names());
+        let reserved = Arc::new(reserved.with_credentials(token_headers));
         let snapshot = Snapshot {
             routes,
             table,
             issuers,
             listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
+            main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),
             tokens,
+            revocations: long_lived.revocations.clone(),
+            admin_token: policy.admin_token.clone(),
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),
             realm: Realm::new(&policy.realm),
@@ -201,6 +239,7 @@ impl Snapshot {
                 .map(token_parameter)
                 .collect(),
             no_route: observer.route(""),
+            ignores_case,
         };
         Ok((snapshot, new_stores))
     }

@@ -4,11 +4,11 @@ use http_body_util::{BodyExt, Limited};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ALLOW, HeaderName, HeaderValue},
+    header::{HeaderName, HeaderValue},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{AdminState, page};
+use super::{AdminState, LARGEST_BODY, not_allowed, page, text};
 use crate::{
     body::Body,
     decision::rehearsal::Presented,
@@ -19,16 +19,12 @@ use crate::{
     token::json,
 };
 
-/// A token may have 64 KiB and more.
-const LARGEST_BODY: usize = 1 << 20;
 const MEMBERS: [&str; 6] = ["method", "url", "headers", "token", "claims", "issuer"];
 
 /// The answer of `explain --json`; a body that can't be understood is a 422 that says why.
 pub(super) async fn answer(request: Request<Incoming>, state: &AdminState) -> Response<Body> {
     if request.method() != Method::POST {
-        let mut refusal = problem(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed here", None, false);
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return refusal;
+        return not_allowed("POST");
     }
     let Ok(body) = Limited::new(request.into_body(), LARGEST_BODY).collect().await else {
         return problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large, or broke off", None, false);
@@ -67,14 +63,6 @@ async fn explained(body: &[u8], snapshot: &Snapshot) -> Result<Value, String> {
     };
     let answer = rehearse(snapshot, &question, presented).await;
     Ok(Explanation::new(snapshot, &question, &answer).to_json())
-}
-
-fn text<'a>(asked: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
-    match asked.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("`{name}` is not a text")),
-    }
 }
 
 /// An object of texts, or of lists of texts.

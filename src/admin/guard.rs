@@ -1,18 +1,65 @@
-//! Who may ask on loopback: no web page. A browser on this machine reaches the listener for any page that is open in
+//! Who may ask. What is no probe's needs `admin.token`, if there is one, and loopback if there is none.
+//!
+//! On loopback no web page may. A browser on this machine reaches the listener for any page that is open in
 //! it; the page's name, rebound to 127.0.0.1, is then in `Host`, or the page's origin in `Origin`.
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use aws_lc_rs::{constant_time, digest};
 use hyper::{
-    HeaderMap, Request,
-    header::{HOST, HeaderName, ORIGIN},
+    HeaderMap, Method, Request, Response, StatusCode,
+    header::{HOST, HeaderName, HeaderValue, ORIGIN, WWW_AUTHENTICATE},
 };
+
+use super::nothing_here;
+use crate::{
+    body::Body,
+    respond::problem,
+    token::{credential::Credential, secret::Secret},
+};
+
+/// What probes and scrapers read; none of it is a secret.
+const FOR_EVERYBODY: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// Whether this may be asked.
+///
+/// # Errors
+/// The answer that it gets instead.
+pub(super) fn admit<B>(
+    request: &Request<B>,
+    token: Option<&Secret>,
+    on_loopback: bool,
+) -> Result<(), Box<Response<Body>>> {
+    let head_only = request.method() == Method::HEAD;
+    if on_loopback {
+        check(request).map_err(|why| problem(StatusCode::FORBIDDEN, why, None, head_only))?;
+    }
+    match token {
+        _ if FOR_EVERYBODY.contains(&request.uri().path()) => Ok(()),
+        None if on_loopback => Ok(()),
+        None => Err(nothing_here(head_only).into()),
+        Some(token) if has_token(request.headers(), token) => Ok(()),
+        Some(_) => {
+            let mut refusal = problem(StatusCode::UNAUTHORIZED, "the admin token is needed", None, head_only);
+            refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"admin\""));
+            Err(refusal.into())
+        }
+    }
+}
+
+/// Compared by hashes, so that neither how long nor how nearly right a guess is shows in the time.
+fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
+    let Ok(presented) = Credential::from_headers(headers, usize::MAX) else { return false };
+    let hash = |bytes| digest::digest(&digest::SHA256, bytes);
+    let (presented, token) = (hash(presented.expose().as_bytes()), hash(token.expose()));
+    constant_time::verify_slices_are_equal(presented.as_ref(), token.as_ref()).is_ok()
+}
 
 /// Whether the request names a loopback host, and comes from no foreign page.
 ///
 /// # Errors
 /// Why it is refused.
-pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
+fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
     let host = single(request.headers(), &HOST).map_err(|()| "there is more than one Host")?;
     let named = [host, request.uri().authority().map(|authority| authority.as_str())];
     if named.iter().all(Option::is_none) || !named.into_iter().flatten().all(is_loopback) {

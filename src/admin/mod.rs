@@ -1,7 +1,8 @@
-//! The admin listener: liveness, readiness, metrics. On the control runtime, away from the requests' workers.
+//! The admin listener: liveness, readiness, metrics, explanations, revocations. On the control runtime, away from the requests' workers.
 
 mod explain;
 mod guard;
+mod revocations;
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Map, Value};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -29,6 +31,8 @@ use crate::{
 
 /// Connections at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
+/// A token may have 64 KiB and more.
+const LARGEST_BODY: usize = 1 << 20;
 /// To receive a head, and to idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection gets no new request after so long, so that 64 slow peers can't keep the others out.
@@ -54,7 +58,7 @@ pub struct AdminState {
     pub health: Arc<dyn Health>,
     /// For `/metrics`.
     pub observer: Arc<Observer>,
-    /// For `/explain`: the configuration in force.
+    /// The configuration in force, and the revocations.
     pub gateway: Arc<Gateway>,
 }
 
@@ -97,36 +101,55 @@ async fn serve_connection(stream: TcpStream, state: &AdminState, on_loopback: bo
 }
 
 async fn route(request: Request<Incoming>, state: &AdminState, on_loopback: bool) -> Response<Body> {
-    // Off loopback nothing is told that isn't for everybody.
-    if on_loopback && request.uri().path() == "/explain" && guard::check(&request).is_ok() {
-        return explain::answer(request, state).await;
+    if let Err(refusal) = guard::admit(&request, state.gateway.snapshot().admin_token.as_ref(), on_loopback) {
+        return *refusal;
     }
-    answer(&request, state, on_loopback)
+    let path = request.uri().path().to_owned();
+    match path.strip_prefix("/revocations") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => revocations::answer(request, rest, state).await,
+        _ if path == "/explain" => explain::answer(request, state).await,
+        _ => answer(&request, state),
+    }
 }
 
-fn answer<B>(request: &Request<B>, state: &AdminState, on_loopback: bool) -> Response<Body> {
+fn answer<B>(request: &Request<B>, state: &AdminState) -> Response<Body> {
     let head_only = request.method() == Method::HEAD;
-    if on_loopback && let Err(reason) = guard::check(request) {
-        return problem(StatusCode::FORBIDDEN, reason, None, head_only);
-    }
     let page: fn(&AdminState) -> Response<Body> = match request.uri().path() {
         "/livez" => live,
         "/readyz" => ready,
         "/metrics" => metrics,
-        _ => {
-            return problem(StatusCode::NOT_FOUND, "nothing is served at this address", None, head_only);
-        }
+        _ => return nothing_here(head_only),
     };
     if !head_only && request.method() != Method::GET {
-        let mut refusal = problem(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed here", None, false);
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refusal;
+        return not_allowed("GET, HEAD");
     }
     let mut response = page(state);
     if head_only {
         *response.body_mut() = Body::Empty;
     }
     response
+}
+
+fn nothing_here(head_only: bool) -> Response<Body> {
+    problem(StatusCode::NOT_FOUND, "nothing is served at this address", None, head_only)
+}
+
+fn not_allowed(allow: &'static str) -> Response<Body> {
+    let mut refusal = problem(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed here", None, false);
+    refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    refusal
+}
+
+/// A member of a body that is a text; `null` is absent.
+///
+/// # Errors
+/// It is something else.
+fn text<'a>(asked: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
+    match asked.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("`{name}` is not a text")),
+    }
 }
 
 fn live(_: &AdminState) -> Response<Body> {

@@ -173,8 +173,9 @@ async fn only_loopback_asks_for_a_loopback_host() {
     let state =
         AdminState { health: Arc::new(ToldHealth::default()), observer: Observer::silent(), gateway: gateway() };
     let request = Request::builder().uri("/livez").header("host", "10.1.2.3:9901").body(()).unwrap();
-    assert_eq!(answer(&request, &state, false).status(), StatusCode::OK);
-    assert_eq!(answer(&request, &state, true).status(), StatusCode::FORBIDDEN);
+    assert_eq!(answer(&request, &state).status(), StatusCode::OK);
+    assert!(guard::admit(&request, None, false).is_ok());
+    assert_eq!(guard::admit(&request, None, true).unwrap_err().status(), StatusCode::FORBIDDEN);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,6 @@
 use std::{
     io::{self, Read, Write},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use clap::Args;
@@ -15,13 +14,13 @@ use serde_json::{Map, Value};
 
 use super::{NO, UNUSABLE_CONFIGURATION, WRONG_USAGE};
 use crate::{
-    config::{self, Environment},
+    config::{self, Environment, printable},
     decision::rehearsal::Presented,
     explain::Explanation,
     observe::Observer,
     rehearsal::{self, Question},
     snapshot::{LongLived, Snapshot},
-    token::jwks::KeyStore,
+    token::json,
 };
 
 /// A longer text is no token.
@@ -39,7 +38,7 @@ pub(super) struct ExplainArguments {
     /// A header field of the request; may be given again
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
-    /// The token, sent as `Authorization: Bearer`; other users of this machine may see it
+    /// The token, sent where the route takes it from; other users of this machine may see it
     #[arg(long, group = "who")]
     token: Option<String>,
     /// A file that holds the token; `-` is stdin
@@ -51,7 +50,7 @@ pub(super) struct ExplainArguments {
     /// Whose claims they are: its key in `issuers`
     #[arg(long, value_name = "NAME", requires = "claims")]
     issuer: Option<String>,
-    /// Where the request comes in [default: the first listener]
+    /// Where the request comes in [default: the first listener that forwards]
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
     /// Print one JSON object
@@ -90,7 +89,7 @@ pub(super) fn run(
         writeln!(err, "{}", pending.render(colour.1))?;
     }
     let parts = LongLived::new(Observer::silent(), 1);
-    let (snapshot, stores) = match Snapshot::assemble(&loaded.policy, &parts) {
+    let (snapshot, _) = match Snapshot::assemble(&loaded.policy, &parts) {
         Ok(assembled) => assembled,
         Err(why) => {
             writeln!(err, "error: {why}")?;
@@ -98,7 +97,7 @@ pub(super) fn run(
         }
     };
     let explanation = match asked.prepare(&snapshot, stdin) {
-        Ok(prepared) => prepared.explain(&snapshot, stores, asked.offline)?,
+        Ok(prepared) => prepared.explain(&snapshot, asked.offline)?,
         Err(why) => {
             writeln!(err, "error: {why}")?;
             return Ok(WRONG_USAGE);
@@ -124,21 +123,21 @@ impl ExplainArguments {
     fn prepare(&self, snapshot: &Snapshot, stdin: &mut dyn Read) -> Result<Prepared, String> {
         let mut headers = HeaderMap::new();
         for header in &self.headers {
-            let (name, value) = header.split_once(':').ok_or_else(|| format!("`{header}` is not `NAME: VALUE`"))?;
-            let name = HeaderName::from_bytes(name.trim().as_bytes());
-            let value = HeaderValue::from_str(value.trim());
-            match (name, value) {
-                (Ok(name), Ok(value)) => headers.append(name, value),
-                _ => return Err(format!("`{header}` is not a header field")),
-            };
+            // The value may be a secret: it isn't shown.
+            let (name, value) = header.split_once(':').ok_or("a `--header` is not `NAME: VALUE`")?;
+            let shown = printable(name.trim());
+            let name = HeaderName::from_bytes(name.trim().as_bytes())
+                .map_err(|_| format!("`{shown}` is not the name of a header"))?;
+            let value = HeaderValue::from_str(value.trim())
+                .map_err(|_| format!("the value of `{shown}` has characters that no header can carry"))?;
+            headers.append(name, value);
         }
         let mut question = Question::new(&self.method, &self.url, headers)?;
         if let Some(name) = &self.listener {
             let names = snapshot.listeners.iter().map(ToString::to_string).collect::<Vec<_>>();
-            question.listener = names
-                .iter()
-                .position(|known| known == name)
-                .ok_or_else(|| format!("no listener is called `{name}`; there are: {}", names.join(", ")))?;
+            let found = names.iter().position(|known| known == name);
+            let unknown = || format!("no listener is called `{name}`; there are: {}", names.join(", "));
+            question.listener = Some(found.ok_or_else(unknown)?);
         }
         if let Some(token) = self.token(stdin)? {
             question.present(&token)?;
@@ -198,15 +197,12 @@ fn known_issuer(snapshot: &Snapshot, name: &str) -> Result<String, String> {
 }
 
 fn read_claims(text: &str) -> Result<Map<String, Value>, String> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(claims)) => Ok(claims),
-        Ok(_) => Err("`--claims` is not a JSON object".to_owned()),
-        Err(why) => Err(format!("`--claims` is not JSON: {why}")),
-    }
+    // As a token's are read: a name that is there twice could be read in two ways.
+    json::parse_object(text.as_bytes()).map_err(|why| format!("`--claims` is not a JSON object: {why}"))
 }
 
 impl Prepared {
-    fn explain(&self, snapshot: &Snapshot, stores: Vec<Arc<KeyStore>>, offline: bool) -> io::Result<Explanation> {
+    fn explain(&self, snapshot: &Snapshot, offline: bool) -> io::Result<Explanation> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let answer = runtime.block_on(async {
             let assumed = self.assumed.as_ref();
@@ -215,8 +211,9 @@ impl Prepared {
                 None => Presented::Sent { may_fetch: !offline },
             };
             if matches!(presented, Presented::Sent { may_fetch: true }) {
-                for store in stores {
-                    tokio::spawn(store.maintain());
+                // Signed answers about opaque tokens are verified with their issuer's store.
+                for issuer in snapshot.issuers.iter().filter(|issuer| issuer.is_asked()) {
+                    tokio::spawn(issuer.keys.clone().maintain());
                 }
             }
             rehearsal::rehearse(snapshot, &self.question, presented).await

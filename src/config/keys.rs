@@ -102,7 +102,6 @@ pub(super) const KEPT: &[(&str, &str)] = &[
     ("issuers.*.logout.back_channel", "false"),
     ("issuers.*.logout.events", "false"),
     ("upstreams.*.http2", "false"),
-    ("upstreams.*.paths", "exact"),
 ];
 
 /// All that the configuration's contract lists.
@@ -121,7 +120,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("listen.*.request_from", Live),
     ("admin", Live),
     ("admin.address", Live),
-    ("admin.token", Pending),
+    ("admin.token", Live),
     ("server", Live),
     ("server.workers", Live),
     ("server.trusted_proxies", Live),
@@ -224,7 +223,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("upstreams.*.tls.certificate", Live),
     ("upstreams.*.tls.key", Live),
     ("upstreams.*.preserve_host", Live),
-    ("upstreams.*.paths", Pending),
+    ("upstreams.*.paths", Live),
     ("upstreams.*.token", Pending),
     ("upstreams.*.token.endpoint", Pending),
     ("upstreams.*.token.grant", Pending),
@@ -323,7 +322,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("routes.*.identity.assertion.issuer", Pending),
     ("routes.*.identity.assertion.audience", Pending),
     ("routes.*.identity.assertion.ttl", Pending),
-    ("routes.*.revokes", Pending),
+    ("routes.*.revokes", Live),
     ("routes.*.protected_resource", Pending),
     ("routes.*.protected_resource.resource", Pending),
     ("routes.*.protected_resource.scopes_supported", Pending),

@@ -178,8 +178,7 @@ fn load_from(
     let mut read = Files::new(interpolation);
     let file = read.read(text, name, folder, path);
     let Files { mut interpolation, mut findings, sources, included, incomplete, .. } = read;
-    let policy = file.and_then(|file| {
-        let file = ConfigFile { incomplete, ..file };
+    let policy = file.map(|file| ConfigFile { incomplete, ..file }).and_then(|file| {
         let policy = compile::compile(&file, &sources, &mut findings)?;
         if !findings.failed() {
             analysis::look(&policy, &file, &sources, &mut findings);

@@ -22,7 +22,7 @@ use crate::{
 pub enum Presented<'p> {
     /// Whoever the request's own credential is about, found and verified as live traffic's is.
     Sent {
-        /// Whether keys may be fetched for it.
+        /// Whether keys may be fetched for it: by a call of their own, of which live traffic sees nothing.
         may_fetch: bool,
     },
     /// Whom these claims of an issuer would speak for, as if it had signed them (see `token::rehearsal::assume`). The
@@ -59,6 +59,11 @@ impl Rehearsal {
     pub fn caller(&self) -> Option<&Assumed> {
         self.token.as_ref().filter(|token| token.outcome.is_ok())?.claimed.as_ref()
     }
+}
+
+/// Index of the route that a request leads to; its credential has no say in that.
+pub fn route_of(snapshot: &Snapshot, view: &RequestView<'_>) -> Option<usize> {
+    as_written(snapshot, view).map(|place| place.route).ok()
 }
 
 /// Plays a decision through as of `now`, in Unix seconds. Counts, limits and caches nothing.
@@ -103,12 +108,15 @@ async fn authenticate(
     }
     match presented {
         Presented::Assumed { issuer, claims } => {
-            Ok(Some(token::rehearsal::assume(claims, issuer, &route.issuers, now)))
+            Ok(Some(token::rehearsal::assume(claims, issuer, &route.issuers, &snapshot.revocations, now)))
         }
         Presented::Sent { may_fetch } => match route.settings.token_from.credential(view, snapshot.max_token_bytes) {
             Err(Refusal::NoCredential) if matches!(allow, Access::Optional) => Ok(None),
             Err(refusal) => Err(refusal),
-            Ok(credential) => Ok(Some(token::rehearsal::verify(&credential, &route.issuers, may_fetch, now).await)),
+            Ok(credential) => {
+                let (issuers, revocations) = (&route.issuers, &snapshot.revocations);
+                Ok(Some(token::rehearsal::verify(&credential, issuers, revocations, may_fetch, now).await))
+            }
         },
     }
 }

@@ -60,7 +60,7 @@ impl Asked<'_> {
         let Some(template) = route.paths.iter().find(|template| template.params_in(self.path).is_some()) else {
             return self.is_alike(route);
         };
-        let is_on = route.listeners.as_ref().is_none_or(|own| own.contains(&self.question.listener));
+        let is_on = route.listeners.as_ref().is_none_or(|own| own.contains(&self.question.comes_in_at(self.snapshot)));
         let is_for =
             route.hosts.is_empty() || self.host.is_some_and(|host| route.hosts.iter().any(|own| own.fits(host)));
         match (is_on, is_for, route.methods.contains(self.question.method())) {

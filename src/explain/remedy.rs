@@ -71,7 +71,12 @@ fn of_issuers(snapshot: &Snapshot, settings: Option<&RouteSettings>) -> String {
 
 fn keys(token: &Rehearsed) -> String {
     let name = token.issuer.as_ref().map_or("the issuer", |issuer| &issuer.settings.name);
-    format!("have the keys of {name} within reach: `bearward check --online` says what is in the way")
+    match token.could_fetch {
+        true => format!("have the keys of {name} within reach: `bearward check --online` says what is in the way"),
+        false => {
+            format!("let the keys of {name} be fetched (`explain` without `--offline`): none is at hand that fits")
+        }
+    }
 }
 
 fn token_remedies(snapshot: &Snapshot, settings: Option<&RouteSettings>, token: &Rehearsed, now: i64) -> Vec<String> {
@@ -135,11 +140,16 @@ fn for_step(
         Step::Expiry | Step::NotBefore | Step::IssuedAt => return None,
         Step::Audience => audience(token)?,
         Step::RequiredClaims => {
-            let missing = missing_claims(token);
-            format!(
-                "have {name} put {} into its tokens, or take it out of its `jwt.require_claims`",
-                listed(&missing, "and")
-            )
+            let missing = listed(&missing_claims(token), "and");
+            match header {
+                Some(_) => {
+                    format!("have {name} put {missing} into its tokens, or take it out of its `jwt.require_claims`")
+                }
+                None => format!("give a value for {missing}: {name} requires it, and no other claims are filled in"),
+            }
+        }
+        Step::Revocation => {
+            "get a fresh token, or lift the revocation (`DELETE /revocations/{id}` at the admin listener)".to_owned()
         }
         Step::Binding => {
             format!("have {name} issue bearer tokens to this client: this one is bound to a sender (`cnf`)")

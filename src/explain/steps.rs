@@ -55,6 +55,7 @@ fn name(step: Step) -> &'static str {
         Step::IssuedAt => "iat",
         Step::Audience => "audience",
         Step::RequiredClaims => "required claims",
+        Step::Revocation => "revocation",
         Step::Binding => "binding",
     }
 }
@@ -134,6 +135,7 @@ fn words(token: &Rehearsed, issuers: &[Arc<Issuer>], step: Step, fault: Option<T
                 }),
             }
         }
+        Step::Revocation => Words::default(),
         Step::Binding => note(match token.claims.get("cnf") {
             None | Some(Value::Null) => "bound to no sender".to_owned(),
             Some(_) => "bound to a sender (cnf), and no proof of that is honoured".to_owned(),

@@ -58,6 +58,8 @@ const NOT_IN_TRAILERS: [HeaderName; 16] = [
 pub struct ReservedNames {
     /// Squashed.
     names: Vec<Box<str>>,
+    /// Squashed: the headers that tokens are taken from, on some route. In heads that is each route's own affair.
+    credentials: Vec<Box<str>>,
     /// The first letters that occur in `names` and in the forwarding fields: most headers of most requests go no further.
     initials: u64,
 }
@@ -79,7 +81,15 @@ impl ReservedNames {
             .chain(FORWARDING)
             .filter_map(|name| name.bytes().next())
             .fold(0, |bits, first| bits | initial(first));
-        ReservedNames { names, initials }
+        ReservedNames { names, credentials: Vec::new(), initials }
+    }
+
+    /// The same, and the headers that tokens are taken from.
+    #[must_use]
+    pub fn with_credentials<'n>(mut self, headers: impl IntoIterator<Item = &'n HeaderName>) -> ReservedNames {
+        self.credentials
+            .extend(headers.into_iter().map(|name| squash(name.as_str()).map(char::from).collect::<Box<str>>()));
+        self
     }
 
     /// Removes every field whose name equals a reserved one, alias or not. With `trusted_peer`, forwarding fields
@@ -93,6 +103,7 @@ impl ReservedNames {
     pub fn strip_trailers(&self, trailers: &mut HeaderMap) {
         remove_where(trailers, |name| {
             self.forbids(name.as_str(), false)
+                || self.credentials.iter().any(|header| is_alias(name.as_str(), header))
                 || NOT_IN_TRAILERS.iter().any(|field| is_alias(name.as_str(), field.as_str()))
         });
     }
@@ -287,9 +298,12 @@ mod tests {
 
     #[test]
     fn trailers_cannot_say_what_heads_decide() {
-        let reserved = ReservedNames::new([]);
+        let token = HeaderName::from_static("x-api-token");
+        let reserved = ReservedNames::new([]).with_credentials([&token]);
         let mut trailers = HeaderMap::new();
         for name in [
+            "x-api-token",
+            "X_Api.Token",
             "x-auth-subject",
             "X_Auth_Roles",
             "authorization",

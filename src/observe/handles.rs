@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{metrics::Metrics, sink::lock};
 
@@ -309,6 +309,17 @@ impl TokenCacheMetrics {
     pub fn held(&self, entries_change: i64, bytes_change: i64) {
         self.entries.add(entries_change);
         self.bytes.add(bytes_change);
+    }
+}
+
+/// The revocations' metrics.
+#[derive(Clone, Debug)]
+pub struct RevocationMetrics(pub(super) IntGaugeVec);
+
+impl RevocationMetrics {
+    /// So many more are held that were asked for there, or fewer.
+    pub fn held(&self, source: &'static str, change: i64) {
+        self.0.with_label_values(&[source]).add(change);
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) struct Metrics {
     pub(super) jwks_keys: IntGaugeVec,
     pub(super) introspections: IntCounterVec,
     pub(super) introspection_seconds: HistogramVec,
+    pub(super) revocations: IntGaugeVec,
     pub(super) upstream_requests: IntCounterVec,
     pub(super) upstream_seconds: HistogramVec,
     pub(super) upstream_connections: IntGaugeVec,
@@ -107,6 +108,11 @@ impl Metrics {
                 "From the question to the issuer's answer, or to the failure.",
                 &["issuer"],
                 &EXCHANGE,
+            )?,
+            revocations: r.int_gauges(
+                "revocations",
+                "Revocations that are held, by who asked for them.",
+                &["source"],
             )?,
             upstream_requests: r.counters(
                 "upstream_requests_total",

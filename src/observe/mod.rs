@@ -33,7 +33,10 @@ use self::{
     sink::{Background, Sink, lock},
 };
 pub use self::{
-    handles::{IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RouteMetrics, TokenCacheMetrics, UpstreamMetrics},
+    handles::{
+        IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics, RouteMetrics, TokenCacheMetrics,
+        UpstreamMetrics,
+    },
     log::parse_level,
     sink::LogBuffer,
 };
@@ -182,6 +185,11 @@ impl Observer {
     /// Binds the token cache's metrics.
     pub fn token_cache(&self) -> TokenCacheMetrics {
         TokenCacheMetrics::new(&self.metrics)
+    }
+
+    /// Binds the revocations' metrics.
+    pub fn revocations(&self) -> RevocationMetrics {
+        RevocationMetrics(self.metrics.revocations.clone())
     }
 
     /// Binds an upstream's metrics. `endpoint` is its authority.

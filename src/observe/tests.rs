@@ -63,6 +63,7 @@ fn metric_names_are_these() {
     bearward_jwks_keys{issuer}
     bearward_introspections_total{issuer,result}
     bearward_introspection_seconds{issuer}
+    bearward_revocations{source}
     bearward_upstream_requests_total{upstream,endpoint,result}
     bearward_upstream_seconds{upstream}
     bearward_upstream_connections{upstream,state}
@@ -293,6 +294,7 @@ fn every_reason_of_a_refusal_has_a_cell() {
         TooOld,
         Audience,
         MissingClaim,
+        Revoked,
         Binding,
     ];
     for fault in faults {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Reading, canonical, hex_digit, is_reserved};
+use super::{Reading, canonical, hex_digit, is_reserved, push_encoded};
 
 /// More readings than any honest path has.
 const MAX_READINGS: usize = 32;
@@ -23,9 +23,26 @@ enum Habit {
     DecodeAgain,
     /// Reserved characters are decoded as well: nearly all, before they match, and proxies that write the path anew.
     DecodeReserved,
+    /// What begins with two slashes is an address without its scheme, so that its first segment is a host: servers that
+    /// read a target as they would a link (`new URL` in Node, `urlsplit` in Python).
+    DropHost,
+    /// Letters become small: servers on file systems that ignore case.
+    LowerCase,
+    /// Letters become capital and then small, which meets more of them (`ſ` is an `s` then): servers that compare so.
+    FoldCase,
 }
 
-const HABITS: [Habit; 4] = [Habit::StripParameters, Habit::MergeSlashes, Habit::DecodeAgain, Habit::DecodeReserved];
+const HABITS: [Habit; 5] =
+    [Habit::StripParameters, Habit::MergeSlashes, Habit::DecodeAgain, Habit::DecodeReserved, Habit::DropHost];
+const HABITS_IGNORING_CASE: [Habit; 7] = [
+    Habit::StripParameters,
+    Habit::MergeSlashes,
+    Habit::DecodeAgain,
+    Habit::DecodeReserved,
+    Habit::DropHost,
+    Habit::LowerCase,
+    Habit::FoldCase,
+];
 
 /// Every reading that a chain of habits leads to, each habit once at most, in any order. Dots may be resolved after each
 /// step or not before a later one: `/a/;/..;/b` is `/a/b` if they are before slashes are merged, else `/b`.
@@ -34,7 +51,21 @@ pub(super) fn of(text: &str) -> Vec<Reading> {
     if !text.contains([';', '%']) && !text.contains("//") {
         return Vec::new();
     }
-    match search(text) {
+    all(text, &HABITS)
+}
+
+/// The same of servers that also ignore case.
+pub(super) fn ignoring_case(text: &str) -> Vec<Reading> {
+    all(text, &HABITS_IGNORING_CASE)
+}
+
+/// Whether servers that ignore case take this path as it is written.
+pub(crate) fn is_in_small_letters(text: &str) -> bool {
+    Habit::LowerCase.apply(text).is_none() && Habit::FoldCase.apply(text).is_none()
+}
+
+fn all(text: &str, habits: &[Habit]) -> Vec<Reading> {
+    match search(text, habits) {
         Ok(found) => {
             let mut readings: Vec<Reading> = found.into_iter().map(Ok).collect();
             readings.sort_unstable();
@@ -44,13 +75,13 @@ pub(super) fn of(text: &str) -> Vec<Reading> {
     }
 }
 
-fn search(text: &str) -> Result<HashSet<String>, &'static str> {
+fn search(text: &str, habits: &[Habit]) -> Result<HashSet<String>, &'static str> {
     let mut found = HashSet::new();
     let mut seen = HashSet::new();
     let mut open = vec![(0_u8, text.to_owned())];
     let mut work = 0;
     while let Some((used, from)) = open.pop() {
-        for (place, habit) in HABITS.iter().enumerate() {
+        for (place, habit) in habits.iter().enumerate() {
             let used_now = used | 1 << place;
             if used_now == used {
                 continue;
@@ -92,6 +123,11 @@ impl Habit {
                 encoded.then_some('%')
             }),
             Habit::DecodeReserved => decode_reserved(text),
+            Habit::DropHost => drop_host(text),
+            Habit::LowerCase => change_letters(text, |letter| letter.to_lowercase().collect()),
+            Habit::FoldCase => {
+                change_letters(text, |letter| letter.to_uppercase().flat_map(char::to_lowercase).collect())
+            }
         }
     }
 }
@@ -121,6 +157,53 @@ fn merge_slashes(text: &str) -> Option<String> {
         }
     }
     Some(merged)
+}
+
+fn drop_host(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("//")?.trim_start_matches('/');
+    Some(rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/").to_owned())
+}
+
+/// The path with other letters, also in the place of those that are encoded; None if it stays the same.
+fn change_letters(text: &str, change: impl Fn(char) -> String) -> Option<String> {
+    let mut changed = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let (letter, after) = match encoded_character(rest) {
+            Some((letter, after)) => (letter, after),
+            // An encoded octet of ASCII is no letter in a canonical path; its digits aren't either.
+            None if first == '%' => {
+                let (octet, after) = rest.split_at_checked(3)?;
+                changed.push_str(octet);
+                rest = after;
+                continue;
+            }
+            None => (first, rest.get(first.len_utf8()..)?),
+        };
+        for character in change(letter).chars() {
+            if character.is_ascii() {
+                changed.push(character);
+            } else {
+                character.encode_utf8(&mut [0; 4]).bytes().for_each(|octet| push_encoded(&mut changed, octet));
+            }
+        }
+        rest = after;
+    }
+    (changed != text).then_some(changed)
+}
+
+/// The character beyond ASCII that `text` begins with in encoded form, and what follows it.
+fn encoded_character(text: &str) -> Option<(char, &str)> {
+    let (first, _) = encoded_octet(text.strip_prefix('%')?)?;
+    let length = usize::try_from(first.leading_ones()).ok().filter(|length| *length > 1)?;
+    let mut octets = Vec::with_capacity(length);
+    let mut rest = text;
+    for _ in 0..length {
+        let (octet, after) = encoded_octet(rest.strip_prefix('%')?)?;
+        octets.push(octet);
+        rest = after;
+    }
+    Some((std::str::from_utf8(&octets).ok()?.chars().next()?, rest))
 }
 
 /// The path with its encoded reserved characters decoded; None if it has none.

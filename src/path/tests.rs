@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod case;
+
 fn text(raw: &str) -> Result<String, &'static str> {
     match CanonicalPath::parse(raw) {
         Ok(path) => Ok(path.as_str().to_owned()),
@@ -338,8 +340,12 @@ fn other_readings() {
         ("/a;x", &["/a"]),
         ("/a;x/b;y=z", &["/a/b"]),
         ("/;x", &["/"]),
-        ("/;x/a", &["//a", "/a"]),
-        ("//a", &["/a"]),
+        ("/;x/a", &["/", "//a", "/a"]),
+        ("//a", &["/", "/a"]),
+        ("//a/b", &["/a/b", "/b"]),
+        ("///a/b", &["/a/b", "/b"]),
+        ("//a//b", &["//b", "/a/b", "/b"]),
+        ("/x//a/b", &["/x/a/b"]),
         ("/a//b///c", &["/a/b/c"]),
         ("/a//", &["/a/"]),
         ("/%2541", &["/A"]),
@@ -446,6 +452,17 @@ mod models {
         written
     }
 
+    /// `new URL(path, base).pathname`.
+    pub(super) fn link(path: &str) -> String {
+        match path.strip_prefix("//") {
+            Some(rest) => {
+                let rest = rest.trim_start_matches('/');
+                rest.split_once('/').map_or("/".to_owned(), |(_, path)| format!("/{path}"))
+            }
+            None => path.to_owned(),
+        }
+    }
+
     type Server = (&'static str, Box<dyn Fn(&str) -> String>);
 
     pub(super) fn all() -> Vec<Server> {
@@ -460,6 +477,8 @@ mod models {
             ("Tomcat before a decoder", Box::new(|path| decode(&merge(&strip(path))))),
             ("strip, decode, merge", Box::new(|path| merge(&decode(&strip(path))))),
             ("merging before decoding", Box::new(|path| decode(&merge(path)))),
+            ("reads a link", Box::new(link)),
+            ("strips, then reads a link", Box::new(|path| link(&strip(path)))),
             ("decodes, then strips", Box::new(|path| strip(&decode(path)))),
         ]
     }

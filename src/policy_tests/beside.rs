@@ -13,9 +13,13 @@ use crate::{
 };
 
 /// Warnings of scopes that no policy test uses, where a file `*.test.yaml` beside the configuration names it as its
-/// `config`. None where one of these files can't be read: what it uses isn't known then.
+/// `config`. Where one of these files can't be read, what it uses isn't known: then there is a warning of that instead.
 pub fn unused_scopes(config: &Path, policy: &Policy, environment: &Environment<'_>) -> Vec<Diagnostic> {
-    let Some(files) = tests_of(config, environment).filter(|files| !files.is_empty()) else { return Vec::new() };
+    let files = match tests_of(config, environment) {
+        Ok(files) if files.is_empty() => return Vec::new(),
+        Ok(files) => files,
+        Err(unreadable) => return unreadable.iter().map(|path| cannot_tell(path)).collect(),
+    };
     let mut coverage = Coverage::new(policy);
     for test in files.iter().flat_map(|file| &file.tests) {
         let WrittenToken::Of { issuer, claims, .. } = &test.token else { continue };
@@ -34,6 +38,12 @@ pub fn unused_scopes(config: &Path, policy: &Policy, environment: &Environment<'
     coverage.gaps(policy).scopes.into_iter().map(warning).collect()
 }
 
+fn cannot_tell(path: &Path) -> Diagnostic {
+    let name = path.display().to_string();
+    let message = "these policy tests can't be read, so that nobody knows which scopes they use".to_owned();
+    Diagnostic::unwise(&name, "", message, Some(format!("`bearward test {name}` says what is wrong with them")))
+}
+
 fn asks_for(access: &Access, scope: &Arc<str>) -> bool {
     let Access::Rules(rules) = access else { return false };
     rules.iter().flat_map(|rule| &rule.conditions).any(|condition| match condition {
@@ -42,27 +52,42 @@ fn asks_for(access: &Access, scope: &Arc<str>) -> bool {
     })
 }
 
-/// The files of tests in the configuration's folder that name it. None where one can't be read.
-fn tests_of(config: &Path, environment: &Environment<'_>) -> Option<Vec<TestFile>> {
-    let whole = config.canonicalize().ok()?;
+/// The files of tests in the configuration's folder that name it.
+///
+/// # Errors
+/// Those that can't be read and have its name in them.
+fn tests_of(config: &Path, environment: &Environment<'_>) -> Result<Vec<TestFile>, Vec<PathBuf>> {
+    let Ok(whole) = config.canonicalize() else { return Ok(Vec::new()) };
     let folder = match config.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut paths = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.file_name())).collect::<Vec<_>>();
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect::<Vec<_>>();
     paths.retain(|name| name.to_str().is_some_and(|name| name.ends_with(".test.yaml")));
     paths.sort();
-    let mut files = Vec::new();
+    let (mut files, mut unreadable) = (Vec::new(), Vec::new());
     for name in paths {
         // Named as the configuration is: beside it.
         let path = config.parent().map_or_else(|| PathBuf::from(&name), |folder| folder.join(&name));
-        let file = config::read_tests(&path, environment).ok()?;
+        let Ok(file) = config::read_tests(&path, environment) else {
+            unreadable.extend(may_name(&path, config).then_some(path));
+            continue;
+        };
         let named = file.config.as_ref().and_then(|named| named.canonicalize().ok());
         if named.is_some_and(|named| named == whole) {
             files.push(file);
         }
     }
-    Some(files)
+    if unreadable.is_empty() { Ok(files) } else { Err(unreadable) }
+}
+
+/// Whether a file that can't be understood seems to be about this configuration.
+fn may_name(path: &Path, config: &Path) -> bool {
+    let name = config.file_name().and_then(|name| name.to_str());
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    name.is_some_and(|name| text.lines().any(|line| line.trim_start().starts_with("config:") && line.contains(name)))
 }
 
 #[cfg(test)]
@@ -106,7 +131,12 @@ routes:
             warnings(&[("a.test.yaml", &read), ("b.test.yaml", &write)]),
             ["no policy test uses the scope `admin`"]
         );
-        assert!(warnings(&[("a.test.yaml", &read), ("b.test.yaml", "tests")]).is_empty());
+        // Of somebody else's file nothing is said; of one that should be readable, that it isn't.
+        assert_eq!(warnings(&[("a.test.yaml", &read), ("b.test.yaml", "tests")]).len(), 2);
+        assert_eq!(
+            warnings(&[("a.test.yaml", &read), ("b.test.yaml", "config: gateway.yaml\ntests")]),
+            ["these policy tests can't be read, so that nobody knows which scopes they use"]
+        );
         assert!(warnings(&[("a.test.yaml", &test("config: ./gateway.yaml", "read write admin"))]).is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use hyper::header::HeaderName;
 
 use crate::{
-    config::{Expectation, ExpectedHeader},
+    config::{self, Expectation, ExpectedHeader},
     refusal::{Refusal, RuleFault},
     rehearsal::Answer,
     snapshot::Snapshot,
@@ -32,7 +32,7 @@ pub(super) fn all(expect: &Expectation, answer: &Answer, snapshot: &Snapshot) ->
         Some(Refusal::Rule(RuleFault::Scope(scope))) => Some(&**scope),
         _ => None,
     };
-    against(
+    let mut parts = against(
         expect,
         &Observed {
             allow: answer.is_allowed(),
@@ -43,7 +43,21 @@ pub(super) fn all(expect: &Expectation, answer: &Answer, snapshot: &Snapshot) ->
             scope,
             upstream_headers: &answer.upstream_headers,
         },
-    )
+    );
+    if let Some(part) = parts.iter_mut().find(|part| part.what == "route") {
+        part.expected.push_str(&unknown_route(&part.expected, snapshot).unwrap_or_default());
+    }
+    parts
+}
+
+/// What there is to say of a route that isn't there, however a request is decided.
+fn unknown_route(name: &str, snapshot: &Snapshot) -> Option<String> {
+    let names = || snapshot.routes.iter().map(|route| &*route.settings.name);
+    if names().any(|known| known == name) {
+        return None;
+    }
+    let hint = config::did_you_mean(name, names(), "the routes are").unwrap_or_default();
+    Some(format!(" (no route is called so; {hint})"))
 }
 
 /// What an expectation can be about.

@@ -128,8 +128,12 @@ impl Results {
     pub fn files_read(&self) -> Vec<PathBuf> {
         let tests = self.files.iter().map(|file| PathBuf::from(&file.name));
         let configurations = self.configurations.iter().flat_map(|configuration| {
-            let others = configuration.subject.as_ref().map(Subject::files_read).unwrap_or_default();
-            others.into_iter().chain([configuration.path.clone()])
+            let read = match &configuration.subject {
+                Ok(subject) => subject.files_read().to_vec(),
+                // Of one that can't be used: where what is wrong with it stands.
+                Err(diagnostics) => diagnostics.iter().map(|diagnostic| PathBuf::from(&diagnostic.file)).collect(),
+            };
+            read.into_iter().chain([configuration.path.clone()])
         });
         tests.chain(configurations).collect()
     }

@@ -14,7 +14,6 @@ use crate::{
     rehearsal::{self, Answer, Question},
     snapshot::{LongLived, Snapshot},
     token,
-    token::issuer::KeySource,
 };
 
 /// A configuration that tests are run against: put to work, but for its network.
@@ -23,6 +22,7 @@ pub struct Subject {
     policy: Policy,
     snapshot: Snapshot,
     warnings: Vec<Diagnostic>,
+    files: Vec<PathBuf>,
     coverage: Coverage,
 }
 
@@ -59,7 +59,7 @@ impl Subject {
             warnings.push(Diagnostic::unwise(&name, "", message, None));
         }
         let coverage = Coverage::new(&loaded.policy);
-        Ok(Subject { policy: loaded.policy, snapshot, warnings, coverage })
+        Ok(Subject { policy: loaded.policy, snapshot, warnings, files: loaded.files, coverage })
     }
 
     /// What is tested.
@@ -82,21 +82,9 @@ impl Subject {
         self.coverage.gaps(&self.policy)
     }
 
-    /// Files that it was read from, besides the configuration itself.
-    pub(super) fn files_read(&self) -> Vec<PathBuf> {
-        let mut files = Vec::new();
-        for issuer in &self.policy.issuers {
-            match &issuer.jwt.keys {
-                KeySource::File { path, .. } => files.push(path.clone()),
-                KeySource::PublicKeys(keys) => files.extend(keys.iter().map(|(path, _)| path.clone())),
-                KeySource::Discovery
-                | KeySource::Uri(_)
-                | KeySource::Inline(_)
-                | KeySource::Secret(_)
-                | KeySource::Nowhere => {}
-            }
-        }
-        files
+    /// Every file that it was read from.
+    pub(super) fn files_read(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Looks up what a test names.
@@ -115,10 +103,11 @@ impl Subject {
             let listeners = || self.policy.listen.iter();
             let found = listeners().position(|listener| *listener.name == **name);
             let names = || listeners().map(|listener| &*listener.name);
-            question.listener = found.ok_or_else(|| {
+            let unknown = || {
                 let hint = config::did_you_mean(name, names(), "the listeners are");
                 Box::new(file.error(spot, format!("there is no listener `{name}`"), hint))
-            })?;
+            };
+            question.listener = Some(found.ok_or_else(unknown)?);
         }
         let token = match &test.token {
             WrittenToken::None => Token::Sent,

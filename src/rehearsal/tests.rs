@@ -149,6 +149,71 @@ async fn what_goes_upstream() {
     assert!(!removed.upstream_headers.iter().any(|(name, _)| name == "authorization"));
 }
 
+/// A token goes where its route takes it, and is gone from there on its way upstream.
+#[tokio::test]
+async fn a_token_is_presented_where_its_route_takes_it() {
+    let routes = r#"
+issuers: {a: {issuer: "https://a.example", audiences: [api], jwt: {secret: "0123456789abcdef0123456789abcdef"}}}
+routes:
+  - {name: query, path: /query, upstream: "http://127.0.0.1:9", allow: authenticated, token_from: {query: t.k}}
+  - {name: cookie, path: /cookie, upstream: "http://127.0.0.1:9", allow: authenticated, token_from: {cookie: session}}
+  - {name: own, path: /own, upstream: "http://127.0.0.1:9", allow: authenticated, token_from: {header: X-Api-Token}}
+  - {name: both, path: /both, upstream: "http://127.0.0.1:9", allow: authenticated, token_from: [{query: t}, header]}
+"#;
+    let policy = config::load_str(routes, "gateway.yaml").unwrap().policy;
+    let snapshot = Snapshot::assemble(&policy, &LongLived::new(Observer::silent(), 1)).unwrap().0;
+    let key = jsonwebtoken::EncodingKey::from_secret(b"0123456789abcdef0123456789abcdef");
+    let claims = json!({"iss": "https://a.example", "aud": "api", "exp": 9_000_000_000_i64});
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    for (method, target, field, reason, upstream) in [
+        ("GET", "/query", None, "ok", Some("/query")),
+        ("GET", "/query?x=%41", None, "ok", Some("/query?x=%41")),
+        ("GET", "/query?t.k=other", None, "invalid_request", None),
+        ("GET", "/cookie", None, "ok", Some("/cookie")),
+        ("POST", "/cookie", None, "no_credential", None),
+        ("POST", "/cookie", Some(("sec-fetch-site", "same-origin")), "ok", Some("/cookie")),
+        ("GET", "/own", None, "ok", Some("/own")),
+        ("GET", "/own", Some(("x-api-token", "other")), "invalid_request", None),
+        ("GET", "/both", None, "ok", Some("/both")),
+    ] {
+        let headers =
+            field.into_iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let mut question = Question::new(method, target, headers.collect()).unwrap();
+        question.present(&token).unwrap();
+        let answer = rehearse(&snapshot, &question, Presented::Sent { may_fetch: false }).await;
+        assert_eq!((answer.reason(), answer.upstream_target.as_deref()), (reason, upstream), "{method} {target}");
+        assert!(!format!("{question:?}{answer:?}").contains(&token));
+        let names = answer.upstream_headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+        assert!(!names.contains(&"cookie") && !names.contains(&"x-api-token"), "{names:?}");
+        assert_eq!(names.contains(&"authorization"), reason == "ok");
+    }
+}
+
+/// Health checks and other proxies have listeners of their own: what is asked without a word of that is a client's.
+#[tokio::test]
+async fn a_request_comes_in_where_clients_do() {
+    let listen = |modes: &str| {
+        let routes =
+            "routes: [{name: r, path: /r, upstream: \"http://127.0.0.1:9\", listeners: [main], allow: public}]";
+        config::load_str(&format!("listen: [{modes}]\n{routes}"), "gateway.yaml").unwrap().policy
+    };
+    let deciding = "{address: \"127.0.0.1:1\", name: first, mode: forward_auth, request_from: self}";
+    for (modes, reason) in [
+        (format!("{deciding}, {{address: \"127.0.0.1:2\", name: main}}"), "public"),
+        ("{address: \"127.0.0.1:2\", name: other}, {address: \"127.0.0.1:3\", name: main}".to_owned(), "no_route"),
+        (deciding.replace("first", "main"), "public"),
+    ] {
+        let snapshot = Snapshot::assemble(&listen(&modes), &LongLived::new(Observer::silent(), 1)).unwrap().0;
+        assert_eq!(asked(&snapshot, "GET /r", None).await.reason(), reason, "{modes}");
+    }
+}
+
+#[tokio::test]
+async fn connect_is_refused_in_its_own_form() {
+    let answer = asked(&snapshot(), "CONNECT api.example:443", None).await;
+    assert_eq!((answer.status(), answer.reason()), (405, "method"));
+}
+
 #[tokio::test]
 async fn preflights_are_answered() {
     let snapshot = snapshot();
@@ -177,7 +242,7 @@ async fn a_token_as_sent_is_verified_and_every_step_is_asked() {
     let answer = ask(&sign(good.clone())).await;
     assert_eq!((answer.status(), answer.reason(), answer.rule()), (200, "ok", Some(0)));
     let steps = answer.decision.token.unwrap().steps;
-    assert!(steps.len() == 13 && steps.iter().all(|(_, answer)| *answer == StepAnswer::Held), "{steps:?}");
+    assert!(steps.len() == 14 && steps.iter().all(|(_, answer)| *answer == StepAnswer::Held), "{steps:?}");
 
     // Of several faults the first is named, and all are told; the rules are asked all the same.
     let mut bad = good.clone();
@@ -211,6 +276,7 @@ fn what_cannot_be_a_request_is_no_question() {
     for (method, url) in [
         ("GET", "api.example:443"),
         ("GET", "ftp://api.example/"),
+        ("CONNECT", ""),
         ("GET", "https://user@api.example/"),
         ("GET", "https:///x"),
         ("GET", ""),
@@ -219,4 +285,6 @@ fn what_cannot_be_a_request_is_no_question() {
         assert!(Question::new(method, url, HeaderMap::new()).is_err(), "{method} {url}");
     }
     assert!(Question::new("GET", "HTTPS://[::1]:8443?x", HeaderMap::new()).is_ok());
+    let refused = Question::new("GET", "https://user:hunter2@api.example/", HeaderMap::new()).unwrap_err();
+    assert!(!refused.contains("hunter2"), "{refused}");
 }

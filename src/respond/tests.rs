@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::*;
 use crate::refusal::{TokenFault, UpstreamFault};
 
-const TOKEN_FAULTS: [TokenFault; 15] = [
+const TOKEN_FAULTS: [TokenFault; 16] = [
     TokenFault::TooLong,
     TokenFault::Malformed,
     TokenFault::Algorithm,
@@ -25,6 +25,7 @@ const TOKEN_FAULTS: [TokenFault; 15] = [
     TokenFault::TooOld,
     TokenFault::Audience,
     TokenFault::MissingClaim,
+    TokenFault::Revoked,
     TokenFault::Binding,
 ];
 
@@ -47,6 +48,7 @@ fn all_refusals() -> Vec<Refusal> {
         Refusal::Upstream(UpstreamFault::Broken),
         Refusal::Upstream(UpstreamFault::TimedOut),
         Refusal::Upstream(UpstreamFault::Unavailable),
+        Refusal::Upstream(UpstreamFault::TokenNotEnded),
     ];
     all.extend(TOKEN_FAULTS.map(Refusal::Token));
     all
@@ -132,6 +134,7 @@ fn the_table_of_refusals() {
     502
     504
     503
+    503
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is too long"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is malformed"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is signed with an algorithm that is not accepted"
@@ -146,6 +149,7 @@ fn the_table_of_refusals() {
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is too old"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is for another audience"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token lacks a claim that is needed"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token has been revoked"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to a sender and no proof of that is accepted"
     "#);
 }

@@ -11,6 +11,7 @@ use super::{
     drain::{Phase, Phases},
     framing::Limits,
     http1, http2,
+    stall::Unstalled,
     transport::{Socket, Transport},
     worker::Open,
 };
@@ -40,6 +41,7 @@ pub(super) async fn serve<H: Handler>(
     limits: Limits,
     phases: Phases,
 ) {
+    let socket = Unstalled::new(socket, limits.idle_timeout);
     let since = Instant::now();
     let deadline = since + limits.header_timeout;
     let Some(tls) = tls else {

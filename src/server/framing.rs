@@ -5,6 +5,7 @@ pub(super) mod authority;
 mod chunked;
 pub(super) mod exchange;
 pub(super) mod head;
+mod stream;
 pub(super) mod target;
 #[cfg(test)]
 mod tests;
@@ -43,9 +44,6 @@ pub(super) fn is_authority(text: &str) -> bool {
     authority::Authority::parse(text.as_bytes()).is_some()
 }
 
-/// How long a connection that is closed with something unread is read on, so that its client gets to the answer: a reset
-/// would overtake it (RFC 9112, section 9.6).
-const LINGER: Duration = Duration::from_secs(2);
 /// One a thread, so that an idle connection holds no buffer.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// What a client may send ahead of the answer to its last request; more waits in its socket.
@@ -62,7 +60,7 @@ pub(super) struct Limits {
     pub(super) max_header_bytes: usize,
     /// From a head's first byte, or from the connection's start, to the head's end.
     pub(super) header_timeout: Duration,
-    /// Between requests.
+    /// Between requests, and for the client to take something of an answer.
     pub(super) idle_timeout: Duration,
 }
 
@@ -391,75 +389,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             self.timer.as_mut().reset(deadline);
         }
     }
-
-    /// Something of the client's is unread, or may yet come.
-    fn must_linger(&self) -> bool {
-        match self.state {
-            State::Head { .. } => !self.held.is_empty(),
-            State::Fixed(_) | State::Chunked { .. } | State::Refused => true,
-            State::Tunnel | State::Ended => false,
-        }
-    }
-
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            loop {
-                let mut buffer = ReadBuf::new(scratch);
-                match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer)) {
-                    Ok(()) if !buffer.filled().is_empty() => {}
-                    _ => return Poll::Ready(()),
-                }
-            }
-        })
-    }
 }
 
 impl State {
     fn next_head() -> State {
         State::Head { scan: HeadScan::default(), skipped: false }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Guard<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_checked(cx, &mut cursor)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Guard<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
-    }
-
-    /// Ends our side, and reads the client's on for a while where it has more to send than was read.
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let guard = self.get_mut();
-        if guard.linger.is_none() {
-            ready!(Pin::new(&mut guard.io).poll_shutdown(cx))?;
-            if !guard.must_linger() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let linger = guard.linger.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
-        if linger.as_mut().poll(cx).is_ready() || guard.poll_discard(cx).is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        Poll::Pending
     }
 }

@@ -1,22 +1,20 @@
 //! A connection that speaks HTTP/2 (RFC 9113): by hyper, which is kept from being worn out.
 
+mod answer;
 mod frames;
 mod request;
 
 use std::{
     convert::Infallible,
     future::Future,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -24,20 +22,22 @@ use hyper::{
     server::conn::http2,
     service::service_fn,
 };
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, sleep, sleep_until},
 };
 
-use self::frames::Watched;
+use self::{
+    answer::{Answer, Turn, Turns},
+    frames::Watched,
+};
 use super::{
     Arrival, Handler,
     connection::First,
     drain::{Phase, Phases},
     framing::{Limits, head::MAX_FIELDS},
 };
-use crate::body::{Body, BodyError};
 
 const MAX_STREAMS: u32 = 128;
 /// What a client may send before it is read: of one request, and of all together. Both bound a connection's memory.
@@ -66,11 +66,14 @@ pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
 ) {
     let streams = Streams::default();
     let watched = Watched::new(stream, first, limits.header_timeout, streams.answered.clone());
-    let begun = streams.clone();
-    let service = service_fn(move |request| exchange(&handler, &arrival, begun.begin(), limits, request));
+    let turns = Turns::default();
+    let (begun, asked) = (streams.clone(), turns.clone());
+    let executor = answer::Streams { last: turns, limit: limits.idle_timeout };
+    let service =
+        service_fn(move |request| exchange(&handler, &arrival, (begun.begin(), asked.begin()), limits, request));
     let largest = limits.max_header_bytes.saturating_add((MAX_FIELDS + 8) * FIELD_OVERHEAD);
     let mut connection = pin!(
-        http2::Builder::new(TokioExecutor::new())
+        http2::Builder::new(executor)
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(u32::try_from(largest).unwrap_or(u32::MAX))
@@ -155,34 +158,11 @@ impl Drop for InFlight {
     }
 }
 
-/// A body that notes when it is over.
-struct Answer {
-    body: Body,
-    _in_flight: InFlight,
-}
-
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// One request. What HTTP/1.1 would be refused for is refused here, too.
 fn exchange<H: Handler>(
     handler: &H,
     arrival: &Arrival,
-    in_flight: InFlight,
+    (in_flight, turn): (InFlight, Turn),
     limits: Limits,
     mut request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send + use<H> {
@@ -195,6 +175,6 @@ fn exchange<H: Handler>(
         for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
             response.headers_mut().remove(name);
         }
-        Ok(response.map(|body| Answer { body, _in_flight: in_flight }))
+        Ok(response.map(|body| Answer::new(body, turn, in_flight)))
     }
 }

@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod listener;
 mod mode;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::worker::Open;
+use super::{stall::Unstalled, worker::Open};
 
 /// What one read of a connection's first bytes takes at most.
 const FIRST_BYTES: usize = 4096;
@@ -34,12 +34,12 @@ pub(super) struct Transport {
 }
 
 enum Stream {
-    Plain(Socket),
-    Tls(Box<TlsStream<Socket>>),
+    Plain(Unstalled),
+    Tls(Box<TlsStream<Unstalled>>),
 }
 
 impl Transport {
-    pub(super) fn plain(socket: Socket, open: Open) -> Transport {
+    pub(super) fn plain(socket: Unstalled, open: Open) -> Transport {
         Transport { stream: Stream::Plain(socket), _open: open }
     }
 
@@ -47,7 +47,7 @@ impl Transport {
     ///
     /// # Errors
     /// The client went away, or the two found no common ground.
-    pub(super) async fn accept(socket: Socket, tls: Arc<ServerConfig>, open: Open) -> io::Result<Transport> {
+    pub(super) async fn accept(socket: Unstalled, tls: Arc<ServerConfig>, open: Open) -> io::Result<Transport> {
         let stream = TlsAcceptor::from(tls).accept(socket).await?;
         Ok(Transport { stream: Stream::Tls(Box::new(stream)), _open: open })
     }
@@ -70,9 +70,10 @@ impl Transport {
 
     /// Waits for bytes and reads what there is, with no memory held meanwhile. 0: the client has ended.
     pub(super) async fn read_first(&mut self, into: &mut BytesMut) -> io::Result<usize> {
-        let Stream::Plain(socket) = &self.stream else {
+        let Stream::Plain(stream) = &self.stream else {
             return Ok(0);
         };
+        let socket = stream.socket();
         loop {
             socket.readable().await?;
             let mut buffer = [0; FIRST_BYTES];

@@ -4,10 +4,13 @@
 use std::{cell::OnceCell, slice, sync::Arc, time::Duration};
 
 use super::{
+    credential::Fingerprint,
     date::Round,
     issuer::{Audiences, Issuer},
     jwt::Jwt,
     key_set::{KeyId, KeySet, Verifier},
+    principal::Principal,
+    revocation::{Revocations, TokenId},
 };
 use crate::refusal::TokenFault;
 
@@ -21,6 +24,7 @@ pub(in crate::token) struct Check<'c> {
     keys: Option<Arc<KeySet>>,
     /// Which of them has signed it, once that was asked.
     signer: OnceCell<Option<KeyId>>,
+    revocations: Option<&'c Revocations>,
     /// Unix seconds.
     now: i64,
 }
@@ -42,12 +46,13 @@ pub enum Step {
     IssuedAt,
     Audience,
     RequiredClaims,
+    Revocation,
     Binding,
 }
 
 impl Step {
     /// Every one, in the order in which faults are named.
-    pub(in crate::token) const ALL: [Step; 13] = [
+    pub(in crate::token) const ALL: [Step; 14] = [
         Step::Dates,
         Step::Algorithm,
         Step::Type,
@@ -60,6 +65,7 @@ impl Step {
         Step::IssuedAt,
         Step::Audience,
         Step::RequiredClaims,
+        Step::Revocation,
         Step::Binding,
     ];
     /// What is asked before keys are looked for.
@@ -68,8 +74,15 @@ impl Step {
     /// What is asked of the keys at hand, or of those after a fetch.
     pub(in crate::token) const SIGNATURE: [Step; 2] = [Step::Key, Step::Signature];
     /// What is asked once the signature is known to be good, or before keys are fetched.
-    pub(in crate::token) const CLAIMS: [Step; 6] =
-        [Step::Expiry, Step::NotBefore, Step::IssuedAt, Step::Audience, Step::RequiredClaims, Step::Binding];
+    pub(in crate::token) const CLAIMS: [Step; 7] = [
+        Step::Expiry,
+        Step::NotBefore,
+        Step::IssuedAt,
+        Step::Audience,
+        Step::RequiredClaims,
+        Step::Revocation,
+        Step::Binding,
+    ];
 
     /// What this step finds wrong.
     pub(in crate::token) fn fault(self, check: &Check<'_>) -> Option<TokenFault> {
@@ -86,6 +99,7 @@ impl Step {
             Step::IssuedAt => check.issued_at().err(),
             Step::Audience => check.audience_fault(),
             Step::RequiredClaims => check.required_claims_fault(),
+            Step::Revocation => check.is_revoked().then_some(TokenFault::Revoked),
             Step::Binding => check.has("cnf").then_some(TokenFault::Binding),
         }
     }
@@ -100,12 +114,17 @@ impl<'c> Check<'c> {
         now: i64,
     ) -> Check<'c> {
         let considered = slice::from_ref(issuer);
-        Check { jwt, considered, issuer: Some(issuer), keys, signer: OnceCell::new(), now }
+        Check { jwt, considered, issuer: Some(issuer), keys, signer: OnceCell::new(), revocations: None, now }
+    }
+
+    /// Asks whether it was ended, too.
+    pub(in crate::token) fn minding(self, revocations: &'c Revocations) -> Check<'c> {
+        Check { revocations: Some(revocations), ..self }
     }
 
     /// A token that is nobody's, held against what all issuers of a route ask.
     pub(in crate::token) fn by_nobody(issuers: &'c [Arc<Issuer>], jwt: &'c Jwt<'c>, now: i64) -> Check<'c> {
-        Check { jwt, considered: issuers, issuer: None, keys: None, signer: OnceCell::new(), now }
+        Check { jwt, considered: issuers, issuer: None, keys: None, signer: OnceCell::new(), revocations: None, now }
     }
 
     /// Whether its `kid`, or that it has none, is nothing that a fetch of other keys would change.
@@ -208,6 +227,16 @@ impl<'c> Check<'c> {
         let required = &self.issuer?.settings.jwt.require_claims;
         let is_complete = required.iter().all(|claim| self.has(claim)) && (self.max_age().is_none() || self.has("iat"));
         (!is_complete).then_some(TokenFault::MissingClaim)
+    }
+
+    fn is_revoked(&self) -> bool {
+        let Some((revocations, issuer)) = self.revocations.zip(self.issuer) else { return false };
+        if revocations.is_empty() {
+            return false;
+        }
+        let id = TokenId::of_signed(self.jwt.signed());
+        let claimed = Principal::of(issuer, self.jwt.claims(), None, Fingerprint([0; 6]), id);
+        revocations.has_ended(&claimed, self.now)
     }
 
     fn has(&self, claim: &str) -> bool {

@@ -39,6 +39,7 @@ use super::{
     json, now,
     pattern::Pattern,
     principal::Principal,
+    revocation::TokenId,
 };
 use crate::{
     fetch::{self, FetchRules, Fetched, Trust},
@@ -266,7 +267,8 @@ impl Introspector {
         let Some(members) = self.answer(issuer, token).await? else { return Ok(Said::Inactive) };
         match answer::judge(&issuer.settings, &self.settings.way, &members, now()) {
             Ok(Judgment::Good(expires_at)) => {
-                Ok(Said::Good(Arc::new(Principal::of(issuer, &members, expires_at, fingerprint))))
+                let id = TokenId::of(token);
+                Ok(Said::Good(Arc::new(Principal::of(issuer, &members, expires_at, fingerprint, id))))
             }
             Ok(Judgment::Bad(TokenFault::Inactive)) => Ok(Said::Inactive),
             Ok(Judgment::Bad(fault)) => Ok(Said::Bad(fault)),

@@ -180,6 +180,11 @@ impl Issuer {
         Issuer { settings, keys, introspector, metrics, epoch: NEXT_EPOCH.fetch_add(1, Ordering::Relaxed) }
     }
 
+    /// Whether it is asked about tokens that only it can judge.
+    pub fn is_asked(&self) -> bool {
+        self.introspector.is_some()
+    }
+
     /// Whether the last call for its keys, or to ask it about a token, failed (`degraded` in `/readyz`).
     pub fn is_degraded(&self) -> bool {
         self.keys.is_degraded() || self.introspector.as_ref().is_some_and(|introspector| introspector.is_failing())
@@ -187,6 +192,11 @@ impl Issuer {
 }
 
 impl IssuerSettings {
+    /// Who it is whatever the configuration calls it: what its tokens have as `iss`, or its name where that isn't known.
+    pub fn authority(&self) -> &str {
+        self.issuer.as_deref().unwrap_or(&self.name)
+    }
+
     /// Whether a JWT that names no issuer may be its own.
     pub(in crate::token) fn takes_unnamed(&self) -> bool {
         self.takes_jwts && !self.jwt.require_issuer

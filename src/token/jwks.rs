@@ -216,6 +216,20 @@ impl KeyStore {
         }
     }
 
+    /// Fetches for a rehearsal, which live traffic must not notice: nothing is kept, counted or held back.
+    ///
+    /// # Errors
+    /// The keys can't be had.
+    pub(in crate::token) async fn fetch_apart(&self) -> Result<Arc<KeySet>, Unavailable> {
+        let unavailable = Unavailable { retry_after: UNKNOWN_KID_INTERVAL };
+        match &self.origin {
+            Origin::Server(server, _) => {
+                server.fetch(&mut None).await.map(|fetched| Arc::new(fetched.keys)).map_err(|_| unavailable)
+            }
+            Origin::Files(_) | Origin::InPlace => self.at_hand().ok_or(unavailable),
+        }
+    }
+
     /// Whether keys have arrived (`/readyz`). Once they have, trouble shows in `is_degraded` alone.
     pub fn is_ready(&self) -> bool {
         self.keys.load().is_some()
@@ -289,9 +303,7 @@ impl KeyStore {
 
     /// Takes the set of an earlier run, unless it is too old.
     fn restore(&self, kept: &KeptKeys) {
-        let Some((keys, age)) = kept.load(SystemTime::now()).filter(|(_, age)| *age <= self.stale_after) else {
-            return;
-        };
+        let Some((keys, age)) = kept.load(SystemTime::now(), self.stale_after) else { return };
         let keys = self.hold(keys, age);
         KeysRestored { issuer: &self.issuer, keys, age }.record(&self.metrics);
     }

@@ -59,9 +59,10 @@ impl KeptKeys {
         }
     }
 
-    /// The set that was kept, and how long ago it was fetched. What can't be used is ignored and logged.
-    pub(in crate::token) fn load(&self, now: SystemTime) -> Option<(KeySet, Duration)> {
-        match self.read(now) {
+    /// The set that was kept, and how long ago it was fetched: not longer than `stale_after`. What can't be used is
+    /// ignored and logged.
+    pub(in crate::token) fn load(&self, now: SystemTime, stale_after: Duration) -> Option<(KeySet, Duration)> {
+        match self.read(now, stale_after) {
             Ok(kept) => kept,
             Err(error) => {
                 tracing::warn!(issuer = self.issuer, file = self.file, error, "kept keys are ignored");
@@ -70,7 +71,7 @@ impl KeptKeys {
         }
     }
 
-    fn read(&self, now: SystemTime) -> Result<Option<(KeySet, Duration)>, String> {
+    fn read(&self, now: SystemTime, stale_after: Duration) -> Result<Option<(KeySet, Duration)>, String> {
         let Some(content) = self.dir.read(&self.file, LARGEST)? else { return Ok(None) };
         let document = json::parse_object(&content).map_err(|error| format!("not what was written: {error}"))?;
         let text = |name: &str| document.get(name).and_then(Value::as_str);
@@ -80,6 +81,9 @@ impl KeptKeys {
         let fetched_at = document.get("fetched_at").and_then(Value::as_u64).map(Duration::from_secs);
         let age = fetched_at.zip(now.duration_since(UNIX_EPOCH).ok()).and_then(|(then, now)| now.checked_sub(then));
         let age = age.ok_or("they are from the future: the clock was set back")?;
+        if age > stale_after {
+            return Err(format!("they are older than `stale_keys`: fetched {} s ago", age.as_secs()));
+        }
         Ok(Some((KeySet::parse(text("jwks").unwrap_or_default().as_bytes())?, age)))
     }
 }
@@ -105,6 +109,8 @@ mod tests {
         tests::{P256, jwks, settings},
     };
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     fn at(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
@@ -120,10 +126,12 @@ mod tests {
         let kept = |settings: &IssuerSettings| KeptKeys::of(settings, dir.clone()).unwrap();
         let first = uri("https://a.example/keys");
         kept(&first).save(jwks(&[P256.jwk_of("k")]).as_bytes(), at(1000));
-        let (keys, age) = kept(&first).load(at(1060)).unwrap();
+        let (keys, age) = kept(&first).load(at(1060), HOUR).unwrap();
         assert!(keys.has_kid("k"));
         assert_eq!(age, Duration::from_secs(60));
-        assert!(kept(&first).load(at(999)).is_none(), "from the future");
+        assert!(kept(&first).load(at(999), HOUR).is_none(), "from the future");
+        assert!(kept(&first).load(at(4600), HOUR).is_some());
+        assert!(kept(&first).load(at(4601), HOUR).is_none(), "too old");
 
         let certificate = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap().cert.pem();
         let others = [
@@ -134,12 +142,12 @@ mod tests {
         ];
         let file = |settings: &IssuerSettings| folder.path().join(kept(settings).file);
         for other in &others {
-            assert!(kept(other).load(at(1060)).is_none());
+            assert!(kept(other).load(at(1060), HOUR).is_none());
             fs::copy(file(&first), file(other)).unwrap();
-            assert!(kept(other).load(at(1060)).is_none(), "under the other's name");
+            assert!(kept(other).load(at(1060), HOUR).is_none(), "under the other's name");
         }
         let renamed = IssuerSettings { name: "other".into(), ..first };
-        assert!(kept(&renamed).load(at(1060)).is_some(), "the name in the configuration doesn't matter");
+        assert!(kept(&renamed).load(at(1060), HOUR).is_some(), "the name in the configuration doesn't matter");
         assert!(KeptKeys::of(&settings("a", KeySource::Inline(String::new())), dir.clone()).is_none());
     }
 
@@ -162,9 +170,9 @@ mod tests {
             format!("{good}{}", " ".repeat(4 << 20)),
         ] {
             dir.write(&kept.file, broken.as_bytes()).unwrap();
-            assert!(kept.load(at(1001)).is_none(), "{broken:.300}");
+            assert!(kept.load(at(1001), HOUR).is_none(), "{broken:.300}");
         }
         dir.write(&kept.file, good.as_bytes()).unwrap();
-        assert!(kept.load(at(1001)).is_some());
+        assert!(kept.load(at(1001), HOUR).is_some());
     }
 }

@@ -23,13 +23,14 @@ mod pem;
 pub mod place;
 pub mod principal;
 pub mod rehearsal;
+pub mod revocation;
 mod roca;
 pub mod secret;
 mod trial;
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
@@ -44,10 +45,12 @@ use self::{
     jwt::Jwt,
     opaque::Refused,
     principal::Principal,
-    trial::{End, Trial},
+    revocation::Revocations,
+    trial::{End, Fetch, Fetched, Trial},
 };
 
-/// Verifies a credential against the issuers that a route takes, in the file's order, or finds that this was done.
+/// Verifies a credential against the issuers that a route takes, in the file's order, or finds that this was done; asks
+/// in any case whether the token has been ended since.
 ///
 /// # Errors
 /// `Refusal::Token` where it is no good, `Refusal::KeysUnavailable` or `Refusal::IntrospectionUnavailable` where that
@@ -56,14 +59,31 @@ pub async fn verify(
     credential: &Credential,
     issuers: &[Arc<Issuer>],
     cache: &Arc<TokenCache>,
+    revocations: &Revocations,
 ) -> Result<Arc<Principal>, (Refusal, Option<Arc<str>>)> {
-    verify_at(credential, issuers, cache, now()).await
+    verify_at(credential, issuers, cache, revocations, now()).await
 }
 
 async fn verify_at(
     credential: &Credential,
     issuers: &[Arc<Issuer>],
     cache: &Arc<TokenCache>,
+    revocations: &Revocations,
+    now: i64,
+) -> Result<Arc<Principal>, Refused> {
+    let principal = verdict(credential, issuers, cache, revocations, now).await?;
+    // Last, whatever the answer took and wherever it came from.
+    match revocations.has_ended(&principal, now) {
+        true => Err((Refusal::Token(TokenFault::Revoked), Some(principal.issuer().clone()))),
+        false => Ok(principal),
+    }
+}
+
+async fn verdict(
+    credential: &Credential,
+    issuers: &[Arc<Issuer>],
+    cache: &Arc<TokenCache>,
+    revocations: &Revocations,
     now: i64,
 ) -> Result<Arc<Principal>, Refused> {
     let name = cache.name(credential);
@@ -86,9 +106,9 @@ async fn verify_at(
         return opaque::ask(credential, &[issuer], name, cache).await;
     }
     let began = Instant::now();
-    let mut waited = Duration::ZERO;
-    let trial = Trial { credential, jwt: &jwt, issuers, cache, name, may_fetch: true, now };
-    let (issuer, result) = match trial.judge(&mut waited).await {
+    let mut fetched = Fetched::default();
+    let trial = Trial { credential, jwt: &jwt, issuers, cache, name, revocations, fetch: Fetch::Shared, now };
+    let (issuer, result) = match trial.judge(&mut fetched).await {
         End::Found(principal) => return Ok(principal),
         End::Judged(issuer, result) => (Some(issuer), result),
         End::NotSigned(issuer, refusal) => {
@@ -104,7 +124,7 @@ async fn verify_at(
         Verified {
             algorithm: jwt.algorithm().map_or("", |algorithm| algorithm.name()),
             result: result.as_ref().map_or_else(Refusal::reason, |_| "ok"),
-            took: began.elapsed().saturating_sub(waited),
+            took: began.elapsed().saturating_sub(fetched.waited),
         }
         .record(&issuer.metrics);
     }

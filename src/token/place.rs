@@ -65,6 +65,12 @@ impl TokenPlaces {
         Ok(if *place == TokenPlace::Authorization { credential } else { credential.found_elsewhere() })
     }
 
+    /// Where a client sends its token that has the choice.
+    pub fn preferred(&self) -> Option<&TokenPlace> {
+        let authorization = self.0.iter().find(|place| **place == TokenPlace::Authorization);
+        authorization.or_else(|| self.0.first())
+    }
+
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &TokenPlace> {
         self.0.iter()
@@ -74,6 +80,14 @@ impl TokenPlaces {
     pub fn query_names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|place| match place {
             TokenPlace::Query(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The headers of their own among them.
+    pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.0.iter().filter_map(|place| match place {
+            TokenPlace::Header(name) => Some(name),
             _ => None,
         })
     }

@@ -1,10 +1,16 @@
 //! Verified claims, typed.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use super::{credential::Fingerprint, issuer::Issuer, kind::TokenKind};
+use super::{
+    credential::Fingerprint,
+    date::{self, Round},
+    issuer::Issuer,
+    kind::TokenKind,
+    revocation::TokenId,
+};
 
 /// Who a verified token speaks for. Made by verification alone.
 #[derive(Debug)]
@@ -18,6 +24,11 @@ pub struct Principal {
     pub(in crate::token) ends_at: Option<i64>,
     pub(in crate::token) claims: Map<String, Value>,
     pub(in crate::token) fingerprint: Fingerprint,
+    pub(in crate::token) id: TokenId,
+    /// `IssuerSettings::authority`
+    pub(in crate::token) authority: Arc<str>,
+    /// `iat` in Unix seconds, where it is a date.
+    pub(in crate::token) issued_at: Option<i64>,
 }
 
 impl Principal {
@@ -27,6 +38,7 @@ impl Principal {
         claims: &Map<String, Value>,
         ends_at: Option<i64>,
         fingerprint: Fingerprint,
+        id: TokenId,
     ) -> Principal {
         let places = &issuer.settings.claims;
         let (subject, client) = (places.subject(claims), places.client(claims));
@@ -39,6 +51,9 @@ impl Principal {
             roles: places.roles(claims),
             ends_at,
             fingerprint,
+            id,
+            authority: issuer.settings.authority().into(),
+            issued_at: date::of(claims, "iat", Round::Down, issuer.settings.jwt.string_dates).ok().flatten(),
             claims: claims.clone(),
         }
     }
@@ -76,6 +91,14 @@ impl Principal {
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }
+    /// `jti`, the token's own name at its issuer (RFC 7519, section 4.1.7).
+    pub(in crate::token) fn jti(&self) -> Option<Cow<'_, str>> {
+        match self.claims.get("jti")? {
+            Value::String(text) => Some(Cow::Borrowed(text)),
+            Value::Number(number) => Some(Cow::Owned(number.to_string())),
+            _ => None,
+        }
+    }
     /// How logs name the token.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
@@ -101,6 +124,9 @@ impl Principal {
             ends_at: None,
             claims: Map::new(),
             fingerprint: Fingerprint([0; 6]),
+            id: TokenId::of("test"),
+            authority: "test".into(),
+            issued_at: None,
         }
     }
 }

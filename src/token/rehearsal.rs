@@ -1,7 +1,7 @@
 //! Verification for people who want to know why, and for tests of a policy: every step is asked, with the code that
 //! judges live tokens. Nothing is counted or remembered, and nothing that comes of it lets a request in.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
@@ -16,7 +16,8 @@ use super::{
     jwt::{self, Jwt},
     opaque,
     principal::Principal,
-    trial::{End, Trial},
+    revocation::{Revocations, TokenId},
+    trial::{End, Fetch, Fetched, Trial},
 };
 use crate::{
     observe::Observer,
@@ -37,6 +38,8 @@ pub struct Rehearsed {
     pub issuer: Option<Arc<Issuer>>,
     /// What the header says; None for claims without a token, and where it can't be read.
     pub header: Option<Header>,
+    /// Whether keys could be fetched for it.
+    pub could_fetch: bool,
     /// The claims, good or not; empty where they can't be read.
     pub claims: Map<String, Value>,
     /// Every step, in the order in which faults are named. Empty where only the issuer can judge the token.
@@ -78,49 +81,67 @@ impl Assumed {
     }
 }
 
-/// Verifies a token against the issuers that a route takes, in the file's order. Keys are fetched, and issuers
-/// asked, as for live traffic, or not at all (`may_fetch`). `now` in Unix seconds.
-pub async fn verify(credential: &Credential, issuers: &[Arc<Issuer>], may_fetch: bool, now: i64) -> Rehearsed {
+/// Verifies a token against the issuers that a route takes, in the file's order. Keys that aren't at hand are fetched, and
+/// issuers asked, by calls of their own, or not at all (`may_fetch`). `now` in Unix seconds.
+pub async fn verify(
+    credential: &Credential,
+    issuers: &[Arc<Issuer>],
+    revocations: &Revocations,
+    may_fetch: bool,
+    now: i64,
+) -> Rehearsed {
     if !jwt::is_one(credential.expose()) {
-        return ask(credential, &opaque::candidates(issuers, credential), may_fetch).await;
+        return ask(credential, &opaque::candidates(issuers, credential), revocations, may_fetch, now).await;
     }
     let Ok(jwt) = Jwt::parse(credential.expose()) else { return Rehearsed::malformed() };
     if let Some(issuer) = opaque::asked_about(&jwt, issuers) {
-        return ask(credential, &[issuer], may_fetch).await;
+        return ask(credential, &[issuer], revocations, may_fetch, now).await;
     }
     let observer = Observer::silent();
     // Of no size: nothing is found in it, and nothing stays.
     let Ok(cache) = TokenCache::new(0, &observer) else { return Rehearsed::malformed() };
-    let trial = Trial { credential, jwt: &jwt, issuers, name: cache.name(credential), cache: &cache, may_fetch, now };
-    let mut waited = Duration::ZERO;
-    let (issuer, outcome) = match trial.judge(&mut waited).await {
+    let fetch = if may_fetch { Fetch::Apart } else { Fetch::Never };
+    let name = cache.name(credential);
+    let trial = Trial { credential, jwt: &jwt, issuers, name, cache: &cache, revocations, fetch, now };
+    let mut fetched = Fetched::default();
+    let (issuer, outcome) = match trial.judge(&mut fetched).await {
         End::Found(_) => (None, Ok(())),
         End::Judged(issuer, result) => (Some(issuer), result.map(|_| ())),
         End::NotSigned(issuer, refusal) => {
             let candidates = opaque::candidates(issuers, credential);
             if opaque::may_be_one(&jwt, &refusal) && !candidates.is_empty() {
-                return ask(credential, &candidates, may_fetch).await;
+                return ask(credential, &candidates, revocations, may_fetch, now).await;
             }
             (issuer, Err(refusal))
         }
     };
     let check = match issuer {
-        Some(issuer) => Check::by(issuer, issuer.keys.at_hand(), &jwt, now),
+        Some(issuer) => {
+            let keys = fetched.keys_of(issuer).or_else(|| issuer.keys.at_hand());
+            Check::by(issuer, keys, &jwt, now).minding(revocations)
+        }
         None => Check::by_nobody(issuers, &jwt, now),
     };
-    let fingerprint = credential.fingerprint();
+    let (fingerprint, id) = (credential.fingerprint(), TokenId::of_signed(jwt.signed()));
     Rehearsed {
         outcome,
         issuer: issuer.cloned(),
         steps: Step::ALL.iter().map(|step| (*step, step.answer(&check))).collect(),
-        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), fingerprint))),
+        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), fingerprint, id))),
         header: Header::of(credential, &jwt),
+        could_fetch: may_fetch,
         claims: jwt.claims().clone(),
     }
 }
 
 /// What these issuers say of a token that only its issuer can judge; they are asked as for live traffic, or not at all.
-async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool) -> Rehearsed {
+async fn ask(
+    credential: &Credential,
+    issuers: &[&Arc<Issuer>],
+    revocations: &Revocations,
+    may_fetch: bool,
+    now: i64,
+) -> Rehearsed {
     let mut rehearsed = Rehearsed::malformed();
     if !issuers.is_empty() {
         rehearsed.steps = Vec::new();
@@ -136,8 +157,9 @@ async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool)
         rehearsed.outcome = match said {
             Ok(Said::Good(principal)) => {
                 rehearsed.claims = principal.claims().clone();
+                let has_ended = revocations.has_ended(&principal, now);
                 rehearsed.claimed = Arc::into_inner(principal).map(Assumed);
-                Ok(())
+                if has_ended { Err(Refusal::Token(TokenFault::Revoked)) } else { Ok(()) }
             }
             Ok(Said::Bad(fault)) => Err(Refusal::Token(fault)),
             Ok(Said::Inactive) => {
@@ -160,9 +182,15 @@ async fn ask(credential: &Credential, issuers: &[&Arc<Issuer>], may_fetch: bool)
 /// Judges claims as this issuer's, on a route that takes tokens of these issuers. Nobody need have signed them: what is
 /// asked of the header, the key and the signature isn't asked.
 ///
-/// `iss`, `aud` and `exp` are filled in so that the claims are good, unless they are given; so is `iat` where the issuer
-/// has a `max_token_age`. `null` is a claim that is absent. `now` in Unix seconds.
-pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<Issuer>], now: i64) -> Rehearsed {
+/// `iss`, `aud` and `exp` are filled in so that the claims are good, unless they are given; so are
+/// `iat` and `nbf` where the issuer requires them. `null` is a claim that is absent. `now` in Unix seconds.
+pub fn assume(
+    claims: &Map<String, Value>,
+    issuer: &Arc<Issuer>,
+    issuers: &[Arc<Issuer>],
+    revocations: &Revocations,
+    now: i64,
+) -> Rehearsed {
     let Ok(jwt) = Jwt::assumed(filled_in(claims, issuer, now)) else { return Rehearsed::malformed() };
     let is_taken = issuers.iter().any(|taken| taken.epoch == issuer.epoch);
     let is_its = match jwt.issuer() {
@@ -170,7 +198,7 @@ pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<
         None => !issuer.settings.takes_jwts || issuer.settings.takes_unnamed(),
     };
     let check = match is_taken && is_its {
-        true => Check::by(issuer, None, &jwt, now),
+        true => Check::by(issuer, None, &jwt, now).minding(revocations),
         false => Check::by_nobody(issuers, &jwt, now),
     };
     let steps = Step::ALL.iter().map(|step| match step.is_about_claims() {
@@ -179,11 +207,13 @@ pub fn assume(claims: &Map<String, Value>, issuer: &Arc<Issuer>, issuers: &[Arc<
     });
     let steps = steps.collect::<Vec<_>>();
     let fault = steps.iter().find_map(|(_, answer)| answer.fault());
+    let id = TokenId::of_signed(jwt.signed());
     Rehearsed {
         outcome: fault.map_or(Ok(()), |fault| Err(Refusal::Token(fault))),
         issuer: Some(issuer.clone()),
-        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), Fingerprint([0; 6])))),
+        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), Fingerprint([0; 6]), id))),
         header: None,
+        could_fetch: false,
         claims: jwt.claims().clone(),
         steps,
     }
@@ -200,8 +230,12 @@ fn filled_in(claims: &Map<String, Value>, issuer: &Issuer, now: i64) -> Map<Stri
         add("aud", accepted.first().map(String::as_str).into());
     }
     add("exp", now.saturating_add(LIFETIME).into());
-    if settings.jwt.max_token_age.is_some() {
+    let is_required = |name: &str| settings.jwt.require_claims.iter().any(|required| required == name);
+    if settings.jwt.max_token_age.is_some() || is_required("iat") {
         add("iat", now.into());
+    }
+    if is_required("nbf") {
+        add("nbf", now.into());
     }
     filled
 }
@@ -213,7 +247,15 @@ impl Rehearsed {
             step => (*step, Answer::NotAsked("the token can't be read")),
         });
         let outcome = Err(Refusal::Token(TokenFault::Malformed));
-        Rehearsed { outcome, issuer: None, header: None, claims: Map::new(), steps: steps.collect(), claimed: None }
+        Rehearsed {
+            outcome,
+            issuer: None,
+            header: None,
+            could_fetch: false,
+            claims: Map::new(),
+            steps: steps.collect(),
+            claimed: None,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     pin::pin,
     sync::LazyLock,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use aws_lc_rs::{
@@ -183,8 +184,14 @@ pub(in crate::token) fn cache() -> &'static Arc<TokenCache> {
     &CACHE
 }
 
+/// Nothing has been ended.
+pub(in crate::token) fn none() -> &'static Revocations {
+    static NONE: LazyLock<Revocations> = LazyLock::new(|| Revocations::new(&Observer::silent()));
+    &NONE
+}
+
 pub(in crate::token) fn ask(token: &str, issuers: &[Arc<Issuer>], now: i64) -> Result<Arc<Principal>, Refusal> {
-    ready(verify_at(&credential(token)?, issuers, cache(), now)).map_err(|(refusal, _)| refusal)
+    ready(verify_at(&credential(token)?, issuers, cache(), none(), now)).map_err(|(refusal, _)| refusal)
 }
 
 fn fault(token: &str, issuers: &[Arc<Issuer>]) -> TokenFault {
@@ -350,8 +357,8 @@ fn only_the_issuers_own_keys_count() {
         TokenFault::Key
     );
     // A route that doesn't take b doesn't take b's tokens.
-    let refused =
-        ready(verify_at(&credential(&OTHER_RSA.token(header, from_b)).unwrap(), &[a], cache(), NOW)).unwrap_err();
+    let refused = ready(verify_at(&credential(&OTHER_RSA.token(header, from_b)).unwrap(), &[a], cache(), none(), NOW))
+        .unwrap_err();
     assert_eq!(refused, (Refusal::Token(TokenFault::Issuer), None));
 }
 

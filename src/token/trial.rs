@@ -13,6 +13,7 @@ use super::{
     jwt::Jwt,
     key_set::{KeyId, KeySet},
     principal::Principal,
+    revocation::{Revocations, TokenId},
 };
 use crate::refusal::{Refusal, TokenFault};
 
@@ -24,10 +25,37 @@ pub(in crate::token) struct Trial<'t> {
     pub(in crate::token) issuers: &'t [Arc<Issuer>],
     pub(in crate::token) cache: &'t TokenCache,
     pub(in crate::token) name: TokenName,
-    /// Whether keys may be fetched for it. If not, who hasn't the key can't say.
-    pub(in crate::token) may_fetch: bool,
+    pub(in crate::token) fetch: Fetch,
+    pub(in crate::token) revocations: &'t Revocations,
     /// Unix seconds, when it began.
     pub(in crate::token) now: i64,
+}
+
+/// How keys are fetched for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::token) enum Fetch {
+    /// By the issuer's store, for all who wait.
+    Shared,
+    /// By a call of its own, of which nobody else sees anything.
+    Apart,
+    /// Not at all: who hasn't the key can't say.
+    Never,
+}
+
+/// What the fetches for a token came to.
+#[derive(Debug, Default)]
+pub(in crate::token) struct Fetched {
+    /// The time that they took.
+    pub(in crate::token) waited: Duration,
+    /// By the issuer's epoch, those of `Fetch::Apart`.
+    keys: Vec<(u64, Arc<KeySet>)>,
+}
+
+impl Fetched {
+    /// What was fetched apart for this issuer.
+    pub(in crate::token) fn keys_of(&self, issuer: &Issuer) -> Option<Arc<KeySet>> {
+        self.keys.iter().find(|(epoch, _)| *epoch == issuer.epoch).map(|(_, keys)| keys.clone())
+    }
 }
 
 /// How it ended.
@@ -82,23 +110,28 @@ fn later(now: i64, time: Duration) -> i64 {
 
 impl<'t> Trial<'t> {
     /// Puts the token to who may have made it: first with the keys at hand, then, where that can help, with those after
-    /// a fetch. A good signature is final. `waited`: the time that fetches took.
-    pub(in crate::token) async fn judge(&self, waited: &mut Duration) -> End<'t> {
+    /// a fetch. A good signature is final.
+    pub(in crate::token) async fn judge(&self, so_far: &mut Fetched) -> End<'t> {
         let (mut refused, undecided) = match self.with_keys_at_hand() {
             Ok(end) => return end,
             Err(undecided) => undecided,
         };
         for issuer in undecided {
             let began = Instant::now();
-            let fetched = match self.may_fetch {
-                true => issuer.keys.after_fetch().await,
-                false => Err(Unavailable { retry_after: Duration::ZERO }),
+            let fetched = match self.fetch {
+                Fetch::Shared => issuer.keys.after_fetch().await,
+                Fetch::Apart => issuer.keys.fetch_apart().await,
+                Fetch::Never => Err(Unavailable { retry_after: Duration::ZERO }),
             };
-            *waited += began.elapsed();
-            match fetched.map(|keys| self.after_fetch(issuer, keys, later(self.now, *waited))) {
+            so_far.waited += began.elapsed();
+            if let (Fetch::Apart, Ok(keys)) = (self.fetch, &fetched) {
+                so_far.keys.push((issuer.epoch, keys.clone()));
+            }
+            let now = later(self.now, so_far.waited);
+            match fetched.map(|keys| self.after_fetch(issuer, keys, now)) {
                 Ok(Ok(end)) => return end,
                 Ok(Err(fault)) => closer(&mut refused, issuer, Refusal::Token(fault)),
-                Err(unavailable) => match self.without_fetch(issuer, unavailable, later(self.now, *waited)) {
+                Err(unavailable) => match self.without_fetch(issuer, unavailable, now) {
                     Ok(end) => return end,
                     Err(refusal) => closer(&mut refused, issuer, refusal),
                 },
@@ -180,7 +213,7 @@ impl<'t> Trial<'t> {
 
     /// Key, signature and claims. Where a key might be found by a fetch, the claims come first: they may spare it.
     fn opinion(&self, issuer: &'t Arc<Issuer>, keys: Option<Arc<KeySet>>, may_fetch: bool, now: i64) -> Opinion {
-        let check = Check::by(issuer, keys, self.jwt, now);
+        let check = Check::by(issuer, keys, self.jwt, now).minding(self.revocations);
         if let Some(fault) = check.first_fault(&Step::BEFORE_KEYS) {
             return Opinion::NotIts(fault);
         }
@@ -209,7 +242,8 @@ impl<'t> Trial<'t> {
 
     fn remember(&self, issuer: &Issuer, check: &Check<'_>, key: KeyId, now: i64) -> Arc<Principal> {
         let fingerprint = self.credential.fingerprint();
-        let principal = Arc::new(Principal::of(issuer, self.jwt.claims(), check.ends_at(), fingerprint));
+        let id = TokenId::of_signed(self.jwt.signed());
+        let principal = Arc::new(Principal::of(issuer, self.jwt.claims(), check.ends_at(), fingerprint, id));
         let verdict = Verdict::new(principal.clone(), issuer, key, check.ends_at(), self.passed_over(issuer));
         self.cache.keep(self.name, verdict, now);
         principal

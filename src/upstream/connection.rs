@@ -1,8 +1,12 @@
 //! An open connection to an upstream, in HTTP/1.1 or HTTP/2, as those see it who use it; its task drives it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use hyper::{
@@ -19,8 +23,8 @@ use tokio::{
 use super::connect::{Counted, Stream};
 use crate::{body::RequestBody, refusal::UpstreamFault};
 
-/// Requests at a time on one HTTP/2 connection. An upstream that takes fewer lets the others wait.
-const MOST_STREAMS: usize = 100;
+/// Requests at a time on one HTTP/2 connection; fewer where the upstream says so.
+pub(super) const MOST_STREAMS: usize = 100;
 /// What an upstream may send before it is read: of one answer, and of all on a connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
@@ -47,6 +51,8 @@ pub(super) struct Place(Arc<Shared>);
 pub(super) struct Shared {
     sender: http2::SendRequest<RequestBody>,
     streams: AtomicUsize,
+    /// How many the upstream takes.
+    limit: Arc<AtomicUsize>,
     /// Milliseconds from `begin` to when it was last given a request.
     last_used: AtomicU64,
     begin: Instant,
@@ -113,13 +119,15 @@ impl Connection {
 }
 
 impl Shared {
-    /// Speaks HTTP/2 on this stream.
+    /// Speaks HTTP/2 on this stream. The upstream is expected to take so many requests at a time, until it says how many.
     pub(super) async fn http2(
         stream: Stream,
         slot: Option<OwnedSemaphorePermit>,
+        expected: usize,
     ) -> Result<Arc<Shared>, UpstreamFault> {
         let (sender, task) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            .initial_max_send_streams(expected)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
@@ -129,20 +137,41 @@ impl Shared {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| UpstreamFault::Broken)?;
-        tokio::spawn(task);
-        let begin = Instant::now();
-        Ok(Arc::new(Shared { sender, streams: AtomicUsize::new(0), last_used: AtomicU64::new(0), begin, _slot: slot }))
+        let limit = Arc::new(AtomicUsize::new(expected));
+        let told = limit.clone();
+        tokio::spawn(async move {
+            let mut task = pin!(task);
+            poll_fn(|cx| {
+                let polled = task.as_mut().poll(cx);
+                told.store(task.current_max_send_streams(), Ordering::Relaxed);
+                polled
+            })
+            .await
+        });
+        Ok(Arc::new(Shared {
+            sender,
+            streams: AtomicUsize::new(0),
+            limit,
+            last_used: AtomicU64::new(0),
+            begin: Instant::now(),
+            _slot: slot,
+        }))
     }
 
     /// A place on it, if it has one. Called under the pool's lock.
     pub(super) fn place(self: &Arc<Shared>) -> Option<Connection> {
-        if !self.sender.is_ready() || self.streams.load(Ordering::Relaxed) >= MOST_STREAMS {
+        if !self.sender.is_ready() || self.streams.load(Ordering::Relaxed) >= self.limit() {
             return None;
         }
         self.streams.fetch_add(1, Ordering::Relaxed);
         let used = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_used.store(used, Ordering::Relaxed);
         Some(Connection::Stream(Place(self.clone())))
+    }
+
+    /// How many requests at a time the upstream takes on it.
+    pub(super) fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed).min(MOST_STREAMS)
     }
 
     /// Whether it may still be given requests: it is open, and didn't idle for too long.

@@ -1,6 +1,6 @@
 //! One request and the head of its answer: a connection from the pool or a new one, tries and time limits.
 
-use std::{pin::pin, sync::atomic::Ordering};
+use std::{error::Error as _, pin::pin, sync::atomic::Ordering};
 
 use http_body::Body as _;
 use hyper::{
@@ -32,11 +32,31 @@ use crate::{
 enum Failed {
     /// Nothing of it was written: it may be sent again whatever it is.
     Unsent(Box<Request<RequestBody>>),
-    /// The connection ended before a byte of an answer.
-    Silent,
+    /// The connection ended before a byte of an answer. The request once more, if all of it is at hand.
+    Silent(Option<Box<Request<RequestBody>>>),
+    /// The upstream says that it has done nothing of it (RFC 9113, section 8.7). The same.
+    Unprocessed(Option<Box<Request<RequestBody>>>),
     /// Out of time, or the upstream's answer was no good: final.
     Refused(Refusal),
 }
+
+/// How an exchange ended without an answer.
+enum Stopped {
+    /// It begins anew: nothing was done.
+    Again(Box<Request<RequestBody>>),
+    Finally(Refusal),
+}
+
+impl From<Refusal> for Stopped {
+    fn from(refusal: Refusal) -> Stopped {
+        Stopped::Finally(refusal)
+    }
+}
+
+const BROKEN: Stopped = Stopped::Finally(Refusal::Upstream(UpstreamFault::Broken));
+
+/// How often a request is begun that an upstream refuses to work on.
+const MOST_BEGINNINGS: usize = 3;
 
 /// What was opened, and its place among `max_connections` where it doesn't keep that itself.
 struct Opened {
@@ -55,12 +75,11 @@ struct Try<'t> {
 }
 
 impl Upstream {
-    /// A connection that had idled may turn out to be closed: then the request goes out once more, on a new one, if
-    /// none of it was written, or if it may be repeated (RFC 9110, section 9.2.2) and had no body.
+    /// One that the upstream refuses without having done anything is sent again, whatever it is, if all of it is at hand.
     pub(super) async fn exchange(
         &self,
         worker: usize,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
         attempts: &mut u32,
     ) -> Result<Answered, Refusal> {
         let mut this_try = Try {
@@ -70,22 +89,33 @@ impl Upstream {
             upload: request.body().upload(),
             asked: request.headers().get(UPGRADE).cloned(),
         };
+        for _ in 0..MOST_BEGINNINGS {
+            request = match self.exchange_once(request, &mut this_try).await {
+                Ok(answered) => return Ok(answered),
+                Err(Stopped::Finally(refusal)) => return Err(refusal),
+                Err(Stopped::Again(request)) => *request,
+            };
+        }
+        Err(Refusal::Upstream(UpstreamFault::Broken))
+    }
+
+    /// A connection that had idled may turn out to be closed: then the request goes out once more, on a new one, if
+    /// none of it was written, or if it may be repeated (RFC 9110, section 9.2.2) and had no body.
+    async fn exchange_once(&self, request: Request<RequestBody>, this_try: &mut Try<'_>) -> Result<Answered, Stopped> {
+        let worker = this_try.worker;
         let place = if this_try.asked.is_none() { self.pool.place(worker) } else { None };
         let slot = if place.is_none() { self.slot().await? } else { None };
         let Some(connection) = place.or_else(|| self.idle(worker)) else {
-            return self.exchange_anew(request, slot, &mut this_try).await;
+            return self.exchange_anew(request, slot, this_try).await;
         };
         let mut lease = Lease::new(connection, self.pool.clone(), worker, slot);
-        let spare = is_repeatable(&request).then(|| copy(&request));
-        let failed = match self.attempt(&mut lease, request, &mut this_try).await {
-            Ok(response) => return self.answer(lease, response, &this_try),
-            Err(failed) => failed,
-        };
-        let again = match (failed, spare) {
-            (Failed::Unsent(request), _) => *request,
-            (Failed::Silent, Some(request)) => request,
-            (Failed::Silent, None) => return Err(Refusal::Upstream(UpstreamFault::Broken)),
-            (Failed::Refused(refusal), _) => return Err(refusal),
+        let again = match self.attempt(&mut lease, request, this_try).await {
+            Ok(response) => return Ok(self.answer(lease, response, this_try)?),
+            Err(Failed::Unsent(request)) => request,
+            Err(Failed::Silent(Some(request))) if is_idempotent(request.method()) => request,
+            Err(Failed::Unprocessed(Some(request))) => return Err(Stopped::Again(request)),
+            Err(Failed::Silent(_) | Failed::Unprocessed(None)) => return Err(BROKEN),
+            Err(Failed::Refused(refusal)) => return Err(refusal.into()),
         };
         let slot = match lease.into_slot() {
             None => {
@@ -95,7 +125,7 @@ impl Upstream {
             }
             slot => slot,
         };
-        self.exchange_anew(again, slot, &mut this_try).await
+        self.exchange_anew(*again, slot, this_try).await
     }
 
     async fn exchange_anew(
@@ -103,13 +133,14 @@ impl Upstream {
         request: Request<RequestBody>,
         slot: Option<OwnedSemaphorePermit>,
         this_try: &mut Try<'_>,
-    ) -> Result<Answered, Refusal> {
+    ) -> Result<Answered, Stopped> {
         let Opened { connection, slot } = self.connect_twice(slot, this_try).await?;
         let mut lease = Lease::new(connection, self.pool.clone(), this_try.worker, slot);
         match self.attempt(&mut lease, request, this_try).await {
-            Ok(response) => self.answer(lease, response, this_try),
-            Err(Failed::Unsent(_) | Failed::Silent) => Err(Refusal::Upstream(UpstreamFault::Broken)),
-            Err(Failed::Refused(refusal)) => Err(refusal),
+            Ok(response) => Ok(self.answer(lease, response, this_try)?),
+            Err(Failed::Unprocessed(Some(request))) => Err(Stopped::Again(request)),
+            Err(Failed::Unsent(_) | Failed::Silent(_) | Failed::Unprocessed(None)) => Err(BROKEN),
+            Err(Failed::Refused(refusal)) => Err(refusal.into()),
         }
     }
 
@@ -182,7 +213,7 @@ impl Upstream {
         if !http2 {
             return Connection::http1(stream).await;
         }
-        let shared = Shared::http2(stream, slot.take()).await?;
+        let shared = Shared::http2(stream, slot.take(), self.pool.expected_streams(this_try.worker)).await?;
         self.pool.share(this_try.worker, shared).ok_or(UpstreamFault::Broken)
     }
 
@@ -196,6 +227,8 @@ impl Upstream {
         let Some(connection) = lease.connection() else {
             return Err(Failed::Unsent(Box::new(request)));
         };
+        let spare = (connection.is_http2() || is_idempotent(request.method())) && request.body().is_end_stream();
+        let spare = spare.then(|| Box::new(copy(&request)));
         if dress(&mut request, connection.is_http2(), self.settings.endpoint.tls).is_none() {
             return Err(Failed::Refused(Refusal::Path("the request cannot be sent on")));
         }
@@ -208,7 +241,8 @@ impl Upstream {
         UpstreamAttempt { result, took: begin.elapsed() }.record(self.pool.metrics());
         head.map_err(Failed::Refused)?.map_err(|mut error| match error.take_message() {
             Some(request) => Failed::Unsent(Box::new(request)),
-            None if connection.heard() == heard_before => Failed::Silent,
+            None if is_unprocessed(error.error()) => Failed::Unprocessed(spare),
+            None if connection.heard() == heard_before => Failed::Silent(spare),
             None => Failed::Refused(Refusal::Upstream(UpstreamFault::Broken)),
         })
     }
@@ -310,11 +344,17 @@ fn switched(lease: Lease, mut response: Response<Incoming>, asked: Option<&Heade
     Ok(Answered { response: response.map(|_| Body::Empty), tunnel: Some(tunnel) })
 }
 
-/// Whether it may be sent twice without harm: idempotent (RFC 9110, section 9.2.2), and all of it still at hand.
-fn is_repeatable(request: &Request<RequestBody>) -> bool {
-    let idempotent =
-        matches!(*request.method(), Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS);
-    idempotent && request.body().is_end_stream()
+/// Whether such a request may be worked on twice without harm (RFC 9110, section 9.2.2).
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS)
+}
+
+/// REFUSED_STREAM, or a GOAWAY that leaves the request out.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
+        return false;
+    };
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
 fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {

@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::connection::{Connection, Shared};
+use super::connection::{Connection, MOST_STREAMS, Shared};
 use crate::observe::UpstreamMetrics;
 
 /// The connections to one endpoint that can be used.
@@ -89,6 +89,12 @@ impl Pool {
         shared.retain(|connection| connection.is_fresh(self.idle_timeout));
         self.metrics.connections(count(shared.len()) - count(before), 0);
         shared.iter().find_map(Shared::place)
+    }
+
+    /// How many requests at a time a further connection will take, as far as the open ones tell.
+    pub(super) fn expected_streams(&self, worker: usize) -> usize {
+        let open = self.shared(worker).and_then(|shared| shared.last().map(|connection| connection.limit()));
+        open.unwrap_or(MOST_STREAMS).max(1)
     }
 
     /// Lets this worker's requests share a connection; the first place on it.

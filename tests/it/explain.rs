@@ -12,7 +12,7 @@ use crate::support::{
     gateway::{Gateway, configuration},
     issuer::{Issuer, Mood},
     keys::Key,
-    token::now,
+    token::{Token, now},
     upstream::Upstream,
 };
 
@@ -153,4 +153,25 @@ fn an_issuer_that_fails_is_told_of() {
         (&json!(503), &json!("keys_unavailable")),
         "{explained:#}"
     );
+}
+
+/// Whoever asks why, of a running gateway too, changes nothing for anybody: an unknown key is fetched apart.
+#[test]
+fn a_question_takes_nothing_from_live_traffic() {
+    let scene = Scene::new();
+    let fetched = || scene.gateway.metric("bearward_jwks_fetches_total{issuer=\"main\",result=\"ok\"}");
+    let keys = || scene.gateway.metric("bearward_jwks_keys{issuer=\"main\"}");
+    let before = (fetched(), keys(), scene.issuer.fetches());
+    let key = Key::es256("k2");
+    let token = Token::new(scene.issuer.url(), &key).build();
+    scene.issuer.rotate(&key);
+    let asked = json!({"url": "/closed", "token": token}).to_string();
+    let explained = scene.gateway.ask_admin("/explain", &asked);
+    assert_eq!((&explained["decision"], &explained["reason"]), (&json!("allow"), &json!("ok")), "{explained:#}");
+    let steps = explained["token"]["steps"].as_array().unwrap();
+    assert!(steps.iter().all(|step| step["result"] != "failed"), "{steps:#?}");
+    assert_eq!((fetched(), keys(), scene.issuer.fetches()), (before.0, before.1, before.2 + 1));
+    // The turn that an unknown key has every few seconds is still there.
+    assert_eq!(scene.gateway.get_with("/closed", &token).status, 200);
+    assert_eq!(fetched(), before.0 + 1.0);
 }

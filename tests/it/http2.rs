@@ -56,6 +56,7 @@ fn a_request_reaches_the_upstream_as_http_1() {
     assert_eq!(request.fields.all("cookie").collect::<Vec<_>>(), ["a=1; b=2"]);
     assert_eq!(request.fields.get("x-forwarded-host"), Some("api.example"));
     assert_eq!(request.fields.get("x-forwarded-proto"), Some("http"));
+    assert_eq!(request.fields.get("via"), Some("2.0 bearward"));
     assert!(String::from_utf8_lossy(&request.head).starts_with("GET /b?c=%2F HTTP/1.1\r\n"));
 }
 

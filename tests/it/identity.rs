@@ -59,7 +59,7 @@ fn taken_for<'r>(request: &'r Request, name: &str) -> Vec<&'r str> {
     request.fields.0.iter().filter(|(field, _)| merged(field) == name).map(|(_, value)| value.as_str()).collect()
 }
 
-const SPELLINGS: &[&str] = &[
+pub(crate) const SPELLINGS: &[&str] = &[
     "X-Auth-Subject",
     "x-auth-subject",
     "X-AUTH-SUBJECT",

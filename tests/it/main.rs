@@ -4,7 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../../fuzz/mod.rs"]
+mod fuzz;
+
 mod admission;
+mod agreement;
 mod challenges;
 mod command_line;
 mod demo;
@@ -12,23 +16,29 @@ mod documents;
 mod dry_run;
 mod explain;
 mod framing;
+mod framing_table;
 mod http2;
 mod identity;
+mod identity_attacks;
 mod kept_keys;
 mod keys;
 mod listeners;
 mod no_leaks;
 mod opaque;
 mod operations;
+mod path_corpus;
 mod paths;
 mod policy_tests;
+mod revocation;
 mod rotation;
 mod routes;
 mod rules;
 mod schema;
+mod stalls;
 mod streaming;
 mod tidy;
 mod tls;
 mod token_from;
 mod upgrade;
+mod upstreams_refusing;
 mod upstreams_tls;

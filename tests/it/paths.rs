@@ -240,3 +240,58 @@ fn the_readings_find_what_they_should() {
         assert!(!leads_to_admin(path), "{path}");
     }
 }
+
+#[test]
+fn an_upstream_that_ignores_case_is_reached_by_no_other_spelling() {
+    const ROUTES: &str = r#"
+  - {name: public, path: "/**", upstream: echo, allow: public}
+  - {name: admin, path: "/admin/**", upstream: echo, allow: [{scopes: [admin]}]}
+  - {name: tenant, path: "/tenants/{name}", upstream: echo, allow: [{claims: {tenant: "{path.name}"}}]}
+"#;
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let exact = configuration(&issuer, &upstream, ROUTES);
+    let ignoring = exact.replace("upstreams:\n  echo: {", "upstreams:\n  echo: {paths: case_insensitive, ");
+    assert_ne!(exact, ignoring);
+    let gateway = Gateway::start(&ignoring);
+    for path in ["/ADMIN", "/Admin/x", "/x/../aDMIN", "/%41dmin", "/adm%C4%B1n/x", "/x/..;/Admin", "/%2541dmin"] {
+        assert_eq!(gateway.get(path).status, 400, "{path}");
+    }
+    assert_eq!(gateway.get("/admin").status, 401);
+    assert_eq!(upstream.bytes(), 0);
+    for path in ["/Public", "/ADMINISTRATOR", "/x/Admin"] {
+        assert_eq!(gateway.get(path).status, 200, "{path}");
+        assert_eq!(upstream.last_request().target, path);
+    }
+    let small = issuer.token().claim("tenant", "acme".into()).build();
+    let capital = issuer.token().claim("tenant", "ACME".into()).build();
+    for (path, token, status) in [
+        ("/tenants/acme", &small, 200),
+        ("/tenants/ACME", &small, 403),
+        ("/tenants/ACME", &capital, 400),
+        ("/tenants/acme", &capital, 403),
+    ] {
+        assert_eq!(gateway.get_with(path, token).status, status, "{path}");
+    }
+
+    upstream.forget();
+    let gateway = Gateway::start(&exact);
+    for path in ["/ADMIN", "/Admin/x"] {
+        assert_eq!(gateway.get(path).status, 200, "{path}");
+        assert_eq!(upstream.last_request().target, path);
+    }
+}
+
+#[test]
+fn where_nothing_is_another_case_may_lead_somewhere() {
+    const ROUTES: &str = r#"
+  - {name: admin, path: "/admin/**", upstream: echo, allow: public}
+"#;
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let exact = configuration(&issuer, &upstream, ROUTES);
+    let ignoring = exact.replace("upstreams:\n  echo: {", "upstreams:\n  echo: {paths: case_insensitive, ");
+    for (yaml, path, status) in
+        [(&exact, "/Admin", 404), (&ignoring, "/Admin", 400), (&ignoring, "/Other", 404), (&ignoring, "/admin", 200)]
+    {
+        assert_eq!(Gateway::start(yaml).get(path).status, status, "{path}");
+    }
+}

@@ -94,7 +94,7 @@ fn a_test_that_fails_says_what_came_of_it() {
         "\n  FAILED  readers list campaigns\n  FAILED  nobody deletes\n",
         "FAILED: readers list campaigns (gateway.test.yaml:4)\n  GET https://api.example.com/rest/campaigns\n",
         "  upstream header x-auth-subject: expected u2, got u1\n",
-        "  status: expected 204, got 401\n  route: expected campains, got campaigns\n  reason: expected ok, got no_credential\n",
+        "  status: expected 204, got 401\n  route: expected campains (no route is called so; did you mean `campaigns`?), got campaigns\n  reason: expected ok, got no_credential\n",
         "\n0 passed, 2 failed\n",
     ] {
         assert!(out.contains(part), "{part}: {out}");
@@ -190,4 +190,41 @@ fn watching() {
     assert!(binary.is_running());
     binary.signal("INT");
     binary.wait();
+}
+
+const PLACES: &str = r#"
+listen: [{address: "127.0.0.1:1", name: check, mode: forward_auth, request_from: self}, {address: "127.0.0.1:2", name: public}]
+issuers:
+  a: {issuer: "https://a.example", audiences: [api], jwt: {secret: "0123456789abcdef0123456789abcdef", require_claims: [exp, iat, nbf, tenant]}}
+routes:
+  - {name: own, path: /own, upstream: "http://127.0.0.1:9", listeners: [public], allow: authenticated, token_from: {header: X-Api-Token}}
+"#;
+
+/// Tests are asked as clients ask: where these come in, with the token where the route takes it.
+#[test]
+fn tokens_listeners_and_claims_as_a_client_has_them() {
+    let tests = r#"
+config: gateway.yaml
+tests:
+  - {name: sent in its own header, request: GET /own, token: {raw: nonsense}, expect: {status: 401, reason: malformed}}
+  - {name: dates that are required, request: GET /own, token: {issuer: a, claims: {tenant: acme}}, expect: {decision: allow}}
+  - {name: no other way in, request: "CONNECT api.example:443", expect: {status: 405, reason: method}}
+"#;
+    let files = Files::new(&[("gateway.yaml", PLACES), ("t.test.yaml", tests)]);
+    files.ends(&["t.test.yaml"], 0);
+    files.write("t.test.yaml", &tests.replace("claims: {tenant: acme}", "claims: {sub: u1}"));
+    let (out, _) = files.ends(&["t.test.yaml"], 1);
+    assert!(out.contains("give a value for tenant: a requires it"), "{out}");
+}
+
+#[test]
+fn a_route_that_is_not_there_is_named() {
+    let tests = "config: gateway.yaml\ntests: [{name: t, request: GET /health, token: none, expect: {route: helth}}]\n";
+    let files = Files::new(&[("gateway.yaml", CONFIG), ("t.test.yaml", tests)]);
+    let (out, _) = files.ends(&["t.test.yaml"], 1);
+    assert!(out.contains("helth (no route is called so; did you mean `health`?)"), "{out}");
+    // No token is no secret.
+    files.write("t.test.yaml", &tests.replace("token: none", "token: none, tokn: x"));
+    let (_, err) = files.ends(&["t.test.yaml"], 2);
+    assert!(err.contains("token: none"), "{err}");
 }

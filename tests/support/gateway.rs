@@ -71,6 +71,25 @@ impl Gateway {
         exchange(self.admin, "GET", path, "")
     }
 
+    /// POST of a JSON text at the admin listener, which answers with JSON.
+    #[track_caller]
+    pub(crate) fn ask_admin(&self, path: &str, body: &str) -> serde_json::Value {
+        let answer = self.admin_call("POST", path, "Content-Type: application/json\r\n", body);
+        assert_eq!(answer.status, 200, "{}: {body}", answer.text());
+        answer.json()
+    }
+
+    /// One request at the admin listener, with a body; `fields` are whole lines, each ended by CRLF.
+    #[track_caller]
+    pub(crate) fn admin_call(&self, method: &str, path: &str, fields: &str, body: &str) -> Response {
+        let mut client = Client::connect(self.admin);
+        let (host, length) = (self.admin, body.len());
+        client.send(format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        ));
+        client.try_receive(method).unwrap().expect("a response")
+    }
+
     /// The value of the metric's line that begins so, labels and all; 0 where there is none.
     #[track_caller]
     pub(crate) fn metric(&self, series: &str) -> f64 {

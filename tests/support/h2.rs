@@ -15,6 +15,7 @@ pub(crate) mod kind {
     pub(crate) const SETTINGS: u8 = 4;
     pub(crate) const PING: u8 = 6;
     pub(crate) const GOAWAY: u8 = 7;
+    pub(crate) const WINDOW_UPDATE: u8 = 8;
     pub(crate) const CONTINUATION: u8 = 9;
 }
 pub(crate) const END_STREAM: u8 = 1;
@@ -79,6 +80,11 @@ impl Connection {
         connection
     }
 
+    /// The other side of one, its preface read.
+    pub(crate) fn accepted(stream: TcpStream) -> Connection {
+        Connection { stream: Box::new(stream) }
+    }
+
     #[track_caller]
     pub(crate) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.try_send(kind, flags, stream, payload).unwrap();
@@ -99,6 +105,12 @@ impl Connection {
     pub(crate) fn request(&mut self, stream: u32, last: bool, fields: &[(&str, &str)]) {
         let flags = END_HEADERS | if last { END_STREAM } else { 0 };
         self.send(kind::HEADERS, flags, stream, &block(fields));
+    }
+
+    /// Lets the gateway send so much more on a stream; 0: on all together.
+    #[track_caller]
+    pub(crate) fn open_window(&mut self, stream: u32, bytes: u32) {
+        self.send(kind::WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
     }
 
     /// A GET of this path and what came of it.

@@ -5,6 +5,7 @@ pub(crate) mod authorization_server;
 pub(crate) mod binary;
 pub(crate) mod certificates;
 pub(crate) mod challenge;
+pub(crate) mod corpus;
 pub(crate) mod gateway;
 pub(crate) mod h2;
 pub(crate) mod http;
@@ -13,6 +14,8 @@ pub(crate) mod json_schema;
 pub(crate) mod keys;
 pub(crate) mod modern;
 pub(crate) mod raw;
+pub(crate) mod servers;
+pub(crate) mod strict;
 pub(crate) mod token;
 pub(crate) mod upstream;
 

@@ -135,6 +135,16 @@ impl Client {
         }
     }
 
+    /// The next bytes, so many, and no others are taken from the connection for them.
+    #[track_caller]
+    pub(crate) fn receive_bytes(&mut self, count: usize) -> Vec<u8> {
+        let held = self.unread.len().min(count);
+        let mut bytes: Vec<u8> = self.unread.drain(..held).collect();
+        bytes.resize(count, 0);
+        self.stream.read_exact(&mut bytes[held..]).unwrap();
+        bytes
+    }
+
     /// All that comes until the other end closes. A reset counts as a close.
     #[track_caller]
     pub(crate) fn receive_rest(&mut self) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! An API behind the gateway: records the exact bytes of what it gets, answers as it is told.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -14,6 +15,7 @@ use super::{
     PATIENCE, eventually,
     http::{Request, read_body, read_head},
     raw::find,
+    strict::{self, End, Message},
 };
 
 /// Whether the connection goes on after an answer.
@@ -40,6 +42,8 @@ struct State {
     requests: Mutex<Vec<Request>>,
     /// Every byte of every connection, in the order of arrival; the first megabyte.
     wire: Mutex<Vec<u8>>,
+    /// By connection, what `take_messages` has not taken; the first megabyte.
+    untaken: Mutex<BTreeMap<usize, Vec<u8>>>,
     bytes: AtomicU64,
     stopped: AtomicBool,
 }
@@ -61,6 +65,7 @@ impl Upstream {
             open: AtomicUsize::new(0),
             requests: Mutex::default(),
             wire: Mutex::default(),
+            untaken: Mutex::default(),
             bytes: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         });
@@ -72,11 +77,11 @@ impl Upstream {
                 }
                 let Ok(stream) = stream else { continue };
                 let state = Arc::clone(&serving);
-                state.connections.fetch_add(1, Ordering::SeqCst);
+                let number = state.connections.fetch_add(1, Ordering::SeqCst);
                 state.open.fetch_add(1, Ordering::SeqCst);
                 std::thread::spawn(move || {
                     // A client that goes away in the middle is part of some tests.
-                    serve(&state, stream).ok();
+                    serve(&state, stream, number).ok();
                     state.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
@@ -179,6 +184,25 @@ impl Upstream {
         self.state.bytes.load(Ordering::SeqCst)
     }
 
+    /// The whole messages that came since the last call, as a strict reader sees them, connection by connection. What has
+    /// only begun stays.
+    ///
+    /// # Errors
+    /// What isn't in order.
+    pub(crate) fn take_messages(&self) -> Result<Vec<Message>, String> {
+        let mut messages = Vec::new();
+        for bytes in self.state.untaken.lock().unwrap().values_mut() {
+            let (whole, rest, end) = strict::read_on(bytes);
+            if let End::Wrong(why) = end {
+                return Err(format!("{why}: {}", bytes.escape_ascii()));
+            }
+            let rest = rest.to_vec();
+            messages.extend(whole);
+            *bytes = rest;
+        }
+        Ok(messages)
+    }
+
     /// Connections that were ever made.
     pub(crate) fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
@@ -219,9 +243,9 @@ pub(crate) fn respond(stream: &mut TcpStream, status: u16, fields: &str, body: &
     Ok(After::KeepAlive)
 }
 
-fn serve(state: &Arc<State>, mut stream: TcpStream) -> io::Result<()> {
+fn serve(state: &Arc<State>, mut stream: TcpStream, number: usize) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let recorder = Recorder { stream: stream.try_clone()?, state: Arc::clone(state) };
+    let recorder = Recorder { stream: stream.try_clone()?, state: Arc::clone(state), number };
     let mut input = io::BufReader::new(recorder);
     while let Some(mut request) = read_head(&mut input)? {
         let answer = Arc::clone(&state.answer.lock().unwrap());
@@ -255,6 +279,7 @@ fn expect_body(request: &Request, stream: &mut TcpStream) -> io::Result<()> {
 struct Recorder {
     stream: TcpStream,
     state: Arc<State>,
+    number: usize,
 }
 
 impl Read for Recorder {
@@ -264,6 +289,10 @@ impl Read for Recorder {
         let mut wire = self.state.wire.lock().unwrap();
         let room = KEPT_WIRE.saturating_sub(wire.len()).min(read);
         wire.extend_from_slice(&buffer[..room]);
+        let mut untaken = self.state.untaken.lock().unwrap();
+        let own = untaken.entry(self.number).or_default();
+        let room = KEPT_WIRE.saturating_sub(own.len()).min(read);
+        own.extend_from_slice(&buffer[..room]);
         Ok(read)
     }
 }

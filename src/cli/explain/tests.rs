@@ -67,7 +67,7 @@ fn wrong_usage_says_what() {
         (&["--url", "x"][..], "neither an http address nor a path"),
         (&["--url", "/x", "--method", "G T"], "not a method"),
         (&["--url", "/x", "--claims", "[]", "--issuer", "a"], "not a JSON object"),
-        (&["--url", "/x", "--claims", "{", "--issuer", "a"], "not JSON"),
+        (&["--url", "/x", "--claims", "{", "--issuer", "a"], "not a JSON object: EOF"),
         (&["--url", "/x", "--claims", "{}", "--issuer", "b"], "no issuer is called `b`; there are: a"),
         (&["--url", "/x", "--listener", "b"], "no listener is called `b`; there are: 127.0.0.1:8080"),
         (&["--url", "/x", "--header", "nonsense"], "not `NAME: VALUE`"),
@@ -99,4 +99,31 @@ fn a_token_comes_bare() {
     for text in ["abc", " abc\n", "Bearer abc", "bearer  abc", "Authorization: Bearer abc\r\n"] {
         assert_eq!(bare(text), "abc");
     }
+}
+
+/// As a token with such claims would be.
+#[test]
+fn claims_that_could_be_read_in_two_ways_are_refused() {
+    let arguments = ["--url", "/x", "--issuer", "a", "--claims", r#"{"scope": "none", "scope": "read"}"#];
+    let (code, out, err) = run_with(GATEWAY, &arguments, "");
+    assert_eq!((code, &*out), (2, ""));
+    assert!(err.contains("`--claims` is not a JSON object"), "{err}");
+}
+
+#[test]
+fn a_header_that_is_none_is_refused_without_its_value() {
+    for header in ["Authorization: Bearer hunter2\n", "Authorization Bearer hunter2", "a b: hunter2"] {
+        let (code, _, err) = run_with(GATEWAY, &["--url", "/x", "--header", header], "");
+        assert!(code == 2 || header.ends_with('\n'), "{header:?} {code}");
+        assert!(!err.contains("hunter2"), "{err}");
+    }
+}
+
+#[test]
+fn keys_that_are_not_asked_for_are_said_to_be() {
+    let far = GATEWAY.replace(", jwt: {secret: \"0123456789abcdef0123456789abcdef\"}", "");
+    // {"alg":"RS256"} and {"iss":"https://a.example","aud":"api","exp":9000000000}
+    let token = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2EuZXhhbXBsZSIsImF1ZCI6ImFwaSIsImV4cCI6OTAwMDAwMDAwMH0.AAAA";
+    let (_, out, _) = run_with(&far, &["--url", "/x", "--offline", "--token", token], "");
+    assert!(out.contains("keys_unavailable") && out.contains("without `--offline`"), "{out}");
 }

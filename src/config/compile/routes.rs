@@ -14,8 +14,9 @@ use crate::{
     egress::{EgressSettings, Grant},
     identity::IdentityPlan,
     method::MethodSet,
+    path::is_in_small_letters,
     policy::Access,
-    route::{Destination, HostPattern, PathTemplate, RouteSettings, RouteTable},
+    route::{Destination, HostPattern, PathTemplate, RouteSettings, RouteTable, Segment},
     upstream::UpstreamSettings,
 };
 
@@ -63,6 +64,9 @@ impl Compiler<'_> {
         };
         let enforce = written.enforce.as_ref().is_none_or(|enforce| enforce.value);
         let destination = self.destination(written, name.as_ref(), paths.as_deref(), file, upstreams);
+        if let Some(destination) = &destination {
+            self.find_capitals(written, destination, upstreams);
+        }
         let egress = match &destination {
             Some(Destination::Upstream(index)) => {
                 upstreams.get(*index).and_then(|found| found.as_ref()?.token.as_ref())
@@ -108,6 +112,28 @@ impl Compiler<'_> {
         };
         self.warn_of_dry_run(written, &route);
         Some(route)
+    }
+
+    /// Requests for an upstream that ignores case are decided in small letters too, so that a path with capital ones
+    /// would take none, and would protect nothing of what the upstream takes for it.
+    fn find_capitals(&mut self, written: &Route, destination: &Destination, upstreams: &[Option<UpstreamSettings>]) {
+        let ignores_case = |upstream: &Option<UpstreamSettings>| upstream.as_ref().is_some_and(|one| one.ignores_case);
+        let concerned = match destination {
+            Destination::Upstream(index) => upstreams.get(*index).is_some_and(ignores_case),
+            Destination::Answer(_) => upstreams.iter().any(ignores_case),
+            Destination::Decision => false,
+        };
+        for path in written.paths.iter().flatten().filter(|_| concerned) {
+            let Ok(template) = PathTemplate::parse(&path.value) else { continue };
+            let capital = template.segments().iter().any(|segment| match segment {
+                Segment::Literal(literal) => !is_in_small_letters(literal),
+                Segment::Param(_) => false,
+            });
+            if capital {
+                let message = format!("{} has capital letters, before an upstream that ignores case", path.shown());
+                self.findings.push(path.error(message).hint("write it in small letters: requests are read so, too"));
+            }
+        }
     }
 
     /// Inner None: all.

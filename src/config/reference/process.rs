@@ -68,7 +68,7 @@ pub(super) const FIRST: &[Key] = &[
     key(
         "admin",
         OneOf(&[Word(&["off"]), Section]),
-        "Where probes and metrics are: `/livez`, `/readyz`, `/metrics`. `off` turns it off.",
+        "Where probes and metrics are: `/livez`, `/readyz`, `/metrics`; also `/explain` and `/revocations`. `off` turns it off.",
     )
     .default("{}")
     .example("off"),
@@ -124,9 +124,13 @@ pub(super) const FIRST: &[Key] = &[
     )
     .default("30s")
     .example("10s"),
-    key("server.idle_timeout", Duration, "How long a connection may be without a request.")
-        .default("75s")
-        .example("2m"),
+    key(
+        "server.idle_timeout",
+        Duration,
+        "How long a connection may be without a request, and how long a client may take nothing of an answer.",
+    )
+    .default("75s")
+    .example("2m"),
     key(
         "server.ready_timeout",
         Duration,

@@ -147,3 +147,31 @@ fn pages_of_other_origins() {
         ]
     );
 }
+
+#[test]
+fn paths_before_an_upstream_that_ignores_case() {
+    let file = |path: &str, more: &str| {
+        messages(&format!(
+            "upstreams:\n  u: {{url: \"http://127.0.0.1:1\", paths: case_insensitive}}\n  \
+             v: {{url: \"http://127.0.0.1:2\", paths: exact}}\n\
+             routes:\n  - {{name: a, path: \"{path}\", allow: public, {more}}}\n  \
+             - {{name: b, path: /b, allow: public, upstream: u}}\n  - {{name: c, path: /c, allow: public, upstream: v}}\n"
+        ))
+    };
+    for (path, more) in [
+        ("/admin/{Id}/**", "upstream: u"),
+        ("/caf%C3%A9", "upstream: u"),
+        ("/Admin", "upstream: v"),
+        ("/admin", "respond: {status: 404}"),
+    ] {
+        assert_eq!(file(path, more), [""; 0], "{path}");
+    }
+    for (path, more) in
+        [("/Admin/**", "upstream: u"), ("/caf%C3%89", "upstream: u"), ("/Admin/**", "respond: {status: 404}")]
+    {
+        let expected = format!("error: `{path}` has capital letters, before an upstream that ignores case");
+        assert_eq!(file(path, more), [expected]);
+    }
+    let word = messages("upstreams:\n  u: {url: \"http://127.0.0.1:1\", paths: any_case}\nroutes: []\n");
+    assert_eq!(word[0], "error: `any_case` is not `exact` or `case_insensitive`");
+}

@@ -9,7 +9,7 @@ use crate::{
     token::{
         issuer::{Audiences, IssuerSettings, KeySource},
         jwks::KeyStore,
-        tests::{P256, RSA, credential, good_claims, jwks, ready, settings, with},
+        tests::{P256, RSA, credential, good_claims, jwks, none, ready, settings, with},
         verify_at,
     },
 };
@@ -35,7 +35,7 @@ impl Scene {
     }
 
     fn ask(&self, token: &str, issuers: &[Arc<Issuer>], now: i64) -> Result<Arc<Principal>, Refusal> {
-        ready(verify_at(&credential(token)?, issuers, &self.cache, now)).map_err(|(refusal, _)| refusal)
+        ready(verify_at(&credential(token)?, issuers, &self.cache, none(), now)).map_err(|(refusal, _)| refusal)
     }
 
     fn sample(&self, name: &str) -> i64 {

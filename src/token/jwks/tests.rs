@@ -13,7 +13,7 @@ use crate::{
     token::{
         issuer::Issuer,
         key_server::MAX_DOCUMENT_BYTES,
-        tests::{P256, RSA, cache, credential, good_claims, jwks, settings, with},
+        tests::{P256, RSA, cache, credential, good_claims, jwks, none, settings, with},
         verify_at,
     },
 };
@@ -46,7 +46,10 @@ fn token(kid: &str) -> String {
 
 async fn ask(issuer: &Arc<Issuer>, token: String) -> Result<(), Refusal> {
     let credential = credential(&token).unwrap();
-    verify_at(&credential, std::slice::from_ref(issuer), cache(), NOW).await.map(|_| ()).map_err(|(refusal, _)| refusal)
+    verify_at(&credential, std::slice::from_ref(issuer), cache(), none(), NOW)
+        .await
+        .map(|_| ())
+        .map_err(|(refusal, _)| refusal)
 }
 
 /// What is known without waiting.
@@ -400,7 +403,7 @@ async fn many_that_wait_for_the_key_of_one_token_verify_it_once() {
     let mut burst = JoinSet::new();
     for _ in 0..50 {
         let (issuer, cache, credential) = (issuer.clone(), cache.clone(), credential(&token).unwrap());
-        burst.spawn(async move { verify_at(&credential, &[issuer], &cache, NOW).await.is_ok() });
+        burst.spawn(async move { verify_at(&credential, &[issuer], &cache, none(), NOW).await.is_ok() });
     }
     server.has_requests(2).await;
     server.hold(false);

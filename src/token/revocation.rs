@@ -1,0 +1,424 @@
+//! What has ended before its time. Asked about every token, those that were verified before too, without a lock.
+//!
+//! A JWT is named by its header and payload alone: an ECDSA signature has a second form that verifies as well, and a
+//! token that was ended must not come back in it.
+
+mod index;
+mod kept;
+mod written;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use aws_lc_rs::{
+    digest,
+    rand::{SecureRandom, SystemRandom},
+};
+use tokio::{sync::watch, time::sleep};
+
+use self::{index::Index, kept::Kept};
+use super::{
+    credential::{Credential, Fingerprint},
+    date::{self, Round},
+    jwt, now,
+    principal::Principal,
+};
+use crate::{
+    observe::{Observer, RevocationMetrics},
+    state_dir::StateDir,
+};
+
+/// Revocations at a time.
+const MOST: usize = 100_000;
+/// Between two looks for those that are over.
+const SWEEP: Duration = Duration::from_secs(60);
+/// A revocation of a token that expires stays so many seconds longer: `clock_skew` may be raised meanwhile.
+const AFTER_EXPIRY: i64 = 24 * 3600;
+
+/// A token's own name among revocations.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenId([u8; 32]);
+
+/// One revocation, in force until it is lifted or over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// By which it is lifted.
+    pub id: Arc<str>,
+    /// What has ended.
+    pub target: Target,
+    /// Whose tokens alone. None: anybody's.
+    pub issuer: Option<OfIssuer>,
+    /// Of those, the ones issued before (Unix seconds); a token that doesn't say when counts as such. None: all.
+    pub issued_before: Option<i64>,
+    /// When it is over, in Unix seconds. None: never.
+    pub expires_at: Option<i64>,
+    /// Unix seconds.
+    pub created_at: i64,
+    /// Who asked for it.
+    pub source: Source,
+}
+
+/// What a revocation is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One token.
+    Token {
+        /// Its name here.
+        id: TokenId,
+        /// How logs name it.
+        fingerprint: Fingerprint,
+    },
+    /// The token, or tokens, of this `jti`.
+    Jti(String),
+    /// A subject's tokens.
+    Subject(String),
+    /// Those issued to a client.
+    Client(String),
+}
+
+/// An issuer, as it was written and as it is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfIssuer {
+    /// As it was written.
+    pub written: String,
+    /// `IssuerSettings::authority`: it outlives a change of the issuer's name in the configuration.
+    pub authority: String,
+}
+
+/// Who asks for a revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The admin listener.
+    Admin,
+    /// A route with `revokes: token`.
+    Route,
+}
+
+/// Why there is no new revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRevoked {
+    /// There are as many as are kept.
+    Full,
+    /// The system has no random numbers.
+    NoId,
+}
+
+/// Something to be ended.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// What.
+    pub target: Target,
+    /// Whose tokens alone.
+    pub issuer: Option<OfIssuer>,
+    /// As in `Revocation`.
+    pub issued_before: Option<i64>,
+    /// As in `Revocation`.
+    pub expires_at: Option<i64>,
+    /// Who asks.
+    pub source: Source,
+}
+
+/// All revocations of a process. They outlive every snapshot.
+pub struct Revocations {
+    tokens: Index,
+    jtis: Index,
+    subjects: Index,
+    clients: Index,
+    /// By their ids. Writers take turns with it; who asks about a token doesn't.
+    ledger: Mutex<HashMap<Arc<str>, Arc<Revocation>>>,
+    /// Tells those who wait for a token's end.
+    added: watch::Sender<()>,
+    /// Counts changes.
+    version: AtomicU64,
+    kept: Option<Kept>,
+    most: usize,
+    metrics: RevocationMetrics,
+}
+
+impl Revocations {
+    /// None, and none outlives the process.
+    pub fn new(observer: &Observer) -> Revocations {
+        Revocations {
+            tokens: Index::default(),
+            jtis: Index::default(),
+            subjects: Index::default(),
+            clients: Index::default(),
+            ledger: Mutex::default(),
+            added: watch::Sender::new(()),
+            version: AtomicU64::new(0),
+            kept: None,
+            most: MOST,
+            metrics: observer.revocations(),
+        }
+    }
+
+    /// Those of an earlier run; what changes is kept in the same folder.
+    ///
+    /// # Errors
+    /// They can't be read, so that what had ended would be let in; in words for the operator.
+    pub fn restored(observer: &Observer, dir: Arc<StateDir>) -> Result<Revocations, String> {
+        let kept = Kept::new(dir);
+        let earlier = kept.load(now())?;
+        let revocations = Revocations { kept: Some(kept), ..Revocations::new(observer) };
+        let mut ledger = revocations.ledger();
+        for revocation in earlier {
+            revocations.insert(&mut ledger, revocation);
+        }
+        drop(ledger);
+        Ok(revocations)
+    }
+
+    /// Whether there is none.
+    pub(in crate::token) fn is_empty(&self) -> bool {
+        [&self.tokens, &self.jtis, &self.subjects, &self.clients].into_iter().all(Index::is_empty)
+    }
+
+    /// Whether a token has been ended. `now` in Unix seconds.
+    pub(in crate::token) fn has_ended(&self, principal: &Principal, now: i64) -> bool {
+        let ends = |revocation: &Revocation| revocation.ends(principal, now);
+        let has = |index: &Index, key: Option<&str>| key.is_some_and(|key| index.has(key.as_bytes(), ends));
+        self.tokens.has(&principal.id.0, ends)
+            || has(&self.subjects, principal.subject())
+            || has(&self.clients, principal.client())
+            || !self.jtis.is_empty() && has(&self.jtis, principal.jti().as_deref())
+    }
+
+    /// Waits until a token is ended: for ever, mostly.
+    pub async fn ended(&self, principal: &Principal) {
+        // Before the first look, so that none is missed.
+        let mut added = self.added.subscribe();
+        while !self.has_ended(principal, now()) {
+            // The sender is in self: this can't fail.
+            let _ = added.changed().await;
+        }
+    }
+
+    /// Ends something: in force when this returns. One that is there already is handed back.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn add(&self, wish: Wish) -> Result<Arc<Revocation>, NotRevoked> {
+        let now = now();
+        let mut ledger = self.ledger();
+        if let Some(same) = self.index(&wish.target).find(wish.target.key(), |there| there.is_for(&wish)) {
+            return Ok(same);
+        }
+        if ledger.len() >= self.most {
+            self.sweep_ledger(&mut ledger, now);
+        }
+        if ledger.len() >= self.most {
+            return Err(NotRevoked::Full);
+        }
+        let Wish { target, issuer, issued_before, expires_at, source } = wish;
+        let id = random_id().ok_or(NotRevoked::NoId)?;
+        let revocation = Revocation { id, target, issuer, issued_before, expires_at, created_at: now, source };
+        let revocation = self.insert(&mut ledger, revocation);
+        drop(ledger);
+        self.added.send_replace(());
+        Ok(revocation)
+    }
+
+    /// Ends the token that has been verified as this principal's, for as long as it would be good, and returns when
+    /// that is kept.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub async fn end_token(self: &Arc<Self>, principal: &Principal) -> Result<(), NotRevoked> {
+        let expiry = date::of(&principal.claims, "exp", Round::Up, true).ok().flatten();
+        self.add(Wish {
+            target: Target::Token { id: principal.id, fingerprint: principal.fingerprint },
+            issuer: None,
+            issued_before: None,
+            expires_at: expiry.map(|end| end.saturating_add(AFTER_EXPIRY)),
+            source: Source::Route,
+        })?;
+        self.keep().await;
+        Ok(())
+    }
+
+    /// Lifts a revocation; whether there was one of this id.
+    pub fn lift(&self, id: &str) -> bool {
+        let mut ledger = self.ledger();
+        let Some(revocation) = ledger.remove(id) else { return false };
+        self.forget(&revocation);
+        !revocation.is_over(now())
+    }
+
+    /// Those in force, the oldest first.
+    pub fn list(&self) -> Vec<Arc<Revocation>> {
+        let now = now();
+        let mut all: Vec<_> = self.ledger().values().filter(|revocation| !revocation.is_over(now)).cloned().collect();
+        all.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        all
+    }
+
+    /// Returns when the state is on disk, if there is a folder for it; whether it is. What goes wrong is logged: it
+    /// doesn't change what is in force.
+    pub async fn keep(self: &Arc<Self>) -> bool {
+        if self.kept.is_none() {
+            return true;
+        }
+        let this = self.clone();
+        let version = self.version.load(Ordering::Acquire);
+        tokio::task::spawn_blocking(move || this.save(version)).await.unwrap_or(false)
+    }
+
+    /// Forgets those that are over, now and then, to the end of the process.
+    pub async fn maintain(self: Arc<Self>) {
+        loop {
+            sleep(SWEEP).await;
+            self.sweep_ledger(&mut self.ledger(), now());
+        }
+    }
+
+    /// Many who wait for it are served by one writing.
+    fn save(&self, version: u64) -> bool {
+        let Some(kept) = &self.kept else { return true };
+        let state = || {
+            let ledger = self.ledger();
+            (self.version.load(Ordering::Acquire), ledger.values().cloned().collect::<Vec<_>>())
+        };
+        match kept.save(version, state) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "revocations could not be kept in state.dir: they end with this process");
+                false
+            }
+        }
+    }
+
+    fn sweep_ledger(&self, ledger: &mut HashMap<Arc<str>, Arc<Revocation>>, now: i64) {
+        let over = ledger.values().filter(|revocation| revocation.is_over(now)).cloned().collect::<Vec<_>>();
+        for revocation in over {
+            ledger.remove(&revocation.id);
+            self.forget(&revocation);
+        }
+    }
+
+    fn insert(&self, ledger: &mut HashMap<Arc<str>, Arc<Revocation>>, revocation: Revocation) -> Arc<Revocation> {
+        let revocation = Arc::new(revocation);
+        self.index(&revocation.target).insert(&revocation);
+        ledger.insert(revocation.id.clone(), revocation.clone());
+        self.version.fetch_add(1, Ordering::Release);
+        self.metrics.held(revocation.source.name(), 1);
+        revocation
+    }
+
+    fn forget(&self, revocation: &Revocation) {
+        self.index(&revocation.target).remove(revocation);
+        self.version.fetch_add(1, Ordering::Release);
+        self.metrics.held(revocation.source.name(), -1);
+    }
+
+    fn index(&self, target: &Target) -> &Index {
+        match target {
+            Target::Token { .. } => &self.tokens,
+            Target::Jti(_) => &self.jtis,
+            Target::Subject(_) => &self.subjects,
+            Target::Client(_) => &self.clients,
+        }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Revocation>>> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TokenId {
+    /// Of a token's text.
+    pub(in crate::token) fn of(token: &str) -> TokenId {
+        match token.rsplit_once('.') {
+            Some((signed, _)) if jwt::is_one(token) => TokenId::of_signed(signed.as_bytes()),
+            _ => TokenId::of_signed(token.as_bytes()),
+        }
+    }
+
+    /// Of what a JWT's signature is about.
+    pub(in crate::token) fn of_signed(signed: &[u8]) -> TokenId {
+        let mut id = [0; 32];
+        let hash = digest::digest(&digest::SHA256, signed);
+        id.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        TokenId(id)
+    }
+}
+
+impl Target {
+    /// The token of this text. None: no token has such a text.
+    pub fn token(text: &str) -> Option<Target> {
+        let credential = Credential::of(text.as_bytes(), usize::MAX).ok()?;
+        Some(Target::Token { id: TokenId::of(text), fingerprint: credential.fingerprint() })
+    }
+
+    fn key(&self) -> &[u8] {
+        match self {
+            Target::Token { id, .. } => &id.0,
+            Target::Jti(text) | Target::Subject(text) | Target::Client(text) => text.as_bytes(),
+        }
+    }
+}
+
+impl Source {
+    /// The `source` label of metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Admin => "admin",
+            Source::Route => "route",
+        }
+    }
+}
+
+impl Revocation {
+    /// Whether it ends a token of which it names what it goes by.
+    fn ends(&self, principal: &Principal, now: i64) -> bool {
+        let is_its = self.issuer.as_ref().is_none_or(|issuer| *issuer.authority == *principal.authority);
+        let is_old = self.issued_before.is_none_or(|before| principal.issued_at.is_none_or(|issued| issued < before));
+        is_its && is_old && !self.is_over(now)
+    }
+
+    fn is_over(&self, now: i64) -> bool {
+        self.expires_at.is_some_and(|end| now >= end)
+    }
+
+    fn is_for(&self, wish: &Wish) -> bool {
+        self.target.key() == wish.target.key()
+            && self.issuer == wish.issuer
+            && (self.issued_before, self.expires_at) == (wish.issued_before, wish.expires_at)
+    }
+}
+
+fn random_id() -> Option<Arc<str>> {
+    let mut random = [0; 16];
+    SystemRandom::new().fill(&mut random).ok()?;
+    Some(random.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+}
+
+impl fmt::Display for NotRevoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NotRevoked::Full => "there are as many revocations as are kept: lift some, or give them `expires_at`",
+            NotRevoked::NoId => "the system has no random numbers",
+        })
+    }
+}
+
+impl fmt::Debug for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenId(…)")
+    }
+}
+
+impl fmt::Debug for Revocations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Revocations(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Revocations as JSON: for people, without anything of a token, and for `state.dir`.
+
+use serde_json::{Map, Value};
+
+use super::{OfIssuer, Revocation, Source, Target, TokenId};
+use crate::token::{credential::Fingerprint, json};
+
+impl Revocation {
+    /// As the admin listener shows it. A token is named as logs name it.
+    pub fn to_json(&self) -> Map<String, Value> {
+        let mut members = Map::new();
+        let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
+        add("id", (*self.id).into());
+        match &self.target {
+            Target::Token { fingerprint, .. } => add("token", fingerprint.to_string().into()),
+            Target::Jti(text) => add("jti", text.as_str().into()),
+            Target::Subject(text) => add("subject", text.as_str().into()),
+            Target::Client(text) => add("client", text.as_str().into()),
+        };
+        if let Some(issuer) = &self.issuer {
+            add("issuer", issuer.written.as_str().into());
+        }
+        for (name, moment) in [("issued_before", self.issued_before), ("expires_at", self.expires_at)] {
+            if let Some(moment) = moment {
+                add(name, moment.into());
+            }
+        }
+        add("created_at", self.created_at.into());
+        add("source", self.source.name().into());
+        members
+    }
+}
+
+/// A line for `state.dir`.
+pub(super) fn kept(revocation: &Revocation) -> String {
+    let mut line = revocation.to_json();
+    if let Target::Token { id, .. } = &revocation.target {
+        line.insert("sha256".to_owned(), hex(&id.0).into());
+    }
+    if let Some(issuer) = &revocation.issuer {
+        line.insert("authority".to_owned(), issuer.authority.as_str().into());
+    }
+    Value::Object(line).to_string()
+}
+
+/// What `kept` has written.
+pub(super) fn read(line: &[u8]) -> Option<Revocation> {
+    let line = json::parse_object(line).ok()?;
+    let text = |name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned);
+    let moment = |name: &str| match line.get(name) {
+        None => Some(None),
+        Some(moment) => moment.as_i64().map(Some),
+    };
+    let target = match (text("token"), text("jti"), text("subject"), text("client")) {
+        (Some(fingerprint), None, None, None) => {
+            Target::Token { id: TokenId(bytes(&text("sha256")?)?), fingerprint: Fingerprint(bytes(&fingerprint)?) }
+        }
+        (None, Some(jti), None, None) => Target::Jti(jti),
+        (None, None, Some(subject), None) => Target::Subject(subject),
+        (None, None, None, Some(client)) => Target::Client(client),
+        _ => return None,
+    };
+    let issuer = match (line.get("issuer"), line.get("authority")) {
+        (None, None) => None,
+        (Some(Value::String(written)), Some(Value::String(authority))) => {
+            Some(OfIssuer { written: written.clone(), authority: authority.clone() })
+        }
+        _ => return None,
+    };
+    let source = match line.get("source")?.as_str()? {
+        "admin" => Source::Admin,
+        "route" => Source::Route,
+        _ => return None,
+    };
+    Some(Revocation {
+        id: text("id")?.into(),
+        target,
+        issuer,
+        issued_before: moment("issued_before")?,
+        expires_at: moment("expires_at")?,
+        created_at: moment("created_at")??,
+        source,
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if hex.len() != 2 * N || !hex.is_ascii() {
+        return None;
+    }
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
