@@ -1,8 +1,8 @@
 //! What the repository shows its readers is true: each block of YAML in a document is what it says it is.
 //!
-//! By the words behind a fence: `yaml` is a whole configuration, which must pass `check`; `yaml tests` are policy tests of
-//! the configuration above them in the same document, which must pass; `yaml fragment` is a part of a configuration,
-//! and `yaml other` isn't one.
+//! By the words behind a fence: `yaml` is a whole configuration, which must pass `check` and have policy tests; `yaml
+//! tests` are those of the configuration above them in the same document, and must pass; `yaml fragment` is some sections
+//! of a configuration, which must pass with the others added; and `yaml other` isn't one.
 
 use std::{
     fs,
@@ -13,6 +13,19 @@ use bearward::{config, policy_tests};
 
 const KEY_SET: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+
+/// The sections that a fragment leaves out.
+const SECTIONS: [(&str, &str); 2] = [
+    ("upstreams:", "upstreams: {api: {url: \"http://127.0.0.1:9000\"}}\n"),
+    ("routes:", "routes: [{name: r, path: /r, upstream: \"http://127.0.0.1:9000\", allow: public}]\n"),
+];
+const ISSUERS: &str = "issuers: {i: {issuer: \"https://i.example\", audiences: [api]}}\n";
+
+fn completed(fragment: &str) -> String {
+    let sections = SECTIONS.iter().chain([&("issuers:", ISSUERS)]);
+    let missing = sections.filter(|(key, _)| !fragment.lines().any(|line| line.starts_with(key)));
+    fragment.to_owned() + &missing.map(|(_, section)| *section).collect::<String>()
+}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -73,10 +86,21 @@ fn every_block_of_yaml_is_what_it_says() {
     let (mut configurations, mut tests) = (0, 0);
     for path in documents() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [("keys.json", KEY_SET), ("issuer.pem", PUBLIC_KEY)] {
+        let server = rcgen::generate_simple_self_signed(["gateway.example".to_owned()]).unwrap();
+        let (certificate, key) = (server.cert.pem(), server.signing_key.serialize_pem());
+        for (name, text) in [
+            ("keys.json", KEY_SET),
+            ("issuer.pem", PUBLIC_KEY),
+            ("internal-ca.pem", &certificate),
+            ("tls.crt", &certificate),
+            ("tls.key", &key),
+            ("gateway.crt", &certificate),
+            ("gateway.key", &key),
+        ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let config = folder.path().join("gateway.yaml");
+        let mut untested = None;
         for block in blocks(&fs::read_to_string(&path).unwrap()) {
             let place = format!("{}:{}", path.display(), block.line);
             match block.info.as_str() {
@@ -85,18 +109,28 @@ fn every_block_of_yaml_is_what_it_says() {
                     if let Err(wrong) = config::load_without_secrets(&config, &|_| None) {
                         panic!("{place} doesn't pass `check` (or is a `yaml fragment`):\n{}", shown(&wrong));
                     }
+                    assert_eq!(untested.replace(place), None, "a configuration without policy tests");
                     configurations += 1;
+                }
+                "yaml fragment" => {
+                    let whole = folder.path().join("completed.yaml");
+                    fs::write(&whole, completed(&block.text)).unwrap();
+                    if let Err(wrong) = config::load_without_secrets(&whole, &|_| None) {
+                        panic!("{place} doesn't pass `check`:\n{}", shown(&wrong));
+                    }
                 }
                 "yaml tests" => {
                     let file = folder.path().join("gateway.test.yaml");
                     fs::write(&file, &block.text).unwrap();
                     passes(&file, &place);
+                    untested = None;
                     tests += 1;
                 }
-                "yaml fragment" | "yaml other" => {}
+                "yaml other" => {}
                 other => assert!(!other.starts_with("y"), "{place}: `{other}` is no kind of block"),
             }
         }
+        assert_eq!(untested, None, "a configuration without policy tests");
     }
     assert!(configurations >= 2 && tests >= 1, "{configurations} configurations, {tests} blocks of tests");
 }
@@ -135,7 +169,7 @@ fn files_of_policy_tests_pass_and_leave_nothing_out() {
 
 #[track_caller]
 fn passes(file: &Path, place: &str) -> policy_tests::Results {
-    let results = policy_tests::run(&[file.to_owned()], Path::new("gateway.yaml"), &|_| None).unwrap();
+    let results = policy_tests::run(&[file.to_owned()], &file.with_file_name("gateway.yaml"), &|_| None).unwrap();
     if let policy_tests::Outcome::Unreadable(wrong) = &results.files[0].outcome {
         panic!("{place}:\n{}", shown(wrong));
     }
