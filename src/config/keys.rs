@@ -7,11 +7,9 @@ pub(super) enum State {
     Live,
     /// Read, checked and compiled, and nothing acts on it yet: `run` refuses a file that has it, the rest warns of it.
     Pending,
-    /// Known, not in force: refused, never ignored.
-    Refused,
 }
 
-use State::{Live, Pending, Refused};
+use State::{Live, Pending};
 
 /// The state of a key below `parent` (a path of the table; "" at the top). None: there is no such key.
 pub(super) fn state(parent: &str, key: &str) -> Option<State> {
@@ -50,8 +48,8 @@ pub(super) fn suggestion(parent: &str, key: &str) -> Option<String> {
     if let Some(near) = meant(parent, key) {
         return Some(format!("did you mean `{near}`?"));
     }
-    let live = below(parent).filter(|(_, state)| *state != Refused).map(|(name, _)| name).collect::<Vec<_>>();
-    (!live.is_empty()).then(|| format!("the keys here are: {}", live.join(", ")))
+    let all = below(parent).map(|(name, _)| name).collect::<Vec<_>>();
+    (!all.is_empty()).then(|| format!("the keys here are: {}", all.join(", ")))
 }
 
 /// The key that was probably meant by one that there isn't.

@@ -178,7 +178,6 @@ impl<'r> Reader<'r> {
         let finding = match keys::state(&fields.pattern, key) {
             None => Finding::error(entry.key_span, &path, format!("unknown key {name}{}", fields.parent))
                 .hint_if(self.suggestion(fields, entry)),
-            Some(State::Refused) => Finding::error(entry.key_span, &path, format!("`{path}` is not supported yet")),
             Some(State::Live | State::Pending) if entry.value.is_null() => {
                 let hint = match keys::has_children(&fields.pattern, key) {
                     true => format!("leave it out, or write `{key}: {{}}` for all defaults"),

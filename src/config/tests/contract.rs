@@ -222,8 +222,7 @@ fn the_whole_reference_is_read() {
             }
             Err(found) => found,
         };
-        for one in found.iter().filter(|one| one.severity == Severity::Error) {
-            assert!(one.message.ends_with("not supported yet"), "{jwt}: {one}");
-        }
+        let errors = found.iter().filter(|one| one.severity == Severity::Error).collect::<Vec<_>>();
+        assert!(errors.is_empty(), "{jwt}: {errors:?}");
     }
 }

@@ -343,7 +343,7 @@ fn every_key_in_force_is_accepted() {
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(folder.path().join("ca.pem"), certificate.cert.pem()).unwrap();
     std::fs::write(folder.path().join("client.pem"), certificate.signing_key.serialize_pem()).unwrap();
-    for (path, _) in KEYS.iter().filter(|(_, state)| *state != State::Refused) {
+    for (path, _) in KEYS.iter() {
         let key_file = key_file.to_str().unwrap();
         let text = document_beside(path, example(path, key_file), key_file);
         if let Err(found) = load_str(&text, "f") {
@@ -355,7 +355,7 @@ fn every_key_in_force_is_accepted() {
 /// A key that is read has an influence on whether a file is good.
 #[test]
 fn every_key_in_force_is_read() {
-    for (path, _) in KEYS.iter().filter(|(_, state)| *state != State::Refused) {
+    for (path, _) in KEYS.iter() {
         let nonsense = document(path, json!([[["nonsense"]]]));
         assert!(load_str(&nonsense, "f").is_err(), "{path} takes anything");
         let nothing = document(path, json!(null));
@@ -401,16 +401,8 @@ fn no_flood_of_warnings_hides_what_is_not_in_force() {
 }
 
 #[test]
-fn every_other_key_is_refused() {
-    for (path, _) in KEYS.iter().filter(|(_, state)| *state == State::Refused) {
-        let found = load_str(&document(path, json!("x")), "f").unwrap_err();
-        assert!(found.iter().any(|d| d.message.ends_with("is not supported yet")), "{path}: {found:?}");
-    }
-}
-
-#[test]
 fn a_misspelt_key_is_an_error_with_a_suggestion() {
-    for (path, _) in KEYS.iter().filter(|(path, state)| *state != State::Refused && !path.ends_with('*')) {
+    for (path, _) in KEYS.iter().filter(|(path, _)| !path.ends_with('*')) {
         let misspelt = format!("{path}x");
         let found = load_str(&document(&misspelt, json!("x")), "f").unwrap_err();
         let unknown =

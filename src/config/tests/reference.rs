@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{
-    keys::{self, KEYS, State},
+    keys::KEYS,
     reference::{self, Key, flow},
 };
 
@@ -171,14 +171,6 @@ fn load(file: &Value, folder: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     load_text(&text, "f", folder, Interpolation::new(&environment, folder))
 }
 
-/// Keys that can be put to the reader.
-fn readable() -> impl Iterator<Item = &'static Key> {
-    reference::all().filter(|key| {
-        let (parent, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
-        keys::state(parent, name) != Some(State::Refused)
-    })
-}
-
 #[test]
 fn every_key_is_told_of_and_no_other() {
     let mut told = reference::all().map(|key| key.path).collect::<Vec<_>>();
@@ -191,7 +183,7 @@ fn every_key_is_told_of_and_no_other() {
 #[test]
 fn every_example_is_accepted() {
     let folder = files();
-    for key in readable() {
+    for key in reference::all() {
         let example = key.example_value().unwrap_or_else(|| panic!("{} has no example", key.path));
         let (file, _) = with_and_without(key, example);
         if let Err(found) = load(&file, folder.path()) {
@@ -204,7 +196,7 @@ fn every_example_is_accepted() {
 #[test]
 fn every_default_is_what_the_compiler_takes() {
     let folder = files();
-    for key in readable() {
+    for key in reference::all() {
         let Some(default) = key.default_value() else { continue };
         let (with, without) = with_and_without(key, default);
         let [with, without] = [with, without].map(|file| match load(&file, folder.path()) {
@@ -219,7 +211,7 @@ fn every_default_is_what_the_compiler_takes() {
 #[test]
 fn every_required_key_is_missed() {
     let folder = files();
-    for key in readable().filter(|key| matches!(key.absent, reference::Absent::Required)) {
+    for key in reference::all().filter(|key| matches!(key.absent, reference::Absent::Required)) {
         let (_, without) = with_and_without(key, key.example_value().unwrap());
         assert!(load(&without, folder.path()).is_err(), "{} may be left out", key.path);
     }
