@@ -79,7 +79,9 @@ impl Signals {
     fn drain(mut self, drainer: Drainer) {
         thread::spawn(move || {
             self.runtime.block_on(async {
-                tracing::info!(signal = next(&mut self.terminate, &mut self.interrupt).await, "draining");
+                // Not in the event, which isn't evaluated where its level is off.
+                let signal = next(&mut self.terminate, &mut self.interrupt).await;
+                tracing::info!(signal, "draining");
                 drainer.drain();
                 next(&mut self.terminate, &mut self.interrupt).await;
                 std::process::exit(130);

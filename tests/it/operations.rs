@@ -194,6 +194,26 @@ fn what_runs_ends_well_when_the_process_is_told_to_stop() {
 }
 
 #[test]
+fn a_quiet_gateway_serves_until_it_is_told_to_stop() {
+    for level in ["off", "error", "warn"] {
+        let scene = Scene::new();
+        // Nothing says where it listens.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let quiet = scene.yaml.replace("level: info, access: true", &format!("level: {level}, access: false"));
+        let file = File::new(&quiet.replace("listen: [\"127.0.0.1:0\"]", &format!("listen: [\"127.0.0.1:{port}\"]")));
+        let mut binary = Binary::spawn(&["run", "--config", file.path()]);
+        let address = ([127, 0, 0, 1], port).into();
+        eventually("it listens", || {
+            std::net::TcpStream::connect::<std::net::SocketAddr>(address).is_ok() || !binary.is_running()
+        });
+        assert_eq!(exchange(address, "GET", "/open/x", "").status, 200, "{level}");
+        assert!(binary.is_running(), "{level}: {}", binary.output());
+        binary.signal("TERM");
+        assert_eq!(binary.wait().code(), Some(0), "{level}: {}", binary.output());
+    }
+}
+
+#[test]
 fn a_request_that_never_ends_does_not_hold_the_process() {
     let scene = Scene::new();
     let file = File::new(&scene.yaml.replace("workers: 2", "workers: 2, drain_timeout: 1s"));
