@@ -8,7 +8,7 @@ use hyper::{
 };
 use serde_json::Value;
 
-use super::{AdminState, LARGEST_BODY, not_allowed, page, text};
+use super::{AdminState, LARGEST_BODY, not_allowed, page, shown, text};
 use crate::{
     body::Body,
     decision::rehearsal::Presented,
@@ -41,7 +41,7 @@ pub(super) async fn answer(request: Request<Incoming>, state: &AdminState) -> Re
 async fn explained(body: &[u8], snapshot: &Snapshot) -> Result<Value, String> {
     let asked = json::parse_object(body).map_err(|why| format!("the body is not a JSON object: {why}"))?;
     if let Some(unknown) = asked.keys().find(|key| !MEMBERS.contains(&key.as_str())) {
-        return Err(format!("`{unknown}` is not a member here; there are: {}", MEMBERS.join(", ")));
+        return Err(format!("{} is not a member here; there are: {}", shown(unknown), MEMBERS.join(", ")));
     }
     let url = text(&asked, "url")?.ok_or("`url` is missing")?;
     let mut question = Question::new(text(&asked, "method")?.unwrap_or("GET"), url, headers(asked.get("headers"))?)?;
@@ -53,7 +53,7 @@ async fn explained(body: &[u8], snapshot: &Snapshot) -> Result<Value, String> {
             sent
         }
         (None, Some(Value::Object(claims)), Some(name)) => {
-            let issuer = snapshot.issuer(name).ok_or_else(|| format!("no issuer is called `{name}`"))?;
+            let issuer = snapshot.issuer(name).ok_or_else(|| format!("no issuer is called {}", shown(name)))?;
             Presented::Assumed { issuer, claims }
         }
         (None, Some(Value::Object(_)), None) => return Err("`claims` need an `issuer`".to_owned()),

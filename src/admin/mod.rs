@@ -200,5 +200,11 @@ fn page(status: StatusCode, kind: &'static str, text: String) -> Response<Body> 
     response
 }
 
+/// A name that a caller wrote, for a message. A long one may be a token in the wrong place, and isn't shown.
+fn shown(name: &str) -> String {
+    const LONGEST: usize = 24;
+    if name.chars().count() <= LONGEST { format!("`{name}`") } else { "this".to_owned() }
+}
+
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use hyper::{
 };
 use serde_json::{Map, Value};
 
-use super::{AdminState, LARGEST_BODY, not_allowed, page, text};
+use super::{AdminState, LARGEST_BODY, not_allowed, page, shown, text};
 use crate::{
     body::Body,
     moment,
@@ -94,7 +94,7 @@ fn wish(body: &[u8], snapshot: &Snapshot) -> Result<Wish, String> {
     // Where, not what: there may be a token in it.
     let asked = json::parse_object(body).map_err(|_| "the body is not a JSON object, or has a member twice")?;
     if let Some(unknown) = asked.keys().find(|key| !MEMBERS.contains(&key.as_str())) {
-        return Err(format!("`{unknown}` is not a member here; there are: {}", MEMBERS.join(", ")));
+        return Err(format!("{} is not a member here; there are: {}", shown(unknown), MEMBERS.join(", ")));
     }
     let expires_at = moment(&asked, "expires_at")?;
     if expires_at.is_some_and(|end| end <= now()) {
@@ -139,7 +139,7 @@ fn name(asked: &Map<String, Value>, member: &str) -> Result<Option<String>, Stri
 fn issuer(written: &str, snapshot: &Snapshot) -> Result<OfIssuer, String> {
     let is_its = |issuer: &&Arc<Issuer>| issuer.settings.issuer.as_deref() == Some(written);
     let found = snapshot.issuer(written).or_else(|| snapshot.issuers.iter().find(is_its));
-    let issuer = found.ok_or_else(|| format!("no issuer is called `{written}`"))?;
+    let issuer = found.ok_or_else(|| format!("no issuer is called {}", shown(written)))?;
     Ok(OfIssuer { written: written.to_owned(), authority: issuer.settings.authority().to_owned() })
 }
 

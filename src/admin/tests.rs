@@ -233,6 +233,8 @@ async fn decisions_are_explained() {
         (r#"{"url": 5}"#, "`url` is not a text"),
         (r#"{"url": "x"}"#, "neither an http address nor a path"),
         (r#"{"url": "/x", "tokn": "a"}"#, "`tokn` is not a member here"),
+        // It may be a token in the wrong place.
+        (r#"{"url": "/x", "87b567fa3de847fb3adef9492b294bb83f8cd266": "a"}"#, "this is not a member here"),
         (r#"{"url": "/x", "headers": []}"#, "`headers` is not an object"),
         (r#"{"url": "/x", "headers": {"a": 5}}"#, "not a header field"),
         (r#"{"url": "/x", "claims": {}}"#, "need an `issuer`"),
