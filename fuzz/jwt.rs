@@ -70,7 +70,8 @@ impl Scene {
 
     /// By another reader of JSON and base64.
     fn is_good(&self, token: &str) -> Result<(), String> {
-        let parts: Vec<&str> = token.split('.').collect();
+        // Behind the scheme there may be several spaces (RFC 9110, section 11.4).
+        let parts: Vec<&str> = token.trim_start_matches(' ').split('.').collect();
         let [header, claims, signature] = parts.as_slice() else { return Err("not three parts".to_owned()) };
         let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|error| error.to_string());
         let signed = format!("{header}.{claims}");
