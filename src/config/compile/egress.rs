@@ -9,8 +9,8 @@ use crate::{
         interpolation::read_text,
         reader::At,
     },
-    egress::{Assertion, Client, EgressSettings, Grant},
-    signer::Signer,
+    egress::{Client, EgressSettings, Grant},
+    signer::{Assertion, Signer},
     token::secret::Secret,
 };
 
