@@ -204,7 +204,10 @@ impl RequestBody {
         self.upload.set_ended();
     }
 
-    fn poll_client(&mut self, polled: Option<Result<Frame<Bytes>, hyper::Error>>) -> Option<Result<Frame<Bytes>, BodyError>> {
+    fn poll_client(
+        &mut self,
+        polled: Option<Result<Frame<Bytes>, hyper::Error>>,
+    ) -> Option<Result<Frame<Bytes>, BodyError>> {
         match polled {
             Some(Ok(frame)) => {
                 self.waiting_since = None;

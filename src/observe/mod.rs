@@ -25,20 +25,20 @@ use tracing_subscriber::layer::SubscriberExt;
 pub(crate) use self::line::civil_date;
 pub(crate) use self::line::push_json;
 pub(crate) use self::query::token_parameter;
+pub use self::{
+    handles::{
+        EndpointHealth, IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics, RouteMetrics,
+        TokenCacheMetrics, UpstreamMetrics,
+    },
+    log::parse_level,
+    sink::LogBuffer,
+};
 use self::{
     handles::{HealthState, KeysState},
     line::with_line,
     log::{LineLayer, Style},
     metrics::Metrics,
     sink::{Background, Sink, lock},
-};
-pub use self::{
-    handles::{
-        EndpointHealth, IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics, RouteMetrics, TokenCacheMetrics,
-        UpstreamMetrics,
-    },
-    log::parse_level,
-    sink::LogBuffer,
 };
 use crate::token::credential::Fingerprint;
 

@@ -9,7 +9,12 @@ use hyper::{
 };
 use tokio::time::{Duration, timeout};
 
-use super::{Tunnel, Upstream, exchange::{BROKEN, Try}, pool::Lease, upgrade};
+use super::{
+    Tunnel, Upstream,
+    exchange::{BROKEN, Try},
+    pool::Lease,
+    upgrade,
+};
 use crate::{
     body::Body,
     headers::remove_hop_by_hop,
@@ -28,7 +33,12 @@ pub(super) struct Answered {
 
 impl Upstream {
     /// Ties the connection to the answer's body.
-    pub(super) fn answer(&self, lease: Lease, mut response: Response<Incoming>, this_try: &Try) -> Result<Answered, Refusal> {
+    pub(super) fn answer(
+        &self,
+        lease: Lease,
+        mut response: Response<Incoming>,
+        this_try: &Try,
+    ) -> Result<Answered, Refusal> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return switched(lease, response, this_try.asked.as_ref());
         }

@@ -143,9 +143,8 @@ impl Upstream {
             return Err(Failed::Unsent(Box::new(request)));
         };
         let idempotent = is_idempotent(request.method());
-        let by_status = idempotent
-            && !self.settings.retry.on_status.is_empty()
-            && this_try.rounds < self.settings.retry.attempts;
+        let by_status =
+            idempotent && !self.settings.retry.on_status.is_empty() && this_try.rounds < self.settings.retry.attempts;
         let without_body = connection.is_http2() || is_reused && idempotent;
         let mut spare =
             if by_status || without_body && request.body().is_end_stream() { Spare::of(&mut request) } else { None };

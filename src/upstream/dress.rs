@@ -7,7 +7,11 @@ use hyper::{
     http::uri::Scheme,
 };
 
-use super::{Upstream, endpoint::Endpoint, exchange::{Try, UNSENDABLE}};
+use super::{
+    Upstream,
+    endpoint::Endpoint,
+    exchange::{Try, UNSENDABLE},
+};
 use crate::{body::RequestBody, refusal::Refusal};
 
 impl Upstream {

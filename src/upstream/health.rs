@@ -50,7 +50,8 @@ async fn keep_checking(upstream: Weak<Upstream>, index: usize, check: HealthChec
         let Some(endpoint) = upstream.upgrade().and_then(|upstream| upstream.endpoints.get(index).cloned()) else {
             return;
         };
-        let is_good = timeout(check.timeout, is_well(&endpoint, &check.path)).await.is_ok_and(|asked| asked == Ok(true));
+        let is_good =
+            timeout(check.timeout, is_well(&endpoint, &check.path)).await.is_ok_and(|asked| asked == Ok(true));
         if row.add(is_good, &check) {
             endpoint.standing.set_well(is_good);
         }

@@ -125,10 +125,17 @@ impl Upstream {
         parts: impl IntoIterator<Item = EndpointParts>,
     ) -> Arc<Upstream> {
         let endpoints = settings.endpoints().zip(parts);
-        let endpoints =
-            endpoints.map(|(address, parts)| Arc::new(Endpoint::new(address.clone(), &settings, workers, parts))).collect();
+        let endpoints = endpoints
+            .map(|(address, parts)| Arc::new(Endpoint::new(address.clone(), &settings, workers, parts)))
+            .collect();
         let budget = Budget::new(settings.retry.budget_percent);
-        Arc::new(Upstream { endpoints, turn: AtomicUsize::new(0), budget, is_maintained: AtomicBool::new(false), settings })
+        Arc::new(Upstream {
+            endpoints,
+            turn: AtomicUsize::new(0),
+            budget,
+            is_maintained: AtomicBool::new(false),
+            settings,
+        })
     }
 
     /// What it was made from.

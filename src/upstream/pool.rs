@@ -156,12 +156,7 @@ impl Drop for Pool {
 }
 
 impl Lease {
-    pub(super) fn new(
-        connection: Connection,
-        seat: Seat,
-        worker: usize,
-        slot: Option<OwnedSemaphorePermit>,
-    ) -> Lease {
+    pub(super) fn new(connection: Connection, seat: Seat, worker: usize, slot: Option<OwnedSemaphorePermit>) -> Lease {
         // A shared one is counted as long as it is open.
         let counted = !connection.is_http2();
         seat.pool.metrics.connections(i64::from(counted), 0);

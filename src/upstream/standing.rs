@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{Duration, Instant};
 
-use super::{EndpointAddress, Ejection, HealthCheck, UpstreamSettings};
+use super::{Ejection, EndpointAddress, HealthCheck, UpstreamSettings};
 use crate::observe::{EndpointChange, EndpointHealth};
 
 /// What an endpoint's standing depends on: as long as that stays, it outlives the settings of its upstream.
@@ -21,11 +21,7 @@ pub struct EndpointIdentity {
 impl EndpointIdentity {
     /// Of an upstream's endpoint.
     pub fn of(settings: &UpstreamSettings, address: &EndpointAddress) -> EndpointIdentity {
-        EndpointIdentity {
-            upstream: settings.name.clone(),
-            address: address.clone(),
-            health: settings.health.clone(),
-        }
+        EndpointIdentity { upstream: settings.name.clone(), address: address.clone(), health: settings.health.clone() }
     }
 }
 
