@@ -1,6 +1,6 @@
 //! Bodies on their way through, and their limits. None is ever held whole.
 
-mod recording;
+mod kept;
 mod request;
 
 use std::{
@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::refusal::Refusal;
 
-pub use recording::Recording;
+pub(crate) use kept::Kept;
 pub use request::{BodyLimits, RequestBody, Upload};
 
 #[cfg(test)]

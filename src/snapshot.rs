@@ -27,7 +27,7 @@ use crate::{
         revocation::Revocations,
         secret::Secret,
     },
-    upstream::{Upstream, UpstreamSettings},
+    upstream::{EndpointAddress, EndpointIdentity, EndpointParts, Standing, Upstream, UpstreamSettings},
 };
 
 /// A policy put to work. Immutable; swapped as a whole.
@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// From host, path and method to a route.
     pub table: RouteTable,
+    /// All upstreams, in the file's order, and those that routes have in place. Each is to be maintained.
+    pub upstreams: Vec<Arc<Upstream>>,
     /// All issuers, in the file's order.
     pub issuers: Vec<Arc<Issuer>>,
     /// The listeners' names, by their indices.
@@ -121,6 +123,7 @@ pub struct LongLived {
     upstreams: Registry<UpstreamSettings, Upstream>,
     /// By the upstream's name, too: each has its own.
     egress: Registry<(Arc<str>, EgressSettings), TokenSource>,
+    standings: Registry<EndpointIdentity, Standing>,
 }
 
 /// What a key store depends on; a change to anything else of an issuer keeps its keys.
@@ -163,6 +166,7 @@ impl LongLived {
             tokens: Registry::default(),
             upstreams: Registry::default(),
             egress: Registry::default(),
+            standings: Registry::default(),
             observer,
         }
     }
@@ -184,6 +188,15 @@ impl LongLived {
         let (source, _) =
             self.egress.get_or_make(key, || TokenSource::new(&upstream.name, settings, &self.observer))?;
         Ok(Some(source))
+    }
+
+    /// An endpoint keeps its standing when anything else of its upstream changes.
+    fn endpoint(&self, settings: &UpstreamSettings, address: &EndpointAddress) -> Result<EndpointParts, String> {
+        let label = address.label();
+        let (standing, _) = self.standings.get_or_make(EndpointIdentity::of(settings, address), || {
+            Ok::<_, String>(Arc::new(Standing::new(self.observer.endpoint_health(&settings.name, &label))))
+        })?;
+        Ok(EndpointParts { metrics: self.observer.upstream(&settings.name, &label), standing })
     }
 }
 
@@ -217,9 +230,10 @@ impl Snapshot {
         let mut upstreams = Vec::new();
         for settings in &policy.upstreams {
             let (upstream, _) = long_lived.upstreams.get_or_make(settings.clone(), || {
-                let metrics = observer.upstream(&settings.name, &settings.endpoint.authority());
+                let parts = settings.endpoints().map(|address| long_lived.endpoint(settings, address));
+                let parts = parts.collect::<Result<Vec<_>, _>>()?;
                 let token = long_lived.token_source(settings)?;
-                Ok::<_, String>(Upstream::new(settings.clone(), long_lived.workers, metrics, token))
+                Ok::<_, String>(Upstream::new(settings.clone(), long_lived.workers, parts, token))
             })?;
             upstreams.push(upstream);
         }
@@ -246,6 +260,7 @@ impl Snapshot {
         let snapshot = Snapshot {
             routes,
             table,
+            upstreams,
             issuers,
             listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
             main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),

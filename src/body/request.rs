@@ -12,12 +12,13 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use hyper::{HeaderMap, body::Incoming};
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    BodyError, BodyFault, poll_timer,
-    recording::{Parts, Recording},
+    BodyError, BodyFault,
+    kept::{Kept, MOST_KEPT},
+    poll_timer,
 };
 use crate::{identity::ReservedNames, refusal::Refusal};
 
@@ -35,12 +36,9 @@ pub struct BodyLimits {
 /// The body of a request, as an upstream's connection reads it. What is wrong with it is noted in its `BodyFault`
 /// and ends it with an error, so that the upstream's connection is cut and never sees an end that isn't one.
 pub struct RequestBody {
-    /// None: nothing, or nothing more.
-    incoming: Option<Incoming>,
-    /// One that has been here before, and is sent once more.
-    held: Option<Bytes>,
-    /// Notes what goes by.
-    record: Option<Arc<Parts>>,
+    source: Source,
+    /// Where what is read is kept, too.
+    kept: Option<Kept>,
     limits: BodyLimits,
     fault: BodyFault,
     reserved: Arc<ReservedNames>,
@@ -48,6 +46,15 @@ pub struct RequestBody {
     timer: Option<Pin<Box<Sleep>>>,
     /// Since when the client is waited for.
     waiting_since: Option<Instant>,
+}
+
+/// Where a request's body comes from.
+enum Source {
+    /// Nothing, or nothing more.
+    Nothing,
+    Client(Incoming),
+    /// It was read before: its pieces, the last one first, then its trailers.
+    Kept(Vec<Bytes>, Option<HeaderMap>),
 }
 
 /// How far a request's body has come; a handle that outlives the body. Costs nothing for requests without one.
@@ -64,21 +71,30 @@ struct Progress {
     waiting: AtomicBool,
     /// Nothing more will come.
     ended: AtomicBool,
+    /// It ended before its end: the client's fault.
+    broke_off: AtomicBool,
 }
 
 impl RequestBody {
     /// A client's body under limits. `reserved` says what its trailers may not bring.
     pub fn new(incoming: Incoming, limits: BodyLimits, fault: BodyFault, reserved: Arc<ReservedNames>) -> RequestBody {
-        let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        let upload = if incoming.is_some() { Upload::begin() } else { Upload::default() };
+        let (source, upload) = match incoming.is_end_stream() {
+            true => (Source::Nothing, Upload::default()),
+            false => (Source::Client(incoming), Upload::begin()),
+        };
+        RequestBody { source, kept: None, limits, fault, reserved, upload, timer: None, waiting_since: None }
+    }
+
+    /// None at all, for a request of our own.
+    pub(crate) fn nothing() -> RequestBody {
+        let limits = BodyLimits { max_bytes: None, idle: Duration::MAX, deadline: None };
         RequestBody {
-            incoming,
-            held: None,
-            record: None,
+            source: Source::Nothing,
+            kept: None,
             limits,
-            fault,
-            reserved,
-            upload,
+            fault: BodyFault::default(),
+            reserved: Arc::new(ReservedNames::new([])),
+            upload: Upload::default(),
             timer: None,
             waiting_since: None,
         }
@@ -106,12 +122,20 @@ impl RequestBody {
         self.limits.deadline
     }
 
-    /// The same request without its body, to be sent again where that body was empty.
-    pub(crate) fn again(&self) -> RequestBody {
+    /// Keeps what will be read of it, so that it can be sent again; whoever asks so, too, gets the same. None where it is known to be too large for that, or
+    /// some of it was read already.
+    pub(crate) fn keep(&mut self) -> Option<Kept> {
+        if self.size_hint().lower() > MOST_KEPT as u64 || self.upload.bytes() > 0 {
+            return None;
+        }
+        Some(self.kept.get_or_insert_default().clone())
+    }
+
+    /// The same without anything in it, for a request whose body was empty.
+    pub(crate) fn emptied(&self) -> RequestBody {
         RequestBody {
-            incoming: None,
-            held: None,
-            record: None,
+            source: Source::Nothing,
+            kept: None,
             limits: self.limits,
             fault: self.fault.clone(),
             reserved: self.reserved.clone(),
@@ -121,23 +145,11 @@ impl RequestBody {
         }
     }
 
-    /// Notes from now on what goes by, so that it can be sent again if all of it is no more than so many bytes.
-    pub fn record(&mut self, most: usize) -> Recording {
-        let again = RequestBody { upload: self.upload.clone(), ..self.again() };
-        if self.is_end_stream() {
-            return Recording::empty(again);
-        }
-        if self.size_hint().lower() > most as u64 {
-            return Recording::too_large();
-        }
-        let parts = Parts::up_to(most);
-        self.record = Some(parts.clone());
-        Recording::begin(parts, again)
-    }
-
-    /// The same with all of its bytes at hand.
-    pub(super) fn holding(self, bytes: Bytes) -> RequestBody {
-        RequestBody { held: Some(bytes).filter(|bytes| !bytes.is_empty()), ..self }
+    /// The same with what was kept of it. None where that isn't all of it.
+    pub(crate) fn refilled(self, kept: &Kept) -> Option<RequestBody> {
+        let (mut data, trailers) = kept.whole()?;
+        data.reverse();
+        Some(RequestBody { source: Source::Kept(data, trailers), upload: Upload::begin(), ..self })
     }
 
     fn check_frame(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
@@ -147,18 +159,12 @@ impl RequestBody {
                 if self.limits.max_bytes.is_some_and(|most| bytes > most) {
                     return Err(self.fail(Refusal::BodyTooLarge));
                 }
-                if let Some(record) = &self.record {
-                    record.push(&data);
-                }
                 Frame::data(data)
             }
             Err(frame) => frame,
         };
         Ok(match frame.into_trailers() {
             Ok(mut trailers) => {
-                if let Some(record) = &self.record {
-                    record.spoil();
-                }
                 self.reserved.strip_trailers(&mut trailers);
                 Frame::trailers(trailers)
             }
@@ -180,20 +186,66 @@ impl RequestBody {
 
     fn fail(&mut self, fault: Refusal) -> BodyError {
         self.fault.set(fault.clone());
+        self.upload.set_broken_off();
         self.end();
         BodyError::Fault(fault)
     }
 
-    /// All of it has gone by.
-    fn recorded(&self) {
-        if let Some(record) = &self.record {
-            record.end();
+    fn end(&mut self) {
+        self.source = Source::Nothing;
+        self.upload.set_ended();
+    }
+
+    /// The body was read to its end.
+    fn end_whole(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            kept.finish();
+        }
+        self.upload.set_ended();
+    }
+
+    fn poll_client(
+        &mut self,
+        polled: Option<Result<Frame<Bytes>, hyper::Error>>,
+    ) -> Option<Result<Frame<Bytes>, BodyError>> {
+        match polled {
+            Some(Ok(frame)) => {
+                self.waiting_since = None;
+                // Nothing follows trailers, and nobody asks.
+                let is_last = frame.is_trailers();
+                let checked = self.check_frame(frame);
+                if let (Some(kept), Ok(frame)) = (&self.kept, &checked) {
+                    kept.add(frame);
+                }
+                if matches!(&self.source, Source::Client(incoming) if is_last || incoming.is_end_stream()) {
+                    self.end_whole();
+                }
+                Some(checked)
+            }
+            Some(Err(error)) => {
+                self.upload.set_broken_off();
+                self.end();
+                Some(Err(BodyError::Connection(error)))
+            }
+            None => {
+                self.end_whole();
+                self.end();
+                None
+            }
         }
     }
 
-    fn end(&mut self) {
-        self.incoming = None;
-        self.upload.set_ended();
+    /// The next piece of a body that was kept.
+    fn next_kept(&mut self) -> Option<Frame<Bytes>> {
+        let Source::Kept(data, trailers) = &mut self.source else { return None };
+        let frame = data.pop().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
+        if let (Some(kept), Some(frame)) = (&self.kept, &frame) {
+            kept.add(frame);
+        }
+        if data.is_empty() && trailers.is_none() {
+            self.end_whole();
+        }
+        frame
     }
 }
 
@@ -203,28 +255,13 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let Some(incoming) = &mut this.incoming else {
-            return Poll::Ready(this.held.take().map(|bytes| Ok(Frame::data(bytes))));
+        let incoming = match &mut this.source {
+            Source::Nothing => return Poll::Ready(None),
+            Source::Kept(..) => return Poll::Ready(this.next_kept().map(Ok)),
+            Source::Client(incoming) => incoming,
         };
         match Pin::new(incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.waiting_since = None;
-                let checked = this.check_frame(frame);
-                if this.incoming.as_ref().is_some_and(Incoming::is_end_stream) {
-                    this.upload.set_ended();
-                    this.recorded();
-                }
-                Poll::Ready(Some(checked))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                this.end();
-                Poll::Ready(Some(Err(BodyError::Connection(error))))
-            }
-            Poll::Ready(None) => {
-                this.recorded();
-                this.end();
-                Poll::Ready(None)
-            }
+            Poll::Ready(polled) => Poll::Ready(this.poll_client(polled)),
             Poll::Pending => match this.check_time(cx) {
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(Some(Err(error))),
@@ -233,12 +270,21 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_none() && self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        match &self.source {
+            Source::Nothing => true,
+            Source::Client(incoming) => incoming.is_end_stream(),
+            Source::Kept(data, trailers) => data.is_empty() && trailers.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held = self.held.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(held), Incoming::size_hint)
+        match &self.source {
+            Source::Nothing => SizeHint::with_exact(0),
+            Source::Client(incoming) => incoming.size_hint(),
+            // What ends with trailers is sent in chunks.
+            Source::Kept(_, Some(_)) => SizeHint::default(),
+            Source::Kept(data, None) => SizeHint::with_exact(data.iter().map(|piece| piece.len() as u64).sum()),
+        }
     }
 }
 
@@ -250,6 +296,7 @@ impl Upload {
             last: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            broke_off: AtomicBool::new(false),
         })))
     }
 
@@ -261,6 +308,11 @@ impl Upload {
     /// Whether nothing more is to come.
     pub fn ended(&self) -> bool {
         self.0.as_ref().is_none_or(|progress| progress.ended.load(Ordering::Relaxed))
+    }
+
+    /// Whether it ended before its end, by the client's fault.
+    pub(crate) fn broke_off(&self) -> bool {
+        self.0.as_ref().is_some_and(|progress| progress.broke_off.load(Ordering::Relaxed))
     }
 
     /// From when on it is the upstream that is waited for: the last byte's arrival, or now while the client is
@@ -293,6 +345,12 @@ impl Upload {
     fn set_waiting(&self, waiting: bool) {
         if let Some(progress) = &self.0 {
             progress.waiting.store(waiting, Ordering::Relaxed);
+        }
+    }
+
+    fn set_broken_off(&self) {
+        if let Some(progress) = &self.0 {
+            progress.broke_off.store(true, Ordering::Relaxed);
         }
     }
 
@@ -444,5 +502,52 @@ pub(crate) mod tests {
         drop(client);
         assert!(body.frame().await.unwrap().is_ok());
         assert!(matches!(body.frame().await, Some(Err(BodyError::Connection(_)))));
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_can_be_sent_again_and_again() {
+        let (mut first, _fault, mut client) = body(CHUNKED, GENEROUS).await;
+        client.write_all(b"3\r\none\r\n3\r\ntwo\r\n0\r\nx-sum: 1\r\n\r\n").await.unwrap();
+        let mut kept = first.keep().unwrap();
+        let mut spare = first.emptied();
+        assert!(spare.refilled(&kept).is_none(), "it was not read yet");
+        spare = first.emptied();
+        first.collect().await.unwrap();
+        for _ in 0..2 {
+            let mut again = spare.refilled(&kept).unwrap();
+            assert!(!again.is_end_stream() && again.size_hint().exact().is_none());
+            kept = again.keep().unwrap();
+            spare = again.emptied();
+            let upload = again.upload();
+            let collected = again.collect().await.unwrap();
+            assert_eq!(collected.trailers().unwrap()["x-sum"], "1");
+            assert_eq!(collected.to_bytes(), "onetwo");
+            assert!(upload.ended() && !upload.broke_off());
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_is_kept_than_may_be() {
+        for (length, is_kept) in [(MOST_KEPT, true), (MOST_KEPT + 1, false)] {
+            let (mut body, _fault, mut client) = body(CHUNKED, GENEROUS).await;
+            client.write_all(format!("{length:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(length)).as_bytes()).await.unwrap();
+            let (kept, spare) = (body.keep().unwrap(), body.emptied());
+            assert_eq!(body.collect().await.unwrap().to_bytes().len(), length);
+            assert_eq!(spare.refilled(&kept).is_some(), is_kept, "{length}");
+        }
+        let declared = format!("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n", MOST_KEPT + 1);
+        let (mut body, _fault, _client) = body(&declared, GENEROUS).await;
+        assert!(body.keep().is_none());
+    }
+
+    #[tokio::test]
+    async fn half_a_body_is_never_sent_again() {
+        let (mut body, _fault, client) =
+            body("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhel", GENEROUS).await;
+        let (kept, spare, upload) = (body.keep().unwrap(), body.emptied(), body.upload());
+        drop(client);
+        assert!(body.collect().await.is_err());
+        assert!(upload.broke_off());
+        assert!(spare.refilled(&kept).is_none());
     }
 }

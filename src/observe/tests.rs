@@ -67,6 +67,7 @@ fn metric_names_are_these() {
     bearward_egress_tokens_total{upstream,result}
     bearward_upstream_requests_total{upstream,endpoint,result}
     bearward_upstream_seconds{upstream}
+    bearward_upstream_healthy{upstream,endpoint}
     bearward_upstream_connections{upstream,state}
     bearward_connections{listener}
     bearward_certificate_expiry_seconds{file}

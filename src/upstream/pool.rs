@@ -11,7 +11,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::connection::{Connection, MOST_STREAMS, Shared};
+use super::{
+    connection::{Connection, MOST_STREAMS, Shared},
+    endpoint::Seat,
+};
 use crate::observe::UpstreamMetrics;
 
 /// The connections to one endpoint that can be used.
@@ -40,7 +43,7 @@ struct Idle {
 pub(super) struct Lease {
     /// None once it was given back.
     connection: Option<Connection>,
-    pool: Arc<Pool>,
+    seat: Seat,
     worker: usize,
     counted: bool,
     /// Its place among `max_connections`. Freed after the connection is back, so that whoever waits finds it there.
@@ -153,16 +156,11 @@ impl Drop for Pool {
 }
 
 impl Lease {
-    pub(super) fn new(
-        connection: Connection,
-        pool: Arc<Pool>,
-        worker: usize,
-        slot: Option<OwnedSemaphorePermit>,
-    ) -> Lease {
+    pub(super) fn new(connection: Connection, seat: Seat, worker: usize, slot: Option<OwnedSemaphorePermit>) -> Lease {
         // A shared one is counted as long as it is open.
         let counted = !connection.is_http2();
-        pool.metrics.connections(i64::from(counted), 0);
-        Lease { connection: Some(connection), pool, worker, counted, slot }
+        seat.pool.metrics.connections(i64::from(counted), 0);
+        Lease { connection: Some(connection), seat, worker, counted, slot }
     }
 
     pub(super) fn connection(&mut self) -> Option<&mut Connection> {
@@ -197,14 +195,14 @@ impl Lease {
 
     fn put(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.pool.put(self.worker, connection);
+            self.seat.pool.put(self.worker, connection);
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.metrics.connections(-i64::from(self.counted), 0);
+        self.seat.pool.metrics.connections(-i64::from(self.counted), 0);
     }
 }
 

@@ -44,5 +44,6 @@ mod tidy;
 mod tls;
 mod token_from;
 mod upgrade;
+mod upstreams;
 mod upstreams_refusing;
 mod upstreams_tls;
