@@ -13,7 +13,7 @@ use super::{
     Upstream,
     connection::{Connection, Sent},
     dress::dress,
-    endpoint::{Endpoint, Seat},
+    endpoint::{Endpoint, Entry, Seat},
     exchange::{BROKEN, Reached, Stopped, Try, UNSENDABLE, is_over},
     pool::Lease,
     retry::is_idempotent,
@@ -62,9 +62,11 @@ impl Upstream {
         this_try: &mut Try,
     ) -> Result<Reached, Stopped> {
         let worker = this_try.worker;
-        let place = if this_try.asked.is_none() { endpoint.pool.place(worker) } else { None };
-        let slot = if place.is_none() { endpoint.slot(&self.settings).await? } else { None };
-        let Some(connection) = place.or_else(|| endpoint.idle(worker)) else {
+        let (kept, slot) = match endpoint.entry(worker, this_try.asked.is_some()).await? {
+            Entry::Place(connection) => (Some(connection), None),
+            Entry::Slot(slot) => (endpoint.idle(worker), slot),
+        };
+        let Some(connection) = kept else {
             return self.ask_anew(seat, endpoint, request, slot, this_try).await;
         };
         let mut lease = Lease::new(connection, seat, worker, slot);
@@ -76,15 +78,18 @@ impl Upstream {
             }
             Err(failed) => return Err(failed.into_stopped()),
         };
+        let seat = Seat::new(endpoint.clone());
         let slot = match lease.into_slot() {
-            None => {
-                // A shared connection that has ended gives its slot back as soon as it is looked for.
-                drop(endpoint.pool.place(worker));
-                endpoint.slot(&self.settings).await?
-            }
+            // A shared connection that has ended gives its slot back as soon as it is looked for.
+            None => match endpoint.entry(worker, this_try.asked.is_some()).await? {
+                Entry::Place(connection) => {
+                    return self.ask_on(connection, None, seat, endpoint, *again, this_try).await;
+                }
+                Entry::Slot(slot) => slot,
+            },
             slot => slot,
         };
-        self.ask_anew(Seat::new(endpoint.clone()), endpoint, *again, slot, this_try).await
+        self.ask_anew(seat, endpoint, *again, slot, this_try).await
     }
 
     async fn ask_anew(
@@ -100,6 +105,18 @@ impl Upstream {
             Err(refusal @ Refusal::Upstream(_)) => return Err(Stopped::Unbegun(Box::new(request), refusal)),
             Err(refusal) => return Err(refusal.into()),
         };
+        self.ask_on(connection, slot, seat, endpoint, request, this_try).await
+    }
+
+    async fn ask_on(
+        &self,
+        connection: Connection,
+        slot: Option<OwnedSemaphorePermit>,
+        seat: Seat,
+        endpoint: &Endpoint,
+        request: Request<RequestBody>,
+        this_try: &mut Try,
+    ) -> Result<Reached, Stopped> {
         let mut lease = Lease::new(connection, seat, this_try.worker, slot);
         match self.attempt(endpoint, &mut lease, request, false, this_try).await {
             Ok((response, spare)) => Ok(Reached { lease, response, spare }),

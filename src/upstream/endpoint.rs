@@ -2,8 +2,10 @@
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    io,
     ops::Deref,
     path::PathBuf,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -13,11 +15,12 @@ use std::{
 use hyper::{Uri, header::HeaderValue, http::uri::PathAndQuery};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Duration, timeout},
 };
 
 use super::{
     UpstreamSettings,
+    addresses::{Addresses, Origin},
     connect::{self, Stream, TlsClient},
     connection::{Connection, Shared},
     pool::Pool,
@@ -71,6 +74,7 @@ pub(super) struct Endpoint {
     pub(super) address: EndpointAddress,
     pub(super) label: Box<str>,
     pub(super) authority: HeaderValue,
+    pub(super) addresses: Arc<Addresses>,
     pub(super) pool: Pool,
     pub(super) standing: Arc<Standing>,
     /// What callers are hashed with: the same in every process that has this endpoint.
@@ -83,8 +87,16 @@ pub(super) struct Endpoint {
     speaks_http2: AtomicBool,
     /// In clear, where nothing is negotiated.
     http2: bool,
+    connect_timeout: Duration,
     /// Requests that are at it.
     busy: AtomicUsize,
+}
+
+/// What a request goes out by.
+pub(super) enum Entry {
+    Place(Connection),
+    /// Room for a connection of its own among `max_connections`; None: they aren't limited.
+    Slot(Option<OwnedSemaphorePermit>),
 }
 
 /// A request's place at an endpoint, which is the busier for it until this is dropped.
@@ -105,16 +117,19 @@ impl Endpoint {
         let tls = tls.and_then(|made| {
             made.inspect_err(|error| tracing::error!(upstream = %settings.name, %error, "no TLS to be had")).ok()
         });
+        let addresses = Arc::new(Addresses::new(&address));
         let slots = settings.max_connections.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
         Endpoint {
             authority: HeaderValue::try_from(address.authority()).unwrap_or(HeaderValue::from_static("upstream")),
-            pool: Pool::new(workers, settings.idle_timeout, parts.metrics),
+            pool: Pool::new(workers, settings.idle_timeout, parts.metrics, addresses.clone()),
+            addresses,
             standing: parts.standing,
             key: hasher.finish(),
             tls,
             slots,
             speaks_http2: AtomicBool::new(settings.http2),
             http2: settings.http2,
+            connect_timeout: settings.connect_timeout,
             busy: AtomicUsize::new(0),
             label: label.into(),
             address,
@@ -152,17 +167,43 @@ impl Endpoint {
         if self.slots.is_some() { self.pool.take_any(worker) } else { self.pool.take(worker) }
     }
 
-    /// A place among `max_connections`, for the time of the exchange.
-    pub(super) async fn slot(&self, settings: &UpstreamSettings) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+    /// A connection that others use, too: one of this worker's, or any one where connections are limited.
+    pub(super) fn place(&self, worker: usize) -> Option<Connection> {
+        if self.slots.is_some() { self.pool.place_any(worker) } else { self.pool.place(worker) }
+    }
+
+    /// What it takes to send a request: a place on a connection that others use, unless `alone`, or room for one of its own.
+    ///
+    /// # Errors
+    /// Nothing of it was to be had for `connect_timeout`.
+    pub(super) async fn entry(&self, worker: usize, alone: bool) -> Result<Entry, Refusal> {
+        if !alone && let Some(place) = self.place(worker) {
+            return Ok(Entry::Place(place));
+        }
         let Some(slots) = &self.slots else {
-            return Ok(None);
+            return Ok(Entry::Slot(None));
         };
         if let Ok(slot) = slots.clone().try_acquire_owned() {
-            return Ok(Some(slot));
+            return Ok(Entry::Slot(Some(slot)));
         }
-        match timeout(settings.connect_timeout, slots.clone().acquire_owned()).await {
-            Ok(Ok(slot)) => Ok(Some(slot)),
+        match timeout(self.connect_timeout, self.room(slots, worker, alone)).await {
+            Ok(Some(entry)) => Ok(entry),
             _ => Err(Refusal::Upstream(UpstreamFault::Unavailable)),
+        }
+    }
+
+    /// Waits for a connection to end, or for a place on one.
+    async fn room(&self, slots: &Arc<Semaphore>, worker: usize, alone: bool) -> Option<Entry> {
+        let mut slot = pin!(slots.clone().acquire_owned());
+        loop {
+            let freed = self.pool.place_freed();
+            tokio::select! {
+                slot = &mut slot => return slot.ok().map(|slot| Entry::Slot(Some(slot))),
+                () = freed, if !alone => {}
+            }
+            if let Some(place) = self.place(worker) {
+                return Some(Entry::Place(place));
+            }
         }
     }
 
@@ -174,39 +215,67 @@ impl Endpoint {
         slot: &mut Option<OwnedSemaphorePermit>,
         http1_alone: bool,
     ) -> Result<Connection, UpstreamFault> {
-        if self.address.tls && self.tls.is_none() {
-            return Err(UpstreamFault::Unavailable);
-        }
         let will_share = !http1_alone && self.is_shared();
-        let _turn = if will_share { self.pool.turn(worker).await } else { None };
-        if will_share && let Some(place) = self.pool.place(worker) {
+        let turn = if will_share { self.pool.turn(worker).await } else { None };
+        if will_share && let Some(place) = self.place(worker) {
             return Ok(place);
         }
-        let stream =
-            connect::open(&self.address, self.tls.as_ref(), http1_alone).await.map_err(|_| UpstreamFault::Broken)?;
+        let (stream, origin) = self.open(http1_alone).await?;
         let http2 = self.speaks_http2_on(&stream, http1_alone);
         if !http1_alone {
             self.speaks_http2.store(http2, Ordering::Relaxed);
         }
         if !http2 {
-            return Connection::http1(stream).await;
+            return Connection::http1(stream, origin).await;
         }
-        let shared = Shared::http2(stream, slot.take(), self.pool.expected_streams(worker)).await?;
+        let shared = Shared::http2(stream, origin, slot.take(), self.slots.as_ref().map(|_| self.pool.freed())).await?;
+        hold_until_told(turn, &shared, self.connect_timeout);
         self.pool.share(worker, shared).ok_or(UpstreamFault::Broken)
     }
 
     /// A new connection that isn't counted, limited or kept. Sets no time limit: wrap it in one.
     pub(super) async fn connect_apart(&self) -> Result<Connection, UpstreamFault> {
-        let stream = connect::open(&self.address, self.tls.as_ref(), false).await.map_err(|_| UpstreamFault::Broken)?;
+        let (stream, origin) = self.open(false).await?;
         if !self.speaks_http2_on(&stream, false) {
-            return Connection::http1(stream).await;
+            return Connection::http1(stream, origin).await;
         }
-        Shared::http2(stream, None, 1).await?.place().ok_or(UpstreamFault::Broken)
+        Shared::http2(stream, origin, None, None).await?.place().ok_or(UpstreamFault::Broken)
+    }
+
+    async fn open(&self, http1_alone: bool) -> Result<(Stream, Origin), UpstreamFault> {
+        if self.address.tls && self.tls.is_none() {
+            return Err(UpstreamFault::Unavailable);
+        }
+        let epoch = self.addresses.epoch();
+        let opening =
+            connect::open(&self.address, &self.addresses, self.tls.as_ref(), http1_alone, self.connect_timeout);
+        let stream = opening.await.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => UpstreamFault::TimedOut,
+            _ => UpstreamFault::Broken,
+        })?;
+        let origin = self.addresses.origin(epoch, stream.peer());
+        Ok((stream, origin))
     }
 
     fn speaks_http2_on(&self, stream: &Stream, http1_alone: bool) -> bool {
         stream.has_agreed_on_http2().unwrap_or(self.http2 && !http1_alone)
     }
+}
+
+/// Whoever waits for the turn finds a connection that says how many requests it takes.
+fn hold_until_told(turn: Option<OwnedSemaphorePermit>, shared: &Arc<Shared>, time: Duration) {
+    let shared = Arc::downgrade(shared);
+    tokio::spawn(async move {
+        let told = shared.upgrade().map(|shared| shared.heard().clone());
+        if let Some(heard) = told {
+            // One that never says anything is expected to take many.
+            let _ = timeout(time, heard.first()).await;
+        }
+        if let Some(shared) = shared.upgrade() {
+            shared.set_told();
+        }
+        drop(turn);
+    });
 }
 
 impl Seat {

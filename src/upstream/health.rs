@@ -8,7 +8,7 @@ use hyper::{
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{HealthCheck, Upstream, connection::Connection, dress::dress, endpoint::Endpoint};
+use super::{HealthCheck, Upstream, addresses::Addresses, connection::Connection, dress::dress, endpoint::Endpoint};
 use crate::{body::RequestBody, refusal::UpstreamFault};
 
 /// Good or bad checks in a row.
@@ -30,15 +30,17 @@ impl Row {
 }
 
 impl Upstream {
-    /// Does what is to be done all the time: checks the endpoints, where that is configured. On this runtime, until the
-    /// upstream is gone; a second call changes nothing.
+    /// Does what is to be done all the time: looks up the endpoints' names, and checks them where that is configured. On
+    /// this runtime, until the upstream is gone; a second call changes nothing.
     pub fn maintain(self: &Arc<Self>) {
         if self.is_maintained.swap(true, Ordering::Relaxed) {
             return;
         }
-        let Some(check) = &self.settings.health else { return };
-        for index in 0..self.endpoints.len() {
-            tokio::spawn(keep_checking(Arc::downgrade(self), index, check.clone()));
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            tokio::spawn(Addresses::maintain(Arc::downgrade(&endpoint.addresses)));
+            if let Some(check) = &self.settings.health {
+                tokio::spawn(keep_checking(Arc::downgrade(self), index, check.clone()));
+            }
         }
     }
 }

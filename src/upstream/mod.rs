@@ -1,5 +1,6 @@
 //! forward(Permit, request) -> response: the only way out.
 
+mod addresses;
 mod answered;
 mod attempt;
 mod balance;

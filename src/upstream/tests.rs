@@ -51,8 +51,12 @@ struct Server {
 
 impl Server {
     async fn start(scripts: &[&[Step]]) -> Server {
+        Server::start_at(("127.0.0.1", 0), scripts).await
+    }
+
+    async fn start_at(address: (&str, u16), scripts: &[&[Step]]) -> Server {
         let scripts: Vec<Vec<Step>> = scripts.iter().map(|script| script.to_vec()).collect();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
         let server =
             Server { port: listener.local_addr().unwrap().port(), accepted: Arc::default(), record: Arc::default() };
         let (accepted, record) = (server.accepted.clone(), server.record.clone());

@@ -1,7 +1,11 @@
 //! Several endpoints: who is asked, who is asked next, and who rests.
 
 use super::*;
-use crate::upstream::balance::Tried;
+use crate::upstream::{
+    addresses::{Addresses, tests::Zone},
+    balance::Tried,
+    pool::Pool,
+};
 
 const BAD: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy";
 const PUT: &str = "PUT / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi";
@@ -285,4 +289,49 @@ async fn an_endpoint_whose_connections_are_all_in_use_is_passed_over() {
     let three = send(&upstream, GET).await;
     assert_eq!(three.endpoint, Some(1));
     drop(one);
+}
+
+/// One upstream whose name leads where the zone says.
+fn upstream_of(zone: &Zone, settings: UpstreamSettings) -> Arc<Upstream> {
+    let port = settings.endpoint.port;
+    let mut upstream = upstream(settings);
+    let addresses = Arc::new(Addresses::of_zone(port, zone));
+    let endpoint = Arc::get_mut(&mut Arc::get_mut(&mut upstream).unwrap().endpoints[0]).unwrap();
+    let metrics = Observer::silent().upstream("up", "endpoint");
+    endpoint.pool = Pool::new(2, Duration::from_secs(60), metrics, addresses.clone());
+    endpoint.addresses = addresses;
+    upstream
+}
+
+#[tokio::test]
+async fn connections_follow_the_name() {
+    let one = Server::start(&[&[Read, Say(OK), Read, Say(OK), AwaitClose]]).await;
+    let two = Server::start_at(("127.0.0.2", one.port), &[&[Read, Say(OK), Read, Say(OK)]]).await;
+    let zone = Zone::default();
+    let upstream = upstream_of(&zone, one.settings());
+    zone.set(&["127.0.0.1"]);
+    assert_eq!(text(send(&upstream, GET).await).await, "ok");
+    zone.set(&["127.0.0.2"]);
+    assert_eq!(text(send(&upstream, GET).await).await, "ok");
+    assert_eq!((one.accepted(), two.accepted()), (1, 0), "nobody has looked");
+
+    upstream.endpoints[0].addresses.look_up().await.unwrap();
+    assert_eq!(text(send(&upstream, GET).await).await, "ok");
+    assert_eq!(text(send(&upstream, GET).await).await, "ok");
+    assert_eq!((one.accepted(), two.accepted()), (1, 1));
+    until(|| one.record().ends_with("<closed>")).await;
+}
+
+#[tokio::test]
+async fn another_address_answers_for_one_that_does_not() {
+    let server = Server::start(&[&[Read, Say(OK)]]).await;
+    let zone = Zone::default();
+    zone.set(&["127.0.0.3", "127.0.0.1"]);
+    let upstream = upstream_of(&zone, server.settings());
+    for _ in 0..4 {
+        let exchange = send(&upstream, GET).await;
+        assert_eq!(exchange.attempts, 1);
+        assert_eq!(text(exchange).await, "ok");
+        until(|| upstream.endpoints[0].pool.all_closed(0)).await;
+    }
 }
