@@ -1,0 +1,73 @@
+//! The four systems of deploy/examples: each one's document is acted out, with its own lines of curl, against the demo's
+//! issuer, before the demo's gateway and before the one of the example.
+//!
+//! In the lines, the host is `$HOST`, and quotation marks are those that a shell takes.
+
+mod cern;
+mod degreed;
+mod digitaleo;
+mod docebo;
+
+use std::path::Path;
+
+use crate::support::{
+    demo::{Answer, Demo},
+    gateway::Gateway,
+};
+
+/// The demo, and the gateway of an example in front of the same servers.
+struct Stage {
+    demo: Demo,
+    example: Gateway,
+    _state: tempfile::TempDir,
+}
+
+impl Stage {
+    #[track_caller]
+    fn set(system: &str) -> Stage {
+        let (demo, state) = (Demo::start(), tempfile::tempdir().unwrap());
+        let yaml = example(system, &demo.issuer, &demo.echo, state.path(), &demo.folder);
+        Stage { demo, example: Gateway::start(&yaml), _state: state }
+    }
+
+    /// The base URLs of both gateways.
+    fn hosts(&self) -> [String; 2] {
+        [self.demo.gateway.clone(), format!("http://{}", self.example.address)]
+    }
+
+    /// Runs a document's line before this host.
+    #[track_caller]
+    fn act(&self, host: &str, line: &str, variables: &[(&str, &str)]) -> Answer {
+        self.demo.sh(line, &[variables, &[("HOST", host)]].concat())
+    }
+}
+
+/// An example's configuration, before these servers; what a client of Docebo's has is in `folder`.
+fn example(system: &str, issuer: &str, api: &str, state: &Path, folder: &Path) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples").join(system).join("gateway.yaml");
+    let mut yaml = std::fs::read_to_string(path).unwrap();
+    let realm = if system == "cern" { "auth/realms/cern" } else { system };
+    for (variable, value) in [
+        ("LISTEN", "127.0.0.1:0"),
+        ("ADMIN", "127.0.0.1:0"),
+        ("AUTH_URL", issuer),
+        ("ISSUER", &format!("{issuer}/{realm}")),
+        ("KEYS_URL", &format!("{issuer}/{realm}/jwks")),
+        ("API_URL", api),
+        ("PLATFORM_URL", api),
+        ("GATEWAY_ID", "gateway"),
+        ("GATEWAY_SECRET", "gateway-secret"),
+        ("CLIENT_ID", "My-Client-Name"),
+        ("CLIENT_PUBLIC_KEY", folder.join("docebo-client.public.pem").to_str().unwrap()),
+        ("STATE_DIR", state.to_str().unwrap()),
+    ] {
+        for end in ["}", ":-"] {
+            while let Some(begin) = yaml.find(&format!("${{{variable}{end}")) {
+                let length = yaml[begin..].find('}').unwrap() + 1;
+                yaml.replace_range(begin..begin + length, value);
+            }
+        }
+    }
+    assert!(!yaml.contains("${"), "a variable of {system} is left: {yaml}");
+    yaml + "\nlogging: {level: error, access: false}\n"
+}
