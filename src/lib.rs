@@ -63,3 +63,4 @@ pub mod cli;
 pub mod demo;
 
 mod der;
+mod logout;

@@ -1,7 +1,6 @@
 //! `bearward demo` as somebody runs it, and a shell to act in before it.
 
 use std::{
-    io::Write,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -12,7 +11,9 @@ use serde_json::Value;
 use super::{
     binary::Binary,
     eventually,
+    gateway::metric,
     http::{Fields, split_field},
+    skipped,
 };
 
 /// The demo. Ends with its value.
@@ -20,10 +21,11 @@ pub(crate) struct Demo {
     binary: Binary,
     /// What it has printed.
     pub(crate) printed: String,
-    /// The base URLs of its gateway, the echo API and the issuer.
+    /// The base URLs of its gateway, the echo API, the issuer and the admin listener.
     pub(crate) gateway: String,
     pub(crate) echo: String,
     pub(crate) issuer: String,
+    admin: String,
     /// With its configuration.
     pub(crate) folder: PathBuf,
     temporary: tempfile::TempDir,
@@ -38,12 +40,10 @@ pub(crate) struct Answer {
 }
 
 /// Whether there is curl; where there isn't, says what is skipped, or fails where nothing may be.
-pub(crate) fn has_curl(skipped: &str) -> bool {
+pub(crate) fn has_curl(what: &str) -> bool {
     let is_there = Command::new("curl").arg("--version").output().is_ok();
     if !is_there {
-        assert!(std::env::var_os("BEARWARD_REQUIRE_ALL_TESTS").is_none(), "there is no curl on this machine");
-        // Not eprintln!, which the test runner keeps to itself.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: there is no curl on this machine: {skipped}");
+        skipped(&format!("there is no curl on this machine: {what}"));
     }
     is_there
 }
@@ -61,15 +61,16 @@ impl Demo {
         let urls: Vec<_> = printed
             .split([' ', '\n', ',', '(', ')'])
             .filter(|word| word.starts_with("http://"))
-            .take(3)
+            .take(4)
             .map(str::to_owned)
             .collect();
-        let [gateway, echo, issuer] = urls.try_into().unwrap_or_else(|_| panic!("{}", binary.output()));
+        let [gateway, echo, issuer, metrics] = urls.try_into().unwrap_or_else(|_| panic!("{}", binary.output()));
+        let admin = metrics.trim_end_matches("/metrics").to_owned();
         let file = printed.split_whitespace().find(|word| word.ends_with("gateway.yaml")).expect("the file's place");
         let folder = Path::new(file).parent().unwrap().to_owned();
         // What is the tester's and not the document's: the status is shown, and no proxy is in between.
         std::fs::write(temporary.path().join(".curlrc"), "silent\ninclude\nnoproxy = \"*\"\n").unwrap();
-        Demo { binary, printed, gateway, echo, issuer, folder, temporary }
+        Demo { binary, printed, gateway, echo, issuer, admin, folder, temporary }
     }
 
     /// Where a base URL's server is.
@@ -85,6 +86,12 @@ impl Demo {
         let output = command.envs(variables.iter().copied()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Answer::read(&text).unwrap_or_else(|| panic!("{line}\n{text}{}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// The value of the metric's line that begins so.
+    #[track_caller]
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        metric(Demo::address(&self.admin), series)
     }
 
     /// Ctrl-C; its exit code.

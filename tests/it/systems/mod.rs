@@ -3,7 +3,9 @@
 //!
 //! In the lines, the host is `$HOST`, and quotation marks are those that a shell takes.
 
+mod attacks;
 mod cern;
+mod crowds;
 mod degreed;
 mod digitaleo;
 mod docebo;
