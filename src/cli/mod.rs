@@ -146,7 +146,7 @@ struct CheckArguments {
     /// Say each route in a sentence
     #[arg(long)]
     describe: bool,
-    /// Take placeholders for unset variables and missing files in `${file:…}`
+    /// Take placeholders for unset variables, and for missing files in `${file:…}` and of private keys
     #[arg(long)]
     without_secrets: bool,
     /// Fetch each issuer's keys, too
