@@ -36,6 +36,7 @@ pub mod egress;
 pub mod headers;
 pub mod identity;
 pub mod limit;
+pub mod logout;
 pub mod outgoing;
 pub mod protected_resource;
 pub mod upstream;

@@ -34,6 +34,8 @@ enum Pair {
     Rsa(RsaKeyPair),
     Ec(EcdsaKeyPair, &'static str),
     Ed(Ed25519KeyPair),
+    /// It isn't there.
+    StandIn,
 }
 
 /// What a JWT says that is good once, for one server (RFC 7523, section 3).
@@ -49,7 +51,7 @@ pub struct Assertion {
     pub ttl: Duration,
 }
 
-/// The key can't sign: the system has no random numbers.
+/// The key can't sign: the system has no random numbers, or it only stands for one.
 #[derive(Debug)]
 pub struct CannotSign;
 
@@ -77,12 +79,22 @@ impl Signer {
         Ok(Signer { pem: pem.clone(), key: Arc::new(key.ok_or(OTHER_KIND)?) })
     }
 
+    /// What stands for a key of this name that can't be had where a configuration is only checked. It signs nothing.
+    pub fn stand_in(name: &Secret) -> Signer {
+        Signer { pem: name.clone(), key: Arc::new(Pair::StandIn) }
+    }
+
+    /// Whether it stands for a key that isn't there.
+    pub fn is_stand_in(&self) -> bool {
+        matches!(*self.key, Pair::StandIn)
+    }
+
     /// What it signs with (RFC 7518, section 3.1; RFC 8037, section 3.1).
     pub fn algorithm(&self) -> &'static str {
         match &*self.key {
             Pair::Rsa(_) => "RS256",
             Pair::Ec(_, algorithm) => algorithm,
-            Pair::Ed(_) => "EdDSA",
+            Pair::Ed(_) | Pair::StandIn => "EdDSA",
         }
     }
 
@@ -128,6 +140,7 @@ impl Signer {
             }
             Pair::Ec(pair, _) => Ok(pair.sign(&random, message).map_err(|_| CannotSign)?.as_ref().to_vec()),
             Pair::Ed(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            Pair::StandIn => Err(CannotSign),
         }
     }
 }

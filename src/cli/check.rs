@@ -39,7 +39,7 @@ pub struct Options {
     pub deny_warnings: bool,
     /// Says each route in a sentence.
     pub describe: bool,
-    /// Takes placeholders for unset variables and missing files in `${file:}`.
+    /// Takes placeholders for unset variables, and for missing files in `${file:}` and of private keys.
     pub without_secrets: bool,
     /// Fetches each issuer's keys.
     pub online: bool,
@@ -338,6 +338,36 @@ routes:
         insta::assert_snapshot!(out);
         let wrong = SECRETIVE.replace("allow: public", "allow: publik");
         assert_eq!(check_with(&wrong, Options { without_secrets: true, ..Options::default() }).0, 1);
+    }
+
+    #[test]
+    fn without_private_keys() {
+        let of = |key: &str| {
+            format!("
+upstreams:
+  u:
+    url: https://api.example
+    token: {{endpoint: \"https://login.example/token\", grant: jwt_bearer, private_key: {key}, algorithm: RS256, assertion: {{iss: a}}}}
+identity: {{assertion: {{private_key: {key}, issuer: \"https://gateway.example\"}}}}
+issuers: {{i: {{audiences: [a], introspection: {{endpoint: \"https://login.example/i\", auth: private_key_jwt, client_id: a, private_key: {key}}}}}}}
+routes: [{{name: r, path: /r, upstream: u, allow: authenticated}}]
+")
+        };
+        let options = || Options { without_secrets: true, ..Options::default() };
+        for (key, shown) in [
+            ("client.pem", "${file:client.pem}"),
+            ("/run/secrets/client", "${file:/run/secrets/client}"),
+            ("\"${CLIENT_KEY}\"", "${CLIENT_KEY}"),
+            ("\"${file:client.pem}\"", "${file:client.pem}"),
+        ] {
+            let (code, out, _) = check_with(&of(key), options());
+            assert_eq!(code, 0, "{key}: {out}");
+            assert!(out.contains(&format!("placeholders stand for {shown}\n")), "{key}: {out}");
+            assert_eq!(check(&of(key), Format::Text).0, 1, "{key}");
+        }
+        // What may be a key itself is neither taken for a file nor shown.
+        let (code, out, err) = check_with(&of("MC4CAQAwBQYDK2VwBCIEIAAA"), options());
+        assert_eq!((code, out.contains("MC4"), err.contains("MC4")), (1, false, false));
     }
 
     #[test]

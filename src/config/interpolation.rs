@@ -80,6 +80,11 @@ impl<'e> Interpolation<'e> {
         std::mem::take(&mut self.files)
     }
 
+    /// Whether placeholders stand for what isn't there.
+    pub(super) fn has_placeholders(&self) -> bool {
+        self.placeholders.is_some()
+    }
+
     /// What placeholders stood for, as it is written between `${` and `}`.
     pub(super) fn into_placeholders(self) -> Vec<String> {
         self.placeholders.map(Placeholders::into_names).unwrap_or_default()

@@ -108,8 +108,8 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Vec<Di
     load_with(path, |folder| Interpolation::new(environment, folder))
 }
 
-/// The same with placeholders for variables that aren't set and for files in `${file:}` that aren't there: enough to
-/// check a configuration where its secrets are not, nothing to run it with.
+/// The same with placeholders for variables that aren't set, for files in `${file:}` and for private keys' files that
+/// aren't there: enough to check a configuration where its secrets are not, nothing to run it with.
 ///
 /// # Errors
 /// As `load`.
@@ -178,7 +178,8 @@ fn load_from(
     let mut read = Files::new(interpolation);
     let file = read.read(text, name, folder, path);
     let Files { mut interpolation, mut findings, sources, included, incomplete, .. } = read;
-    let policy = file.map(|file| ConfigFile { incomplete, ..file }).and_then(|file| {
+    let with_placeholders = interpolation.has_placeholders();
+    let policy = file.map(|file| ConfigFile { incomplete, with_placeholders, ..file }).and_then(|file| {
         let policy = compile::compile(&file, &sources, &mut findings)?;
         if !findings.failed() {
             analysis::look(&policy, &file, &sources, &mut findings);
@@ -193,7 +194,9 @@ fn load_from(
             files.append(&mut policy.key_files);
             let hash = short_hash(sources.texts());
             let warnings = findings.into_diagnostics(&sources);
-            Ok(Loaded { policy, warnings, files, hash, placeholders: interpolation.into_placeholders() })
+            let mut placeholders = interpolation.into_placeholders();
+            placeholders.append(&mut policy.stand_ins);
+            Ok(Loaded { policy, warnings, files, hash, placeholders })
         }
         _ => {
             if !findings.failed() {
@@ -240,4 +243,6 @@ pub struct Policy {
     pub pending: Vec<Diagnostic>,
     /// Files of keys and certificates; moved to `Loaded::files`.
     key_files: Vec<PathBuf>,
+    /// What something stands for; moved to `Loaded::placeholders`.
+    stand_ins: Vec<String>,
 }

@@ -40,6 +40,7 @@ mod rules;
 mod schema;
 mod stalls;
 mod streaming;
+mod systems;
 mod tidy;
 mod tls;
 mod token_from;

@@ -6,6 +6,7 @@ pub(crate) mod binary;
 pub(crate) mod certificates;
 pub(crate) mod challenge;
 pub(crate) mod corpus;
+pub(crate) mod demo;
 pub(crate) mod gateway;
 pub(crate) mod h2;
 pub(crate) mod http;

@@ -42,11 +42,23 @@ struct Compiler<'c> {
     incomplete: bool,
     /// Those of keys and certificates that were read.
     files: Vec<PathBuf>,
+    /// As the file's.
+    with_placeholders: bool,
+    /// Key files that aren't there, `file:path`.
+    stand_ins: Vec<String>,
 }
 
 /// None where an error was found.
 pub(super) fn compile(file: &ConfigFile, source: &Sources, findings: &mut Findings) -> Option<Policy> {
-    let mut c = Compiler { findings, source, broken_identity: false, incomplete: file.incomplete, files: Vec::new() };
+    let mut c = Compiler {
+        findings,
+        source,
+        broken_identity: false,
+        incomplete: file.incomplete,
+        files: Vec::new(),
+        with_placeholders: file.with_placeholders,
+        stand_ins: Vec::new(),
+    };
     let listen = c.listeners(file);
     let admin = c.admin(file, &listen);
     let admin_token = c.admin_token(file.admin_token.as_ref());
@@ -82,6 +94,7 @@ pub(super) fn compile(file: &ConfigFile, source: &Sources, findings: &mut Findin
         tracing: tracing?,
         pending: Vec::new(),
         key_files: c.files,
+        stand_ins: c.stand_ins,
     })
 }
 
