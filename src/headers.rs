@@ -3,6 +3,7 @@
 mod caching;
 mod changes;
 mod correlation;
+mod trailers;
 mod trusted;
 
 use std::{io::Write as _, net::IpAddr};
@@ -18,6 +19,7 @@ use hyper::{
 pub use caching::make_private;
 pub use changes::{HeaderChanges, HeaderRules};
 pub use correlation::{RequestId, TraceContext, request_id, trace_context};
+pub use trailers::clean_answer_trailers;
 pub use trusted::TrustedProxies;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");

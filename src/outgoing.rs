@@ -2,7 +2,11 @@
 
 use std::net::IpAddr;
 
-use hyper::{HeaderMap, Uri, Version, http::uri::PathAndQuery};
+use hyper::{
+    HeaderMap, Uri, Version,
+    header::{CONTENT_LENGTH, TRAILER},
+    http::uri::PathAndQuery,
+};
 
 use crate::{
     headers::{self, RequestId, TraceContext},
@@ -33,6 +37,10 @@ pub struct Sender<'s> {
 /// The fields that go on, but for those that tell who asks: these are written after them.
 pub fn fields(snapshot: &Snapshot, route: &Route, mut fields: HeaderMap, from: &Sender<'_>) -> HeaderMap {
     headers::remove_hop_by_hop(&mut fields);
+    // In HTTP/1.1 only a body without a length has trailers; HTTP/2 knows both together.
+    if from.version == Version::HTTP_2 && fields.contains_key(TRAILER) {
+        fields.remove(CONTENT_LENGTH);
+    }
     snapshot.reserved.strip(&mut fields, from.is_trusted);
     route.settings.token_from.strip(&mut fields);
     route.settings.headers.request.change_request(&mut fields);

@@ -17,12 +17,13 @@ use tokio::{
 use super::{
     Answered, Tunnel, Upstream, announces_body, cleaned, connect,
     connection::{Connection, Sent, Shared},
+    expectation::hold_back,
     frame_for_http1,
     pool::Lease,
     upgrade,
 };
 use crate::{
-    body::{Body, RequestBody, Upload},
+    body::{Body, Held, OwesBody, RequestBody, Upload},
     headers::remove_hop_by_hop,
     observe::UpstreamAttempt,
     refusal::{Refusal, UpstreamFault},
@@ -72,6 +73,8 @@ struct Try<'t> {
     upload: Upload,
     /// The protocols that the client asks to be switched to; HTTP/1.1 alone can be.
     asked: Option<HeaderValue>,
+    /// Set where the body waits for the upstream's word.
+    held: Option<Held>,
 }
 
 impl Upstream {
@@ -88,6 +91,7 @@ impl Upstream {
             deadline: request.body().deadline(),
             upload: request.body().upload(),
             asked: request.headers().get(UPGRADE).cloned(),
+            held: None,
         };
         for _ in 0..MOST_BEGINNINGS {
             request = match self.exchange_once(request, &mut this_try).await {
@@ -232,6 +236,7 @@ impl Upstream {
         if dress(&mut request, connection.is_http2(), self.settings.endpoint.tls).is_none() {
             return Err(Failed::Refused(Refusal::Path("the request cannot be sent on")));
         }
+        this_try.held = if connection.is_http2() { None } else { hold_back(&mut request) };
         *this_try.attempts += 1;
         let begin = Instant::now();
         let heard_before = connection.heard();
@@ -276,7 +281,12 @@ impl Upstream {
     }
 
     /// Ties the connection to the answer's body.
-    fn answer(&self, lease: Lease, mut response: Response<Incoming>, this_try: &Try<'_>) -> Result<Answered, Refusal> {
+    fn answer(
+        &self,
+        lease: Lease,
+        mut response: Response<Incoming>,
+        this_try: &mut Try<'_>,
+    ) -> Result<Answered, Refusal> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return switched(lease, response, this_try.asked.as_ref());
         }
@@ -288,6 +298,10 @@ impl Upstream {
             && this_try.upload.ended()
             && !(response.body().is_end_stream() && announces_body(response.headers()));
         cleaned(&mut response).map_err(Refusal::Upstream)?;
+        let unasked = this_try.held.take().and_then(Held::answered);
+        if unasked.is_some() {
+            response.extensions_mut().insert(OwesBody);
+        }
         let response = response.map(|incoming| {
             if incoming.is_end_stream() {
                 if reusable {
@@ -296,6 +310,7 @@ impl Upstream {
                 return Body::Empty;
             }
             let at_end: Box<dyn FnOnce() + Send> = Box::new(move || {
+                drop(unasked);
                 if reusable {
                     lease.give_back();
                 }
