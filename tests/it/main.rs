@@ -25,6 +25,7 @@ mod identity_attacks;
 mod interim;
 mod kept_keys;
 mod keys;
+mod limits;
 mod listeners;
 mod no_leaks;
 mod opaque;

@@ -210,7 +210,7 @@ fn two_hundred_mebibytes_pass_in_bounded_memory() {
     std::fs::write(&config, public_configuration(&upstream.url(), "").replace("level: error", "level: info")).unwrap();
     let binary = Binary::run(&config);
     let address = binary.address();
-    let before = binary.peak_memory();
+    let before = binary.memory("VmHWM");
 
     let mut client = Client::connect(address);
     client.send(format!("POST /much HTTP/1.1\r\nHost: a\r\nContent-Length: {MUCH}\r\n\r\n"));
@@ -235,6 +235,6 @@ fn two_hundred_mebibytes_pass_in_bounded_memory() {
     for request in upstream.requests() {
         assert_eq!(request.body_length, MUCH as u64);
     }
-    let held = binary.peak_memory() - before;
+    let held = binary.memory("VmHWM") - before;
     assert!(held < 24 * MEBIBYTE as u64, "{held} bytes");
 }
