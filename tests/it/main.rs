@@ -32,6 +32,7 @@ mod opaque;
 mod operations;
 mod path_corpus;
 mod paths;
+mod peers;
 mod policy_tests;
 mod revocation;
 mod rotation;
