@@ -2,9 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::support::{
-    certificates::Authority, gateway::Gateway, issuer::Issuer, keys::Key, peers::Peer, token::Token,
-};
+use crate::support::{certificates::Authority, gateway::Gateway, issuer::Issuer, keys::Key, peers::Peer, token::Token};
 
 struct Setting {
     gateway: Gateway,
