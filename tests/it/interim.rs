@@ -49,13 +49,14 @@ fn continue_comes_once_the_upstream_says_so() {
     let (heard, hear) = mpsc::channel::<Vec<u8>>();
     let gateway = start(move |mut stream| {
         let mut input = reader(&stream).unwrap();
-        let mut request = read_head(&mut input).unwrap().unwrap();
-        heard.send(request.head.clone()).unwrap();
-        told.lock().unwrap().recv_timeout(PATIENCE).unwrap();
-        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
-        read_body(&mut input, &mut request).unwrap();
-        heard.send(request.body).unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        while let Some(mut request) = read_head(&mut input).unwrap() {
+            heard.send(request.head.clone()).unwrap();
+            told.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+            read_body(&mut input, &mut request).unwrap();
+            heard.send(request.body).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        }
     });
     for (framing, body) in FRAMINGS {
         let mut client = ask(&gateway, framing);
