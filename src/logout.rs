@@ -42,6 +42,7 @@ impl Logouts {
         let is_over = |_| upstream::Exchange {
             answer: Err(Refusal::Upstream(UpstreamFault::Unavailable)),
             attempts: 0,
+            endpoint: None,
             tunnel: None,
         };
         logout.await.unwrap_or_else(is_over)

@@ -16,7 +16,7 @@ use super::{
     upgrade,
 };
 use crate::{
-    body::Body,
+    body::{Body, Held, OwesBody},
     headers::remove_hop_by_hop,
     refusal::{Refusal, UpstreamFault},
 };
@@ -37,7 +37,7 @@ impl Upstream {
         &self,
         lease: Lease,
         mut response: Response<Incoming>,
-        this_try: &Try,
+        this_try: &mut Try,
     ) -> Result<Answered, Refusal> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return switched(lease, response, this_try.asked.as_ref());
@@ -50,6 +50,10 @@ impl Upstream {
             && this_try.upload.ended()
             && !(response.body().is_end_stream() && announces_body(response.headers()));
         cleaned(&mut response).map_err(Refusal::Upstream)?;
+        let unasked = this_try.held.take().and_then(Held::answered);
+        if unasked.is_some() {
+            response.extensions_mut().insert(OwesBody);
+        }
         let response = response.map(|incoming| {
             if incoming.is_end_stream() {
                 if reusable {
@@ -58,6 +62,7 @@ impl Upstream {
                 return Body::Empty;
             }
             let at_end: Box<dyn FnOnce() + Send> = Box::new(move || {
+                drop(unasked);
                 if reusable {
                     lease.give_back();
                 }

@@ -15,6 +15,7 @@ use super::{
     dress::dress,
     endpoint::{Endpoint, Entry, Seat},
     exchange::{BROKEN, Reached, Stopped, Try, UNSENDABLE, is_over},
+    expectation::hold_back,
     pool::Lease,
     retry::is_idempotent,
 };
@@ -169,6 +170,7 @@ impl Upstream {
         if dress(&mut request, connection.is_http2(), endpoint.address.tls).is_none() {
             return Err(Failed::Unsendable);
         }
+        this_try.held = if connection.is_http2() { None } else { hold_back(&mut request) };
         this_try.attempts += 1;
         let begin = Instant::now();
         let heard_before = connection.heard();

@@ -3,7 +3,7 @@
 use http_body::Body as _;
 use hyper::{
     Request, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRAILER, TRANSFER_ENCODING},
     http::uri::Scheme,
 };
 
@@ -57,9 +57,12 @@ pub(super) fn dress(request: &mut Request<RequestBody>, http2: bool, tls: bool) 
     Some(())
 }
 
-/// A body of unknown length is chunked with every method: without this, hyper drops that of a GET.
+/// A body of unknown length is chunked with every method: without this, hyper drops that of a GET. So is one that trailers
+/// were announced for and no length.
 fn frame_for_http1(request: &mut Request<RequestBody>) {
-    if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
+    let headers = request.headers();
+    let has_trailers = headers.contains_key(TRAILER) && !headers.contains_key(CONTENT_LENGTH);
+    if !request.body().is_end_stream() && (has_trailers || request.body().size_hint().exact().is_none()) {
         request.headers_mut().remove(CONTENT_LENGTH);
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     } else {

@@ -18,7 +18,7 @@ use super::{
     standing::Admission,
 };
 use crate::{
-    body::{RequestBody, Upload},
+    body::{Held, RequestBody, Upload},
     refusal::{Refusal, UpstreamFault},
 };
 
@@ -69,6 +69,8 @@ pub(super) struct Try {
     pub(super) upload: Upload,
     /// The protocols that the client asks to be switched to; HTTP/1.1 alone can be.
     pub(super) asked: Option<HeaderValue>,
+    /// Set where the body waits for the upstream's word.
+    pub(super) held: Option<Held>,
 }
 
 impl Try {
@@ -85,6 +87,7 @@ impl Try {
             deadline: request.body().deadline(),
             upload: request.body().upload(),
             asked: request.headers().get(UPGRADE).cloned(),
+            held: None,
         }
     }
 

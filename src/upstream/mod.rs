@@ -10,6 +10,7 @@ mod credentials;
 mod dress;
 mod endpoint;
 mod exchange;
+mod expectation;
 mod health;
 mod pool;
 mod retry;

@@ -14,6 +14,7 @@ pub(crate) mod issuer;
 pub(crate) mod json_schema;
 pub(crate) mod keys;
 pub(crate) mod modern;
+pub(crate) mod peers;
 pub(crate) mod raw;
 pub(crate) mod servers;
 pub(crate) mod strict;
