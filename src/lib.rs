@@ -13,6 +13,7 @@
 
 pub mod app;
 pub mod config;
+pub mod reload;
 pub mod snapshot;
 
 pub mod server;

@@ -10,14 +10,17 @@ use tokio::{
 use super::{UNUSABLE_CONFIGURATION, complain, complain_of, environment};
 use crate::{
     app::{App, Drainer, StartError},
-    config::{self, Loaded},
+    config::{Attempt, Loaded, Origin},
     descriptors,
     observe::Observer,
+    reload::{self, ReloadHandle},
 };
 
 /// Serves until it is told to end.
 pub(super) fn run(path: &Path) -> ExitCode {
-    let loaded = match config::load(path, &environment).and_then(Loaded::in_force) {
+    let origin = Origin { path: path.to_owned(), environment };
+    let Attempt { files, outcome } = origin.read();
+    let loaded = match outcome.and_then(Loaded::in_force) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
             complain_of(&diagnostics);
@@ -37,12 +40,10 @@ pub(super) fn run(path: &Path) -> ExitCode {
     }
     observer.config_in_force(&loaded.hash);
     descriptors::raise_limit();
-    for warning in &loaded.warnings {
-        tracing::warn!(file = %warning.file, line = warning.line, key = %warning.path, "{}", warning.message);
-    }
+    reload::log_warnings(&loaded.warnings);
     let app = Signals::listen().map_err(StartError::Thread).and_then(|signals| {
-        let app = App::start_observed(&loaded.policy, observer.clone())?;
-        signals.drain(app.drainer());
+        let app = App::start_from(origin, &loaded, files, observer.clone())?;
+        signals.obey(app.drainer(), app.reloads());
         Ok(app)
     });
     let app = match app {
@@ -61,11 +62,12 @@ pub(super) fn run(path: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// SIGTERM and SIGINT, caught from the moment that this is made.
+/// SIGTERM, SIGINT and SIGHUP, caught from the moment that this is made.
 struct Signals {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -73,22 +75,35 @@ impl Signals {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let hangup = signal(SignalKind::hangup())?;
         drop(entered);
-        Ok(Signals { runtime, terminate, interrupt })
+        Ok(Signals { runtime, terminate, interrupt, hangup })
     }
 
-    /// The first signal drains; the second one ends the process as it stands.
-    fn drain(mut self, drainer: Drainer) {
+    /// SIGHUP reads the configuration again. The first other signal drains; the second one ends the process as it stands.
+    fn obey(self, drainer: Drainer, reloads: Option<ReloadHandle>) {
+        let Signals { runtime, mut terminate, mut interrupt, hangup } = self;
         thread::spawn(move || {
-            self.runtime.block_on(async {
+            runtime.block_on(async {
+                tokio::spawn(reload_at(hangup, reloads));
                 // Not in the event, which isn't evaluated where its level is off.
-                let signal = next(&mut self.terminate, &mut self.interrupt).await;
+                let signal = next(&mut terminate, &mut interrupt).await;
                 tracing::info!(signal, "draining");
                 drainer.drain();
-                next(&mut self.terminate, &mut self.interrupt).await;
+                next(&mut terminate, &mut interrupt).await;
                 std::process::exit(130);
             });
         });
+    }
+}
+
+async fn reload_at(mut hangup: Signal, reloads: Option<ReloadHandle>) {
+    while hangup.recv().await.is_some() {
+        tracing::info!(signal = "SIGHUP", "reading the configuration again");
+        if let Some(reloads) = &reloads {
+            // What comes of it is logged.
+            drop(reloads.reload().await);
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use super::{Compiler, url::HttpUrl};
 use crate::{
     config::{
         file::{Egress, GrantWord},
-        interpolation::read_text,
         reader::At,
     },
     egress::{Assertion, Client, EgressSettings, Grant},
@@ -155,8 +154,8 @@ impl Compiler<'_> {
             true => written.value.clone(),
             false => {
                 let name = String::from_utf8_lossy(written.value.expose()).into_owned();
-                match read_text(&self.path(written.span, &name)) {
-                    Ok(text) => Secret::new(text.into_bytes()),
+                match self.text(written.span, &name) {
+                    Ok((_, text)) => Secret::new(text.into_bytes()),
                     Err(words) => {
                         let finding = written.error(format!("the private key's file: {words}"));
                         return self.fail(finding.hint("the name of a PEM file, or the key itself in PEM"));
