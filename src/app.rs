@@ -21,7 +21,7 @@ use crate::{
     gateway::Gateway,
     observe::Observer,
     reload::{DrainTimes, InForce, Parts, ReloadHandle, Reloader},
-    server::{self, Address, Tls, TlsFault},
+    server::{self, Address, Inherited, Tls, TlsFault},
     snapshot::{LongLived, Snapshot},
     state_dir::StateDir,
     token::{issuer::Issuer, jwks::KeyStore},
@@ -38,6 +38,7 @@ pub struct App {
     times: Arc<ArcSwap<DrainTimes>>,
     control: Option<Control>,
     reloads: Option<ReloadHandle>,
+    ready: Option<oneshot::Receiver<()>>,
 }
 
 /// What the control thread works at.
@@ -47,6 +48,7 @@ struct Work {
     stores: Vec<Arc<KeyStore>>,
     certificates: Vec<Arc<Tls>>,
     readiness: Arc<Readiness>,
+    ready: oneshot::Sender<()>,
     reloader: Option<Reloader>,
 }
 
@@ -85,6 +87,8 @@ pub enum StartError {
     },
     /// A thread or its runtime can't be had.
     Thread(io::Error),
+    /// The service manager can't be told anything.
+    Notify(io::Error),
 }
 
 impl App {
@@ -101,10 +105,11 @@ impl App {
     /// # Errors
     /// A policy that can't be put to work, an address that is taken.
     pub fn start_observed(policy: &Policy, observer: Arc<Observer>) -> Result<App, StartError> {
-        App::start_with(policy, observer, None)
+        App::start_with(policy, observer, None, Inherited::default())
     }
 
-    /// The same by a configuration that is read again whenever it changes. `files` are those that it was read from.
+    /// The same by a configuration that is read again whenever it changes, at sockets that are open already. `files` are
+    /// those that it was read from.
     ///
     /// # Errors
     /// As `start`.
@@ -113,14 +118,16 @@ impl App {
         loaded: &Loaded,
         files: Vec<FileRead>,
         observer: Arc<Observer>,
+        inherited: Inherited,
     ) -> Result<App, StartError> {
-        App::start_with(&loaded.policy, observer, Some((origin, loaded.clone(), files)))
+        App::start_with(&loaded.policy, observer, Some((origin, loaded.clone(), files)), inherited)
     }
 
     fn start_with(
         policy: &Policy,
         observer: Arc<Observer>,
         origin: Option<(Origin, Loaded, Vec<FileRead>)>,
+        mut inherited: Inherited,
     ) -> Result<App, StartError> {
         if !policy.pending.is_empty() {
             let messages = policy.pending.iter().map(|pending| pending.message.as_str()).collect::<Vec<_>>();
@@ -142,11 +149,12 @@ impl App {
             ready_timeout: policy.server.ready_timeout,
         });
 
-        let admin = policy.admin.map(listen_for_admin).transpose()?;
+        let admin = policy.admin.map(|address| listen_for_admin(address, &mut inherited)).transpose()?;
         let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
         let metrics = policy.listen.iter().map(|listen| observer.listener(&listen.name)).collect();
-        let running =
-            server::start(&policy.listen, &policy.server, |_worker| gateway.clone(), metrics).map_err(from_server)?;
+        let make_handler = |_worker| gateway.clone();
+        let running = server::start(&policy.listen, &policy.server, make_handler, metrics, inherited);
+        let running = running.map_err(from_server)?;
         let addresses = running.addresses().to_vec();
         let adjustable = running.adjustable();
         let certificates = adjustable.certificates().collect();
@@ -169,7 +177,8 @@ impl App {
             tracing::info!(listener = "admin", address = %address, "listening");
         }
         let state = AdminState { health: readiness.clone(), observer, gateway, reloads: reloads.clone() };
-        let work = Work { admin, state, stores, certificates, readiness: readiness.clone(), reloader };
+        let (ready, when_ready) = oneshot::channel();
+        let work = Work { admin, state, stores, certificates, readiness: readiness.clone(), ready, reloader };
         let control = Control::start(work)?;
         Ok(App {
             running: Some(running),
@@ -180,6 +189,7 @@ impl App {
             times,
             control: Some(control),
             reloads,
+            ready: Some(when_ready),
         })
     }
 
@@ -191,6 +201,11 @@ impl App {
     /// The real address of the admin listener.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
+    }
+
+    /// Tells once when it is ready for the first time. None: it was asked before.
+    pub fn when_ready(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.ready.take()
     }
 
     /// To have the configuration read again; None where it isn't from a file.
@@ -216,6 +231,7 @@ impl App {
         thread::sleep(self.times.load().delay);
         let Some(running) = self.running.take() else { return true };
         running.begin_drain();
+        tracing::info!("no new connections are taken");
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(running.wait(self.times.load().timeout)),
             Err(_) => false,
@@ -247,11 +263,15 @@ fn from_server(error: server::StartError) -> StartError {
     match error {
         server::StartError::Listen { address, source } => StartError::Listen { address, error: source },
         server::StartError::Tls { listener, fault } => StartError::Tls { listener, fault },
+        server::StartError::Inherited(why) => StartError::Policy(why),
         server::StartError::Worker(error) => StartError::Thread(error),
     }
 }
 
-fn listen_for_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+fn listen_for_admin(address: SocketAddr, inherited: &mut Inherited) -> Result<std::net::TcpListener, StartError> {
+    if let Some(listener) = inherited.take_admin(address) {
+        return Ok(listener);
+    }
     let listen = || {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -264,7 +284,7 @@ impl Control {
     fn start(work: Work) -> Result<Control, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (end, ended) = oneshot::channel();
-        let Work { admin, state, stores, certificates, readiness, reloader } = work;
+        let Work { admin, state, stores, certificates, readiness, ready, reloader } = work;
         let state = Arc::new(state);
         let work = move || {
             runtime.block_on(async move {
@@ -281,7 +301,7 @@ impl Control {
                         Err(error) => tracing::error!(%error, "the admin listener can't be served"),
                     }
                 }
-                tokio::spawn(say_when_ready(readiness));
+                tokio::spawn(say_when_ready(readiness, ready));
                 if let Some(reloader) = reloader {
                     tokio::spawn(reloader.run());
                 }
@@ -294,11 +314,13 @@ impl Control {
     }
 }
 
-async fn say_when_ready(readiness: Arc<Readiness>) {
+async fn say_when_ready(readiness: Arc<Readiness>, ready: oneshot::Sender<()>) {
     while !readiness.waiting_for().is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tracing::info!("ready");
+    // An error says that nobody waits for it.
+    let _ = ready.send(());
 }
 
 /// What `/readyz` goes by.
@@ -354,6 +376,7 @@ impl fmt::Display for StartError {
             StartError::Listen { address, error } => write!(f, "can't listen at {address}: {error}"),
             StartError::Tls { listener, fault } => write!(f, "listener {listener}: {fault}"),
             StartError::Thread(error) => write!(f, "can't start a thread: {error}"),
+            StartError::Notify(error) => write!(f, "NOTIFY_SOCKET can't be used: {error}"),
         }
     }
 }

@@ -56,6 +56,7 @@ pub mod observe;
 pub mod shared_state;
 pub mod signer;
 pub mod state_dir;
+pub mod systemd;
 pub mod watch;
 
 pub mod policy_tests;

@@ -1,10 +1,11 @@
 //! `bearward run`
 
-use std::{io, path::Path, process::ExitCode, thread};
+use std::{io, path::Path, pin::pin, process::ExitCode, sync::Arc, thread};
 
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
 };
 
 use super::{UNUSABLE_CONFIGURATION, complain, complain_of, environment};
@@ -14,10 +15,20 @@ use crate::{
     descriptors,
     observe::Observer,
     reload::{self, ReloadHandle},
+    server::Inherited,
+    systemd::Notifier,
 };
 
 /// Serves until it is told to end.
 pub(super) fn run(path: &Path) -> ExitCode {
+    // While this is the only thread: it changes the environment.
+    let inherited = match Inherited::from_environment() {
+        Ok(inherited) => inherited,
+        Err(why) => {
+            complain(format_args!("error: {why}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let origin = Origin { path: path.to_owned(), environment };
     let Attempt { files, outcome } = origin.read();
     let loaded = match outcome.and_then(Loaded::in_force) {
@@ -42,8 +53,9 @@ pub(super) fn run(path: &Path) -> ExitCode {
     descriptors::raise_limit();
     reload::log_warnings(&loaded.warnings);
     let app = Signals::listen().map_err(StartError::Thread).and_then(|signals| {
-        let app = App::start_from(origin, &loaded, files, observer.clone())?;
-        signals.obey(app.drainer(), app.reloads());
+        let notifier = Notifier::from_environment().map_err(StartError::Notify)?;
+        let mut app = App::start_from(origin, &loaded, files, observer.clone(), inherited)?;
+        signals.obey(Told { drainer: app.drainer(), reloads: app.reloads(), ready: app.when_ready(), notifier });
         Ok(app)
     });
     let app = match app {
@@ -81,13 +93,17 @@ impl Signals {
     }
 
     /// SIGHUP reads the configuration again. The first other signal drains; the second one ends the process as it stands.
-    fn obey(self, drainer: Drainer, reloads: Option<ReloadHandle>) {
+    fn obey(self, told: Told) {
         let Signals { runtime, mut terminate, mut interrupt, hangup } = self;
+        let Told { drainer, reloads, ready, notifier } = told;
+        let notifier = Arc::new(notifier);
         thread::spawn(move || {
             runtime.block_on(async {
-                tokio::spawn(reload_at(hangup, reloads));
+                let serving = tokio::spawn(serve(hangup, reloads, ready, notifier.clone()));
                 // Not in the event, which isn't evaluated where its level is off.
                 let signal = next(&mut terminate, &mut interrupt).await;
+                serving.abort();
+                notifier.stopping();
                 tracing::info!(signal, "draining");
                 drainer.drain();
                 next(&mut terminate, &mut interrupt).await;
@@ -97,14 +113,58 @@ impl Signals {
     }
 }
 
-async fn reload_at(mut hangup: Signal, reloads: Option<ReloadHandle>) {
-    while hangup.recv().await.is_some() {
-        tracing::info!(signal = "SIGHUP", "reading the configuration again");
-        if let Some(reloads) = &reloads {
-            // What comes of it is logged.
-            drop(reloads.reload().await);
+/// Who is told of signals, and of what comes of them.
+struct Told {
+    drainer: Drainer,
+    reloads: Option<ReloadHandle>,
+    ready: Option<oneshot::Receiver<()>>,
+    notifier: Notifier,
+}
+
+/// Until it is told to end.
+async fn serve(
+    mut hangup: Signal,
+    reloads: Option<ReloadHandle>,
+    ready: Option<oneshot::Receiver<()>>,
+    notifier: Arc<Notifier>,
+) {
+    let ready = async {
+        let is_ready = match ready {
+            Some(ready) => ready.await.is_ok(),
+            None => false,
+        };
+        // If not, it ends before it was.
+        if !is_ready {
+            std::future::pending::<()>().await;
+        }
+    };
+    let mut ready = pin!(ready);
+    let mut is_ready = false;
+    loop {
+        tokio::select! {
+            () = ready.as_mut(), if !is_ready => {
+                is_ready = true;
+                notifier.ready();
+            }
+            came = hangup.recv() => {
+                if came.is_none() {
+                    return;
+                }
+                reload(reloads.as_ref(), &notifier).await;
+            }
         }
     }
+}
+
+async fn reload(reloads: Option<&ReloadHandle>, notifier: &Notifier) {
+    notifier.reloading();
+    tracing::info!(signal = "SIGHUP", "reading the configuration again");
+    let outcome = match reloads {
+        Some(reloads) => reloads.reload().await,
+        None => None,
+    };
+    // What is wrong is logged.
+    notifier.reloaded(outcome.is_some_and(|outcome| outcome.result.is_ok()));
 }
 
 async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {

@@ -6,6 +6,7 @@ mod drain;
 mod framing;
 mod http1;
 mod http2;
+mod inherited;
 mod listener;
 mod mode;
 mod places;
@@ -32,6 +33,7 @@ use hyper::{Request, Response, body::Incoming};
 
 pub use self::{
     address::Address,
+    inherited::Inherited,
     mode::{ListenMode, RequestFrom},
     tls::{ClientCertificate, Tls, TlsFault, TlsSettings},
 };
@@ -68,8 +70,8 @@ pub(crate) fn is_authority(text: &str) -> bool {
     framing::is_authority(text)
 }
 
-/// Opens all listeners and starts the workers. `make_handler` is called once for each worker, here and now;
-/// `listener_metrics` are in the order of `listen`.
+/// Opens all listeners, or takes them from `inherited`, and starts the workers. `make_handler` is called once for each
+/// worker, here and now; `listener_metrics` are in the order of `listen`.
 ///
 /// # Errors
 /// An address can't be listened on, a certificate can't be used, or a thread can't be had; nothing serves then.
@@ -78,6 +80,7 @@ pub fn start<H: Handler>(
     settings: &ServerSettings,
     make_handler: impl Fn(usize) -> H,
     listener_metrics: Vec<ListenerMetrics>,
+    mut inherited: Inherited,
 ) -> Result<Running, StartError> {
     let workers = settings.workers.max(1);
     let mut addresses = Vec::with_capacity(listen.len());
@@ -90,13 +93,18 @@ pub fn start<H: Handler>(
             certificates.map_err(|fault| StartError::Tls { listener: settings.name.clone(), fault })?.map(Arc::new),
         );
         let failed = |source| StartError::Listen { address: settings.address.clone(), source };
-        let bound = listener::bind(&settings.address, workers).map_err(failed)?;
+        let bound = match inherited.take(&settings.name, &settings.address) {
+            Some((address, socket)) => listener::share(address, socket, workers),
+            None => listener::bind(&settings.address, workers),
+        };
+        let bound = bound.map_err(failed)?;
         addresses.push(bound.address);
         files.extend(bound.file);
         for (of_worker, socket) in sockets.iter_mut().zip(bound.listeners) {
             of_worker.push(socket);
         }
     }
+    inherited.all_taken().map_err(StartError::Inherited)?;
     let tls: Arc<[Option<Arc<Tls>>]> = tls.into();
 
     let (sender, phases) = drain::phases();
@@ -234,6 +242,8 @@ pub enum StartError {
         /// Which, and why.
         fault: TlsFault,
     },
+    /// A socket that was passed is nobody's; in words for the operator.
+    Inherited(String),
     /// A thread or its runtime can't be had.
     Worker(io::Error),
 }
@@ -243,6 +253,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Listen { address, .. } => write!(formatter, "cannot listen on {address}"),
             StartError::Tls { listener, fault } => write!(formatter, "listener {listener}: {fault}"),
+            StartError::Inherited(why) => formatter.write_str(why),
             StartError::Worker(_) => write!(formatter, "cannot start a worker"),
         }
     }
@@ -252,7 +263,7 @@ impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             StartError::Listen { source, .. } | StartError::Worker(source) => Some(source),
-            StartError::Tls { .. } => None,
+            StartError::Tls { .. } | StartError::Inherited(_) => None,
         }
     }
 }
