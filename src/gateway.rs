@@ -53,6 +53,11 @@ impl Gateway {
         self.snapshot.load_full()
     }
 
+    /// From now on new requests go by this one. Those that are under way keep theirs.
+    pub fn go_by(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
     /// Answers one request. Time, log and the form of refusals are this function's; what happens in between is
     /// `answer`'s.
     async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {

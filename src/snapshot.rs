@@ -130,15 +130,22 @@ pub struct LongLived {
     standings: Registry<EndpointIdentity, Standing>,
 }
 
-/// What a key store depends on; a change to anything else of an issuer keeps its keys.
+/// What a key store depends on; a change to anything else of an issuer keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct KeyStoreIdentity {
-    name: Arc<str>,
-    issuer: Option<String>,
-    keys: KeySource,
+    origin: KeysOrigin,
     refresh: Duration,
     stale_keys: Duration,
     http_timeout: Duration,
+}
+
+/// Where keys come from and who vouches for it: a store that differs in how it fetches begins with the keys of the one
+/// before.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct KeysOrigin {
+    name: Arc<str>,
+    issuer: Option<String>,
+    keys: KeySource,
     allow_http: bool,
     tls_ca: Option<ExtraRoots>,
 }
@@ -146,14 +153,16 @@ struct KeyStoreIdentity {
 impl KeyStoreIdentity {
     fn of(settings: &IssuerSettings) -> KeyStoreIdentity {
         KeyStoreIdentity {
-            name: settings.name.clone(),
-            issuer: settings.issuer.clone(),
-            keys: settings.jwt.keys.clone(),
+            origin: KeysOrigin {
+                name: settings.name.clone(),
+                issuer: settings.issuer.clone(),
+                keys: settings.jwt.keys.clone(),
+                allow_http: settings.allow_http,
+                tls_ca: settings.tls_ca.clone(),
+            },
             refresh: settings.jwt.refresh,
             stale_keys: settings.jwt.stale_keys,
             http_timeout: settings.http_timeout,
-            allow_http: settings.allow_http,
-            tls_ca: settings.tls_ca.clone(),
         }
     }
 }
@@ -216,11 +225,16 @@ impl Snapshot {
         let mut new_stores = Vec::new();
         let mut issuers = Vec::new();
         for settings in &policy.issuers {
-            let (keys, new) = long_lived.keys.get_or_make(KeyStoreIdentity::of(settings), || {
+            let identity = KeyStoreIdentity::of(settings);
+            let earlier = long_lived.keys.find(|other| other.origin == identity.origin);
+            let (keys, new) = long_lived.keys.get_or_make(identity, || {
                 KeyStore::with_state(settings, observer.clone(), long_lived.state.clone())
                     .map_err(|why| format!("issuers.{}: {why}", settings.name))
             })?;
             if new {
+                if let Some(earlier) = earlier {
+                    keys.take_over(&earlier);
+                }
                 new_stores.push(keys.clone());
             }
             // The same issuer as before unless its settings changed: what it verified holds on.
@@ -309,6 +323,12 @@ impl<K, T> Default for Registry<K, T> {
 }
 
 impl<K: Eq + Hash, T> Registry<K, T> {
+    /// A part that is in use, of an identity of this kind.
+    fn find(&self, is_kin: impl Fn(&K) -> bool) -> Option<Arc<T>> {
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.iter().filter(|(key, _)| is_kin(key)).find_map(|(_, part)| part.upgrade())
+    }
+
     /// The part of this identity, and whether it was made now.
     fn get_or_make<E>(&self, key: K, make: impl FnOnce() -> Result<Arc<T>, E>) -> Result<(Arc<T>, bool), E> {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -47,6 +47,8 @@ pub(super) struct Metrics {
     pub(super) connections: IntGaugeVec,
     pub(super) certificate_expiry: IntGaugeVec,
     pub(super) config_info: IntGaugeVec,
+    pub(super) config_reloads: IntCounterVec,
+    pub(super) config_last_reload_success: IntGauge,
 }
 
 impl Metrics {
@@ -149,6 +151,15 @@ impl Metrics {
                 &["file"],
             )?,
             config_info: r.int_gauges("config_info", "1 for the configuration that is in force.", &["hash"])?,
+            config_reloads: r.counters(
+                "config_reloads_total",
+                "How often the configuration was read again, by what came of it.",
+                &["result"],
+            )?,
+            config_last_reload_success: r.int_gauge(
+                "config_last_reload_success",
+                "Whether the configuration could be used when it was read last: 1 or 0.",
+            )?,
             names: std::mem::take(&mut r.names),
             registry: r.registry.clone(),
         })
