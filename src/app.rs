@@ -20,9 +20,10 @@ use crate::{
     gateway::Gateway,
     observe::Observer,
     server::{self, Address, Tls, TlsFault},
-    snapshot::{LongLived, Snapshot},
+    shared_state::SharedState,
+    snapshot::{LongLived, NewParts, Snapshot},
     state_dir::StateDir,
-    token::{issuer::Issuer, jwks::KeyStore},
+    token::issuer::Issuer,
 };
 
 /// A gateway that serves. Dropping it ends it at once; `drain` and `wait` end it in good order.
@@ -98,7 +99,7 @@ impl App {
         let state = policy.state_dir.as_deref().map(StateDir::open).transpose().map_err(StartError::Policy)?;
         let long_lived = LongLived::new(observer.clone(), policy.server.workers);
         let long_lived = long_lived.with_state(state).map_err(StartError::Policy)?;
-        let (snapshot, stores) = Snapshot::assemble(policy, &long_lived).map_err(StartError::Policy)?;
+        let (snapshot, new_parts) = Snapshot::assemble(policy, &long_lived).map_err(StartError::Policy)?;
         let gateway = Arc::new(Gateway::new(snapshot, observer.clone()));
         let readiness = Arc::new(Readiness {
             gateway: gateway.clone(),
@@ -122,7 +123,7 @@ impl App {
             tracing::info!(listener = "admin", address = %address, "listening");
         }
         let state = Arc::new(AdminState { health: readiness.clone(), observer: observer.clone(), gateway });
-        let control = Control::start(admin, state, stores, certificates, observer, readiness.clone())?;
+        let control = Control::start(admin, state, new_parts, certificates, observer, readiness.clone())?;
         Ok(App {
             running: Some(running),
             addresses,
@@ -212,7 +213,7 @@ impl Control {
     fn start(
         admin: Option<std::net::TcpListener>,
         state: Arc<AdminState>,
-        stores: Vec<Arc<KeyStore>>,
+        new_parts: NewParts,
         certificates: Vec<Arc<Tls>>,
         observer: Arc<Observer>,
         readiness: Arc<Readiness>,
@@ -221,8 +222,11 @@ impl Control {
         let (end, ended) = oneshot::channel();
         let work = move || {
             runtime.block_on(async move {
-                for store in stores {
+                for store in new_parts.stores {
                     tokio::spawn(store.maintain());
+                }
+                if let Some(shared) = new_parts.shared {
+                    tokio::spawn(SharedState::maintain(Arc::downgrade(&shared)));
                 }
                 for certificate in certificates {
                     tokio::spawn(certificate.maintain(observer.clone()));
@@ -269,15 +273,25 @@ impl Health for Readiness {
         if self.began.elapsed() >= self.ready_timeout {
             return Vec::new();
         }
-        self.issuers(|issuer| !issuer.keys.is_ready())
+        let mut names = self.issuers(|issuer| !issuer.keys.is_ready());
+        names.extend(self.shared_state(|shared| !shared.is_read()));
+        names
     }
 
     fn degraded(&self) -> Vec<String> {
-        self.issuers(Issuer::is_degraded)
+        let mut names = self.issuers(Issuer::is_degraded);
+        names.extend(self.shared_state(|shared| !shared.is_up()));
+        names
     }
 }
 
 impl Readiness {
+    /// Its name, where it is there and such.
+    fn shared_state(&self, is_such: impl Fn(&SharedState) -> bool) -> Option<String> {
+        let snapshot = self.gateway.snapshot();
+        snapshot.shared.as_deref().filter(|shared| is_such(shared)).map(|_| "state.redis".to_owned())
+    }
+
     fn issuers(&self, which: impl Fn(&Issuer) -> bool) -> Vec<String> {
         let snapshot = self.gateway.snapshot();
         let chosen = snapshot.issuers.iter().filter(|issuer| which(issuer));

@@ -17,6 +17,7 @@ use crate::{
     respond::Realm,
     route::{RouteSettings, RouteTable},
     server::ListenMode,
+    shared_state::{RedisSettings, SharedState},
     state_dir::StateDir,
     token::{
         cache::TokenCache,
@@ -46,6 +47,8 @@ pub struct Snapshot {
     pub tokens: Arc<TokenCache>,
     /// What has been ended before its time.
     pub revocations: Arc<Revocations>,
+    /// What replicas share; None: nothing.
+    pub shared: Option<Arc<SharedState>>,
     /// What the admin listener asks of who wants more than health and metrics.
     pub admin_token: Option<Secret>,
     /// What no client may send.
@@ -107,6 +110,16 @@ pub struct LongLived {
     /// By its size.
     tokens: Registry<u64, TokenCache>,
     upstreams: Registry<UpstreamSettings, Upstream>,
+    shared: Registry<RedisSettings, SharedState>,
+}
+
+/// Parts of a snapshot that are new, and need their `maintain` spawned.
+#[derive(Debug, Default)]
+pub struct NewParts {
+    /// Key sets.
+    pub stores: Vec<Arc<KeyStore>>,
+    /// What replicas share.
+    pub shared: Option<Arc<SharedState>>,
 }
 
 /// What a key store depends on; a change to anything else of an issuer keeps its keys.
@@ -148,6 +161,7 @@ impl LongLived {
             issuers: Registry::default(),
             tokens: Registry::default(),
             upstreams: Registry::default(),
+            shared: Registry::default(),
             observer,
         }
     }
@@ -164,14 +178,13 @@ impl LongLived {
 }
 
 impl Snapshot {
-    /// Puts a policy to work with the parts that are there already; the key stores that are new need their
-    /// `KeyStore::maintain` spawned.
+    /// Puts a policy to work with the parts that are there already.
     ///
     /// # Errors
     /// A local key set that can't be used, routes that contradict each other: in words for the configuration's author.
-    pub fn assemble(policy: &Policy, long_lived: &LongLived) -> Result<(Snapshot, Vec<Arc<KeyStore>>), String> {
+    pub fn assemble(policy: &Policy, long_lived: &LongLived) -> Result<(Snapshot, NewParts), String> {
         let observer = &long_lived.observer;
-        let mut new_stores = Vec::new();
+        let mut new_parts = NewParts::default();
         let mut issuers = Vec::new();
         for settings in &policy.issuers {
             let (keys, new) = long_lived.keys.get_or_make(KeyStoreIdentity::of(settings), || {
@@ -179,7 +192,7 @@ impl Snapshot {
                     .map_err(|why| format!("issuers.{}: {why}", settings.name))
             })?;
             if new {
-                new_stores.push(keys.clone());
+                new_parts.stores.push(keys.clone());
             }
             // The same issuer as before unless its settings changed: what it verified holds on.
             let (issuer, _) = long_lived.issuers.get_or_make(settings.clone(), || {
@@ -213,6 +226,16 @@ impl Snapshot {
                 settings: settings.clone(),
             });
         }
+        let shared = policy.redis.as_ref().map(|redis| {
+            let revocations = long_lived.revocations.clone();
+            long_lived
+                .shared
+                .get_or_make(redis.clone(), || Ok::<_, String>(SharedState::new(redis.clone(), revocations, observer)))
+        });
+        let shared = shared.transpose()?.map(|(shared, new)| {
+            new_parts.shared = new.then(|| shared.clone());
+            shared
+        });
         let ignores_case = routes.iter().any(Route::ignores_case);
         let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
         let reserved = ReservedNames::new(plans.flat_map(IdentityPlan::names));
@@ -226,6 +249,7 @@ impl Snapshot {
             main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),
             tokens,
             revocations: long_lived.revocations.clone(),
+            shared,
             admin_token: policy.admin_token.clone(),
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),
@@ -241,7 +265,7 @@ impl Snapshot {
             no_route: observer.route(""),
             ignores_case,
         };
-        Ok((snapshot, new_stores))
+        Ok((snapshot, new_parts))
     }
 }
 

@@ -323,6 +323,17 @@ impl RevocationMetrics {
     }
 }
 
+/// Whether what replicas share can be reached.
+#[derive(Clone, Debug)]
+pub struct SharedStateMetrics(pub(super) IntGauge);
+
+impl SharedStateMetrics {
+    /// Whether the server answered.
+    pub fn up(&self, up: bool) {
+        self.0.set(i64::from(up));
+    }
+}
+
 /// An upstream's metrics with its one endpoint, bound.
 #[derive(Debug)]
 pub struct UpstreamMetrics {

@@ -34,8 +34,8 @@ use self::{
 };
 pub use self::{
     handles::{
-        IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics, RouteMetrics, TokenCacheMetrics,
-        UpstreamMetrics,
+        IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics, RouteMetrics, SharedStateMetrics,
+        TokenCacheMetrics, UpstreamMetrics,
     },
     log::parse_level,
     sink::LogBuffer,
@@ -190,6 +190,11 @@ impl Observer {
     /// Binds the revocations' metrics.
     pub fn revocations(&self) -> RevocationMetrics {
         RevocationMetrics(self.metrics.revocations.clone())
+    }
+
+    /// Binds the metrics of what replicas share; there are none before.
+    pub fn shared_state(&self) -> SharedStateMetrics {
+        SharedStateMetrics(self.metrics.state_up.with_label_values::<&str>(&[]))
     }
 
     /// Binds an upstream's metrics. `endpoint` is its authority.

@@ -29,6 +29,7 @@ mod operations;
 mod path_corpus;
 mod paths;
 mod policy_tests;
+mod replicas;
 mod revocation;
 mod rotation;
 mod routes;

@@ -134,8 +134,9 @@ fn reserve() -> socket2::Socket {
 }
 
 /// Says that a test is left out; in CI none may be.
-fn missing(what: &str) {
+pub(super) fn missing(what: &str) {
     assert!(std::env::var_os("BEARWARD_REQUIRE_ALL_TESTS").is_none(), "there is no {what} on this machine");
     // Not eprintln!, which the test runner keeps to itself.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: there is no {what} on this machine: it wasn't tested as an upstream");
+    let _ =
+        writeln!(std::io::stderr(), "SKIPPED: there is no {what} on this machine: the gateway wasn't tested with it");
 }
