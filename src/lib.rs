@@ -48,6 +48,7 @@ pub mod explain;
 pub mod rehearsal;
 
 pub mod admin;
+pub mod descriptors;
 pub mod fetch;
 pub mod moment;
 pub mod observe;

@@ -11,6 +11,7 @@ use super::{UNUSABLE_CONFIGURATION, complain, complain_of, environment};
 use crate::{
     app::{App, Drainer, StartError},
     config::{self, Loaded},
+    descriptors,
     observe::Observer,
 };
 
@@ -35,6 +36,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         return ExitCode::FAILURE;
     }
     observer.config_in_force(&loaded.hash);
+    descriptors::raise_limit();
     for warning in &loaded.warnings {
         tracing::warn!(file = %warning.file, line = warning.line, key = %warning.path, "{}", warning.message);
     }

@@ -22,6 +22,7 @@ mod identity;
 mod identity_attacks;
 mod kept_keys;
 mod keys;
+mod limits;
 mod listeners;
 mod no_leaks;
 mod opaque;

@@ -52,9 +52,7 @@ fn answer_large(upstream: &Upstream) {
 fn is_let_go(setting: &Setting) {
     eventually("it has begun", || setting.upstream.connections() > 0);
     eventually("the upstream is let go", || setting.upstream.open_connections() == 0);
-    eventually("the client, too", || {
-        setting.gateway.metric("bearward_open_connections{listener=\"127.0.0.1:0\"}") == 0.0
-    });
+    eventually("the client, too", || setting.gateway.metric("bearward_connections{listener=\"127.0.0.1:0\"}") == 0.0);
 }
 
 #[test]

@@ -35,13 +35,13 @@ impl Binary {
     #[track_caller]
     pub(crate) fn spawn_with(arguments: &[&str], variables: &[(&str, &str)]) -> Binary {
         let mut command = Binary::command();
-        let mut child = command
-            .args(arguments)
-            .envs(variables.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        command.args(arguments).envs(variables.iter().copied());
+        Binary::collected(command)
+    }
+
+    #[track_caller]
+    fn collected(mut command: Command) -> Binary {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
         Binary { child, stdout, stderr }
@@ -55,11 +55,41 @@ impl Binary {
         binary
     }
 
+    /// The same under limits of the shell's `ulimit`.
+    #[track_caller]
+    pub(crate) fn run_limited(limits: &str, config: &std::path::Path) -> Binary {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit {limits} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_bearward"), "run"]);
+        command.arg("--config").arg(config).env_remove("RUST_LOG").stdin(Stdio::null());
+        let binary = Binary::collected(command);
+        binary.line("ready");
+        binary
+    }
+
     /// Where the first listener for clients is.
     #[track_caller]
     pub(crate) fn address(&self) -> SocketAddr {
         let line = self.line_where("listening", |line| line["message"] == "listening" && line["listener"] != "admin");
         line["address"].as_str().expect("an address").parse().unwrap()
+    }
+
+    /// Where the admin listener is.
+    #[track_caller]
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let line = self.line_where("listening", |line| line["message"] == "listening" && line["listener"] == "admin");
+        line["address"].as_str().expect("an address").parse().unwrap()
+    }
+
+    /// A file of its folder under /proc.
+    pub(crate) fn proc(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
+    }
+
+    /// Its memory in RAM, in bytes: now (`VmRSS`), or the most that it ever was (`VmHWM`).
+    pub(crate) fn memory(&self, which: &str) -> u64 {
+        let status = self.proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix(which)?.strip_prefix(':')).expect("a line");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// The first log line with this message, once it is there.

@@ -93,9 +93,7 @@ impl Gateway {
     /// The value of the metric's line that begins so, labels and all; 0 where there is none.
     #[track_caller]
     pub(crate) fn metric(&self, series: &str) -> f64 {
-        let metrics = self.admin("/metrics").text();
-        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.trim().parse().unwrap_or_else(|_| panic!("{value:?}")))
+        metric(self.admin, series)
     }
 
     pub(crate) fn drain(&self) {
@@ -106,6 +104,14 @@ impl Gateway {
     pub(crate) fn wait(self) -> bool {
         self.app.into_inner().unwrap().wait()
     }
+}
+
+/// The value of the metric's line that begins so, at this admin listener; 0 where there is none.
+#[track_caller]
+pub(crate) fn metric(admin: SocketAddr, series: &str) -> f64 {
+    let metrics = exchange(admin, "GET", "/metrics", "").text();
+    let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.trim().parse().unwrap_or_else(|_| panic!("{value:?}")))
 }
 
 /// A configuration with issuer `main` (by discovery, audience `api`) and upstream `echo`.

@@ -21,6 +21,7 @@ pub(crate) mod token;
 pub(crate) mod upstream;
 
 use std::{
+    io::Write,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -36,6 +37,13 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Says that a test, or a part of it, is left out; in CI none may be.
+pub(crate) fn skipped(why: &str) {
+    assert!(std::env::var_os("BEARWARD_REQUIRE_ALL_TESTS").is_none(), "{why}");
+    // Not eprintln!, which the test runner keeps to itself.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// A port on which nobody listens and that nobody else gets: connections to it are refused.
