@@ -22,10 +22,10 @@ use crate::{
     observe::Observer,
     reload::{DrainTimes, InForce, Parts, ReloadHandle, Reloader},
     server::{self, Address, Inherited, Tls, TlsFault},
+    shared_state::SharedState,
     snapshot::{LongLived, Snapshot},
     state_dir::StateDir,
     token::{issuer::Issuer, jwks::KeyStore},
-    upstream::Upstream,
 };
 
 /// A gateway that serves. Dropping it ends it at once; `drain` and `wait` end it in good order.
@@ -297,7 +297,7 @@ impl Control {
                 }
                 let snapshot = state.gateway.snapshot();
                 tokio::spawn(snapshot.revocations.clone().maintain());
-                snapshot.upstreams.iter().for_each(Upstream::maintain);
+                snapshot.maintain();
                 drop(snapshot);
                 if let Some(listener) = admin {
                     match tokio::net::TcpListener::from_std(listener) {
@@ -348,7 +348,8 @@ impl Health for Readiness {
         if self.has_been_ready.load(Ordering::Relaxed) {
             return Vec::new();
         }
-        let waiting = self.issuers(|issuer| !issuer.keys.is_ready());
+        let mut waiting = self.issuers(|issuer| !issuer.keys.is_ready());
+        waiting.extend(self.shared_state(|shared| !shared.is_read()));
         if waiting.is_empty() || self.began.elapsed() >= self.ready_timeout {
             self.has_been_ready.store(true, Ordering::Relaxed);
             return Vec::new();
@@ -361,11 +362,19 @@ impl Health for Readiness {
     }
 
     fn degraded(&self) -> Vec<String> {
-        self.issuers(Issuer::is_degraded)
+        let mut names = self.issuers(Issuer::is_degraded);
+        names.extend(self.shared_state(|shared| !shared.is_up()));
+        names
     }
 }
 
 impl Readiness {
+    /// Its name, where it is there and such.
+    fn shared_state(&self, is_such: impl Fn(&SharedState) -> bool) -> Option<String> {
+        let snapshot = self.gateway.snapshot();
+        snapshot.shared.as_deref().filter(|shared| is_such(shared)).map(|_| "state.redis".to_owned())
+    }
+
     fn issuers(&self, which: impl Fn(&Issuer) -> bool) -> Vec<String> {
         let snapshot = self.gateway.snapshot();
         let chosen = snapshot.issuers.iter().filter(|issuer| which(issuer));

@@ -182,6 +182,7 @@ impl Reloader {
         }
         let ready = self.prepare(policy.clone()).await.map_err(|why| vec![self.problem("", why, None)])?;
         let Ready { snapshot, stores, certificates } = ready;
+        snapshot.maintain();
         for store in &stores {
             tokio::spawn(store.clone().maintain());
         }

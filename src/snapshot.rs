@@ -19,6 +19,7 @@ use crate::{
     respond::Realm,
     route::{RouteSettings, RouteTable},
     server::ListenMode,
+    shared_state::{RedisSettings, SharedState},
     state_dir::StateDir,
     token::{
         cache::TokenCache,
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub revocations: Arc<Revocations>,
     /// Logouts that are on their way.
     pub logouts: Logouts,
+    /// What replicas share; None: nothing.
+    pub shared: Option<Arc<SharedState>>,
     /// What the admin listener asks of who wants more than health and metrics.
     pub admin_token: Option<Secret>,
     /// What no client may send.
@@ -128,6 +131,7 @@ pub struct LongLived {
     /// By the upstream's name, too: each has its own.
     egress: Registry<(Arc<str>, EgressSettings), TokenSource>,
     standings: Registry<EndpointIdentity, Standing>,
+    shared: Registry<RedisSettings, SharedState>,
 }
 
 /// What a key store depends on; a change to anything else of an issuer keeps it.
@@ -181,6 +185,7 @@ impl LongLived {
             upstreams: Registry::default(),
             egress: Registry::default(),
             standings: Registry::default(),
+            shared: Registry::default(),
             observer,
         }
     }
@@ -216,7 +221,7 @@ impl LongLived {
 
 impl Snapshot {
     /// Puts a policy to work with the parts that are there already; the key stores that are new need their
-    /// `KeyStore::maintain` spawned.
+    /// `KeyStore::maintain` spawned, the snapshot its own `maintain`.
     ///
     /// # Errors
     /// A local key set that can't be used, routes that contradict each other: in words for the configuration's author.
@@ -271,6 +276,13 @@ impl Snapshot {
                 settings: settings.clone(),
             });
         }
+        let shared = policy.redis.as_ref().map(|redis| {
+            let revocations = long_lived.revocations.clone();
+            long_lived
+                .shared
+                .get_or_make(redis.clone(), || Ok::<_, String>(SharedState::new(redis.clone(), revocations, observer)))
+        });
+        let shared = shared.transpose()?.map(|(shared, _)| shared);
         let ignores_case = routes.iter().any(Route::ignores_case);
         let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
         let reserved = ReservedNames::new(plans.flat_map(IdentityPlan::names));
@@ -286,6 +298,7 @@ impl Snapshot {
             tokens,
             revocations: long_lived.revocations.clone(),
             logouts: long_lived.logouts.clone(),
+            shared,
             admin_token: policy.admin_token.clone(),
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),
@@ -306,6 +319,13 @@ impl Snapshot {
 }
 
 impl Snapshot {
+    /// Begins what goes on beside the requests, to the end of each part: checks of upstreams, and what replicas share.
+    /// Parts of an earlier snapshot go on anyway. In a runtime of tokio.
+    pub fn maintain(&self) {
+        self.upstreams.iter().for_each(Upstream::maintain);
+        self.shared.iter().for_each(SharedState::maintain);
+    }
+
     /// The issuer of this name in the configuration.
     pub fn issuer(&self, name: &str) -> Option<&Arc<Issuer>> {
         self.issuers.iter().find(|issuer| &*issuer.settings.name == name)

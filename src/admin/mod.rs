@@ -48,9 +48,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub trait Health: Send + Sync {
     /// Whether the process is about to end.
     fn draining(&self) -> bool;
-    /// The issuers whose keys are waited for at start; empty once `ready_timeout` is over.
+    /// The issuers whose keys are waited for at start, and `state.redis` until it was read; empty once `ready_timeout` is
+    /// over.
     fn waiting_for(&self) -> Vec<String>;
-    /// The issuers whose last fetch of keys failed.
+    /// The issuers whose last fetch of keys failed, and `state.redis` while it is down.
     fn degraded(&self) -> Vec<String>;
     /// How it stands with the configuration.
     fn in_force(&self) -> InForce;

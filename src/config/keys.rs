@@ -190,7 +190,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("token_cache", Live),
     ("token_cache.max_bytes", Live),
     ("state", Live),
-    ("state.redis", Pending),
+    ("state.redis", Live),
     ("state.dir", Live),
     ("upstreams", Live),
     ("upstreams.*.url", Live),

@@ -341,6 +341,17 @@ impl RevocationMetrics {
     }
 }
 
+/// Whether what replicas share can be reached.
+#[derive(Clone, Debug)]
+pub struct SharedStateMetrics(pub(super) IntGauge);
+
+impl SharedStateMetrics {
+    /// Whether the server answered.
+    pub fn up(&self, up: bool) {
+        self.0.set(i64::from(up));
+    }
+}
+
 /// The metrics of an upstream's endpoint, bound.
 #[derive(Debug)]
 pub struct UpstreamMetrics {

@@ -40,6 +40,8 @@ pub(super) struct Metrics {
     pub(super) introspection_seconds: HistogramVec,
     pub(super) revocations: IntGaugeVec,
     pub(super) egress_tokens: IntCounterVec,
+    /// Without a label, and without a sample where nothing is shared.
+    pub(super) state_up: IntGaugeVec,
     pub(super) upstream_requests: IntCounterVec,
     pub(super) upstream_seconds: HistogramVec,
     pub(super) upstream_healthy: IntGaugeVec,
@@ -113,6 +115,7 @@ impl Metrics {
                 &["issuer"],
                 &EXCHANGE,
             )?,
+            state_up: r.int_gauges("state_up", "Whether Redis, where what replicas share is kept, answers.", &[])?,
             revocations: r.int_gauges(
                 "revocations",
                 "Revocations that are held, by who asked for them.",

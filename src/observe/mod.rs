@@ -34,7 +34,7 @@ pub use self::{
     config::{ConfigReloaded, NewConfig},
     handles::{
         EgressMetrics, EndpointHealth, IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics,
-        RouteMetrics, TokenCacheMetrics, UpstreamMetrics,
+        RouteMetrics, SharedStateMetrics, TokenCacheMetrics, UpstreamMetrics,
     },
     log::parse_level,
     sink::LogBuffer,
@@ -231,6 +231,11 @@ impl Observer {
     /// Binds the revocations' metrics.
     pub fn revocations(&self) -> RevocationMetrics {
         RevocationMetrics(self.metrics.revocations.clone())
+    }
+
+    /// Binds the metrics of what replicas share; there are none before.
+    pub fn shared_state(&self) -> SharedStateMetrics {
+        SharedStateMetrics(self.metrics.state_up.with_label_values::<&str>(&[]))
     }
 
     /// Binds an upstream's metrics. `endpoint` is its authority.

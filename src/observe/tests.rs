@@ -63,6 +63,7 @@ fn metric_names_are_these() {
     bearward_jwks_keys{issuer}
     bearward_introspections_total{issuer,result}
     bearward_introspection_seconds{issuer}
+    bearward_state_up
     bearward_revocations{source}
     bearward_egress_tokens_total{upstream,result}
     bearward_upstream_requests_total{upstream,endpoint,result}

@@ -41,6 +41,7 @@ mod paths;
 mod peers;
 mod policy_tests;
 mod reload;
+mod replicas;
 mod revocation;
 mod rotation;
 mod routes;

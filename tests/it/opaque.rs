@@ -736,39 +736,3 @@ fn no_output_holds_a_token_or_a_secret() {
         assert!(!answers.contains(secret.as_str()), "{secret} is in an answer");
     }
 }
-
-#[test]
-fn the_example_of_a_learning_platform_works() {
-    let (server, upstream) = (AuthorizationServer::start(), Upstream::start());
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/docebo/gateway.yaml");
-    let upstream_url = upstream.url();
-    let variables = [
-        ("LISTEN", "127.0.0.1:0"),
-        ("ADMIN", "127.0.0.1:0"),
-        ("AUTH_URL", server.url()),
-        ("LMS_URL", &upstream_url),
-        ("GATEWAY_SECRET", "s3cret"),
-    ];
-    let binary = Binary::spawn_with(&["run", "--config", example], &variables);
-    let (user, client) = ("87b567fa3de847fb3adef9492b294bb83f8cd266", "2af6ac532cfef197b00f69639aeeef86621d1975");
-    server.active(user, json!({"sub": "13007", "client_id": "app", "scope": "api"}));
-    server.active(client, json!({"client_id": "My-Client-Name", "scope": "api"}));
-    let status = |token: &str, path: &str| {
-        exchange(binary.address(), "GET", path, &format!("Authorization: Bearer {token}\r\n")).status
-    };
-    assert_eq!(status(user, "/learn/v1/courses"), 200);
-    assert_eq!(status(client, "/learn/v1/courses"), 403);
-    assert_eq!(status(client, "/api/user/profile"), 200);
-    assert_eq!(status(&user.replace('8', "9"), "/api/user/profile"), 401);
-    assert_eq!(status("not-hex", "/api/user/profile"), 401);
-    assert_eq!(exchange(binary.address(), "POST", "/oauth2/token", "Content-Length: 0\r\n").status, 200);
-    assert_eq!(server.asked(), 3);
-}
-
-#[test]
-fn the_examples_policy_tests_pass() {
-    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/docebo/policy-tests.yaml");
-    let output = Binary::command().args(["test", tests]).output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(0), "{text}");
-}
