@@ -46,6 +46,11 @@ pub enum Refusal {
     },
     /// The token is good and isn't enough for this route.
     Rule(RuleFault),
+    /// One of the route's limits is exceeded (RFC 6585, section 4).
+    RateLimited {
+        /// When it is worth to come again.
+        retry_after: Duration,
+    },
     /// The upstream's fault; the decision was a yes.
     Upstream(UpstreamFault),
 }
@@ -159,6 +164,7 @@ impl Refusal {
             }
             Refusal::Rule(RuleFault::StepUp(_)) => StatusCode::UNAUTHORIZED,
             Refusal::Rule(_) => StatusCode::FORBIDDEN,
+            Refusal::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Upstream(UpstreamFault::Broken) => StatusCode::BAD_GATEWAY,
             Refusal::Upstream(UpstreamFault::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Upstream(UpstreamFault::Unavailable | UpstreamFault::TokenNotEnded) => {
@@ -182,6 +188,7 @@ impl Refusal {
             Refusal::KeysUnavailable { .. } => "keys_unavailable",
             Refusal::IntrospectionUnavailable { .. } => "introspection_unavailable",
             Refusal::Rule(fault) => fault.reason(),
+            Refusal::RateLimited { .. } => "rate_limit",
             Refusal::Upstream(_) => "ok",
         }
     }
@@ -217,6 +224,7 @@ impl Refusal {
             Refusal::KeysUnavailable { .. } => "the keys to verify this token are not available at the moment",
             Refusal::IntrospectionUnavailable { .. } => "whether this token is good can not be found out at the moment",
             Refusal::Rule(fault) => fault.detail(),
+            Refusal::RateLimited { .. } => "too many requests: come again later",
             Refusal::Upstream(UpstreamFault::Broken) => "the service behind the gateway failed to answer",
             Refusal::Upstream(UpstreamFault::TimedOut) => "the service behind the gateway took too long to answer",
             Refusal::Upstream(UpstreamFault::Unavailable) => "the service behind the gateway is not available",

@@ -12,6 +12,7 @@ use crate::{
     config::Policy,
     headers::TrustedProxies,
     identity::{IdentityPlan, ReservedNames},
+    limit::{Limiter, RateLimit, RouteLimits},
     observe::{Observer, RouteMetrics, token_parameter},
     path::{CanonicalPath, Reading},
     respond::Realm,
@@ -79,6 +80,8 @@ pub struct Route {
     pub issuers: Vec<Arc<Issuer>>,
     /// Whether its rules ask for a header of the request.
     pub reads_headers: bool,
+    /// How often it may be called.
+    pub limits: RouteLimits,
     /// Where it leads; None where the gateway answers itself.
     pub upstream: Option<Arc<Upstream>>,
     /// Its counters.
@@ -110,6 +113,8 @@ pub struct LongLived {
     tokens: Registry<u64, TokenCache>,
     upstreams: Registry<UpstreamSettings, Upstream>,
     standings: Registry<EndpointIdentity, Standing>,
+    /// By the limit's name among replicas, and what it allows.
+    limiters: Registry<(String, RateLimit), Limiter>,
 }
 
 /// What a key store depends on; a change to anything else of an issuer keeps its keys.
@@ -152,6 +157,7 @@ impl LongLived {
             tokens: Registry::default(),
             upstreams: Registry::default(),
             standings: Registry::default(),
+            limiters: Registry::default(),
             observer,
         }
     }
@@ -164,6 +170,20 @@ impl LongLived {
         let Some(state) = state.map(Arc::new) else { return Ok(self) };
         let revocations = Arc::new(Revocations::restored(&self.observer, state.clone())?);
         Ok(LongLived { state: Some(state), revocations, ..self })
+    }
+
+    /// A limit keeps its counts as long as it stays as it is.
+    fn limits(&self, route: &RouteSettings) -> Result<RouteLimits, String> {
+        let limits = route.rate_limits.iter().enumerate().map(|(place, limit)| {
+            let same = route.rate_limits.iter().take(place).filter(|other| *other == limit).count();
+            let RateLimit { rate, burst, per } = limit;
+            let id = format!("{}:{per}:{}/{}s:{burst}:{same}", route.name, rate.requests, rate.per.as_secs());
+            let (limiter, _) = self
+                .limiters
+                .get_or_make((id.clone(), limit.clone()), || Ok::<_, String>(Arc::new(Limiter::new(&id, limit))))?;
+            Ok((limit.clone(), limiter))
+        });
+        Ok(RouteLimits::new(limits.collect::<Result<Vec<_>, String>>()?))
     }
 
     /// An endpoint keeps its standing when anything else of its upstream changes.
@@ -222,6 +242,7 @@ impl Snapshot {
                 reads_headers: settings.allow.reads_headers(),
                 allow_header: settings.methods.allow_header(settings.cors.is_some()),
                 issuers: settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect(),
+                limits: long_lived.limits(settings)?,
                 upstream: upstream.transpose()?,
                 metrics: observer.route(&settings.name),
                 settings: settings.clone(),

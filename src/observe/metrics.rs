@@ -38,6 +38,7 @@ pub(super) struct Metrics {
     pub(super) jwks_keys: IntGaugeVec,
     pub(super) introspections: IntCounterVec,
     pub(super) introspection_seconds: HistogramVec,
+    pub(super) rate_limited: IntCounterVec,
     pub(super) revocations: IntGaugeVec,
     pub(super) upstream_requests: IntCounterVec,
     pub(super) upstream_seconds: HistogramVec,
@@ -109,6 +110,11 @@ impl Metrics {
                 "From the question to the issuer's answer, or to the failure.",
                 &["issuer"],
                 &EXCHANGE,
+            )?,
+            rate_limited: r.counters(
+                "rate_limited_total",
+                "Requests that a limit of their route refused.",
+                &["route"],
             )?,
             revocations: r.int_gauges(
                 "revocations",

@@ -63,6 +63,7 @@ fn metric_names_are_these() {
     bearward_jwks_keys{issuer}
     bearward_introspections_total{issuer,result}
     bearward_introspection_seconds{issuer}
+    bearward_rate_limited_total{route}
     bearward_revocations{source}
     bearward_upstream_requests_total{upstream,endpoint,result}
     bearward_upstream_seconds{upstream}

@@ -30,6 +30,7 @@ mod operations;
 mod path_corpus;
 mod paths;
 mod policy_tests;
+mod rate_limits;
 mod revocation;
 mod rotation;
 mod routes;
