@@ -1,5 +1,6 @@
 //! Bodies on their way through, and their limits. None is ever held whole.
 
+mod recording;
 mod request;
 
 use std::{
@@ -18,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::refusal::Refusal;
 
+pub use recording::Recording;
 pub use request::{BodyLimits, RequestBody, Upload};
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub struct Fetched {
     pub status: StatusCode,
     /// The fields of the answer.
     pub headers: HeaderMap,
-    /// The body, whole; empty unless the status is 200.
+    /// The body: whole where the status is 200; else what came of it soon, if it is short.
     pub body: Bytes,
 }
 
@@ -100,7 +100,12 @@ impl Trust {
 
 /// Why there is no answer. Prints what an operator needs; never a body or a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchError(pub String);
+pub struct FetchError {
+    /// For the operator.
+    pub message: String,
+    /// Whether the server has answered, and the answer is none that is taken.
+    pub was_answered: bool,
+}
 
 /// GETs a JSON document.
 ///
@@ -110,7 +115,10 @@ pub async fn get_json(url: &str, rules: &FetchRules) -> Result<Fetched, FetchErr
     let get = Call { method: Method::GET, fields: vec![], body: Bytes::new() };
     match call(url, get, rules).await? {
         fetched if fetched.status == StatusCode::OK => Ok(fetched),
-        other => Err(FetchError(format!("{}: status {}", Target::parse(url)?, other.status.as_u16()))),
+        other => Err(FetchError {
+            message: format!("{}: status {}", Target::parse(url)?, other.status.as_u16()),
+            was_answered: true,
+        }),
     }
 }
 
@@ -122,16 +130,17 @@ pub async fn call(url: &str, call: Call, rules: &FetchRules) -> Result<Fetched, 
     let target = Target::parse(url)?;
     match tokio::time::timeout(rules.timeout, make(call, &target, rules)).await {
         Ok(Ok(fetched)) => Ok(fetched),
-        Ok(Err(problem)) => Err(FetchError(format!("{target}: {problem}"))),
-        Err(_) => Err(FetchError(format!("{target}: no answer within {:?}", rules.timeout))),
+        Ok(Err(error)) => Err(FetchError { message: format!("{target}: {}", error.message), ..error }),
+        Err(_) => Err(FetchError::unanswered(format!("{target}: no answer within {:?}", rules.timeout))),
     }
 }
 
-async fn make(call: Call, target: &Target, rules: &FetchRules) -> Result<Fetched, String> {
+async fn make(call: Call, target: &Target, rules: &FetchRules) -> Result<Fetched, FetchError> {
     let addresses = target.resolve(rules).await?;
     let stream = connect(&addresses, rules.timeout).await?;
     let response = if target.is_tls {
-        let name = rustls::pki_types::ServerName::try_from(target.host.clone()).map_err(|_| "not a host name")?;
+        let name = rustls::pki_types::ServerName::try_from(target.host.clone());
+        let name = name.map_err(|_| "not a host name".to_owned())?;
         let tls = TlsConnector::from(rules.trust.tls().await?).connect(name, stream).await;
         exchange(TokioIo::new(tls.map_err(|error| format!("TLS: {error}"))?), call, target, rules).await
     } else {
@@ -146,7 +155,7 @@ async fn exchange<S: Read + Write + Unpin>(
     call: Call,
     target: &Target,
     rules: &FetchRules,
-) -> Result<Result<Fetched, String>, hyper::Error> {
+) -> Result<Result<Fetched, FetchError>, hyper::Error> {
     let (mut sender, connection) = http1::handshake(stream).await?;
     let request = target.request(call);
     let answer = async {
@@ -166,17 +175,25 @@ async fn with_connection<T>(answer: impl Future<Output = T>, connection: impl Fu
     }
 }
 
-async fn read(response: Response<Incoming>, max_body_bytes: usize) -> Result<Fetched, String> {
+async fn read(response: Response<Incoming>, max_body_bytes: usize) -> Result<Fetched, FetchError> {
     let (head, body) = response.into_parts();
     if head.status.is_redirection() {
-        return Err(format!("status {}; redirects are not followed", head.status.as_u16()));
+        let message = format!("status {}; redirects are not followed", head.status.as_u16());
+        return Err(FetchError { message, was_answered: true });
     }
-    if head.status != StatusCode::OK {
-        return Ok(Fetched { status: head.status, headers: head.headers, body: Bytes::new() });
-    }
-    let body = Limited::new(body, max_body_bytes).collect().await;
-    let body = body.map_err(|error| format!("the body broke off or is over {max_body_bytes} bytes: {error}"))?;
-    Ok(Fetched { status: head.status, headers: head.headers, body: body.to_bytes() })
+    let body = if head.status == StatusCode::OK {
+        let body = Limited::new(body, max_body_bytes).collect().await;
+        body.map_err(|error| format!("the body broke off or is over {max_body_bytes} bytes: {error}"))?.to_bytes()
+    } else {
+        said(body).await
+    };
+    Ok(Fetched { status: head.status, headers: head.headers, body })
+}
+
+/// What an answer says beside its status, if that is short and comes soon. Nothing depends on it.
+async fn said(body: Incoming) -> Bytes {
+    let body = tokio::time::timeout(SAID_WITHIN, Limited::new(body, MOST_SAID_BYTES).collect()).await;
+    body.ok().and_then(Result::ok).map_or_else(Bytes::new, |body| body.to_bytes())
 }
 
 /// A URL that may be called, in parts.
@@ -191,7 +208,7 @@ struct Target {
 
 impl Target {
     fn parse(url: &str) -> Result<Target, FetchError> {
-        let wrong = |what: &str| FetchError(format!("a URL that can't be called: {what}"));
+        let wrong = |what: &str| FetchError::unanswered(format!("a URL that can't be called: {what}"));
         let uri: Uri = url.parse().map_err(|_| wrong("it doesn't read as a URL"))?;
         let is_tls = match uri.scheme_str() {
             Some("https") => true,
@@ -263,6 +280,8 @@ impl Target {
     }
 }
 
+const SAID_WITHIN: Duration = Duration::from_millis(500);
+const MOST_SAID_BYTES: usize = 16 * 1024;
 const NOT_PLAIN: &str = "plain http off loopback needs `allow_http: true`";
 
 impl std::fmt::Debug for Call {
@@ -312,9 +331,22 @@ async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<TcpStream, 
     Err(problem)
 }
 
+impl FetchError {
+    fn unanswered(message: String) -> FetchError {
+        FetchError { message, was_answered: false }
+    }
+}
+
+/// What goes wrong before there is an answer.
+impl From<String> for FetchError {
+    fn from(message: String) -> FetchError {
+        FetchError::unanswered(message)
+    }
+}
+
 impl std::fmt::Display for FetchError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.message)
     }
 }
 

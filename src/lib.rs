@@ -50,10 +50,12 @@ pub mod rehearsal;
 pub mod admin;
 pub mod descriptors;
 pub mod fetch;
+pub mod form;
 pub mod moment;
 pub mod observe;
 pub mod shared_state;
 pub mod signer;
+pub mod single_flight;
 pub mod state_dir;
 pub mod watch;
 

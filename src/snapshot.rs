@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     config::Policy,
+    egress::{EgressSettings, Grant, TokenSource},
     headers::TrustedProxies,
     identity::{IdentityPlan, ReservedNames},
     observe::{Observer, RouteMetrics, token_parameter},
@@ -89,6 +90,17 @@ impl Route {
         self.upstream.as_ref().is_some_and(|upstream| upstream.settings().ignores_case)
     }
 
+    /// Whether its upstream is called with a token of the gateway's own: who asks is then nobody's affair there.
+    pub fn has_own_token(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|upstream| upstream.settings().token.is_some())
+    }
+
+    /// Whether a request goes on with such a token: a caller's can't be exchanged where there is none.
+    pub fn sends_own_token(&self, has_caller: bool) -> bool {
+        let token = self.upstream.as_ref().and_then(|upstream| upstream.settings().token.as_ref());
+        token.is_some_and(|token| has_caller || token.grant != Grant::TokenExchange)
+    }
+
     /// How servers may read a path that this route takes, its upstream among them.
     pub fn readings<'p>(&self, path: &'p CanonicalPath) -> Cow<'p, [Reading]> {
         if self.ignores_case() { path.readings_ignoring_case().into() } else { path.readings().into() }
@@ -107,6 +119,8 @@ pub struct LongLived {
     /// By its size.
     tokens: Registry<u64, TokenCache>,
     upstreams: Registry<UpstreamSettings, Upstream>,
+    /// By the upstream's name, too: each has its own.
+    egress: Registry<(Arc<str>, EgressSettings), TokenSource>,
 }
 
 /// What a key store depends on; a change to anything else of an issuer keeps its keys.
@@ -148,6 +162,7 @@ impl LongLived {
             issuers: Registry::default(),
             tokens: Registry::default(),
             upstreams: Registry::default(),
+            egress: Registry::default(),
             observer,
         }
     }
@@ -160,6 +175,15 @@ impl LongLived {
         let Some(state) = state.map(Arc::new) else { return Ok(self) };
         let revocations = Arc::new(Revocations::restored(&self.observer, state.clone())?);
         Ok(LongLived { state: Some(state), revocations, ..self })
+    }
+
+    /// The same as before unless what is said of the token changed: what was got is kept.
+    fn token_source(&self, upstream: &UpstreamSettings) -> Result<Option<Arc<TokenSource>>, String> {
+        let Some(settings) = &upstream.token else { return Ok(None) };
+        let key = (upstream.name.clone(), settings.clone());
+        let (source, _) =
+            self.egress.get_or_make(key, || TokenSource::new(&upstream.name, settings, &self.observer))?;
+        Ok(Some(source))
     }
 }
 
@@ -194,7 +218,8 @@ impl Snapshot {
         for settings in &policy.upstreams {
             let (upstream, _) = long_lived.upstreams.get_or_make(settings.clone(), || {
                 let metrics = observer.upstream(&settings.name, &settings.endpoint.authority());
-                Ok::<_, String>(Upstream::new(settings.clone(), long_lived.workers, metrics))
+                let token = long_lived.token_source(settings)?;
+                Ok::<_, String>(Upstream::new(settings.clone(), long_lived.workers, metrics, token))
             })?;
             upstreams.push(upstream);
         }

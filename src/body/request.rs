@@ -15,7 +15,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::{BodyError, BodyFault, poll_timer};
+use super::{
+    BodyError, BodyFault, poll_timer,
+    recording::{Parts, Recording},
+};
 use crate::{identity::ReservedNames, refusal::Refusal};
 
 /// What a request's body may cost.
@@ -34,6 +37,10 @@ pub struct BodyLimits {
 pub struct RequestBody {
     /// None: nothing, or nothing more.
     incoming: Option<Incoming>,
+    /// One that has been here before, and is sent once more.
+    held: Option<Bytes>,
+    /// Notes what goes by.
+    record: Option<Arc<Parts>>,
     limits: BodyLimits,
     fault: BodyFault,
     reserved: Arc<ReservedNames>,
@@ -64,7 +71,17 @@ impl RequestBody {
     pub fn new(incoming: Incoming, limits: BodyLimits, fault: BodyFault, reserved: Arc<ReservedNames>) -> RequestBody {
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         let upload = if incoming.is_some() { Upload::begin() } else { Upload::default() };
-        RequestBody { incoming, limits, fault, reserved, upload, timer: None, waiting_since: None }
+        RequestBody {
+            incoming,
+            held: None,
+            record: None,
+            limits,
+            fault,
+            reserved,
+            upload,
+            timer: None,
+            waiting_since: None,
+        }
     }
 
     /// Refuses a body whose declared length is over the limit, before any of it is asked for (so also before
@@ -93,6 +110,8 @@ impl RequestBody {
     pub(crate) fn again(&self) -> RequestBody {
         RequestBody {
             incoming: None,
+            held: None,
+            record: None,
             limits: self.limits,
             fault: self.fault.clone(),
             reserved: self.reserved.clone(),
@@ -102,6 +121,25 @@ impl RequestBody {
         }
     }
 
+    /// Notes from now on what goes by, so that it can be sent again if all of it is no more than so many bytes.
+    pub fn record(&mut self, most: usize) -> Recording {
+        let again = RequestBody { upload: self.upload.clone(), ..self.again() };
+        if self.is_end_stream() {
+            return Recording::empty(again);
+        }
+        if self.size_hint().lower() > most as u64 {
+            return Recording::too_large();
+        }
+        let parts = Parts::up_to(most);
+        self.record = Some(parts.clone());
+        Recording::begin(parts, again)
+    }
+
+    /// The same with all of its bytes at hand.
+    pub(super) fn holding(self, bytes: Bytes) -> RequestBody {
+        RequestBody { held: Some(bytes).filter(|bytes| !bytes.is_empty()), ..self }
+    }
+
     fn check_frame(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
         let frame = match frame.into_data() {
             Ok(data) => {
@@ -109,12 +147,18 @@ impl RequestBody {
                 if self.limits.max_bytes.is_some_and(|most| bytes > most) {
                     return Err(self.fail(Refusal::BodyTooLarge));
                 }
+                if let Some(record) = &self.record {
+                    record.push(&data);
+                }
                 Frame::data(data)
             }
             Err(frame) => frame,
         };
         Ok(match frame.into_trailers() {
             Ok(mut trailers) => {
+                if let Some(record) = &self.record {
+                    record.spoil();
+                }
                 self.reserved.strip_trailers(&mut trailers);
                 Frame::trailers(trailers)
             }
@@ -140,6 +184,13 @@ impl RequestBody {
         BodyError::Fault(fault)
     }
 
+    /// All of it has gone by.
+    fn recorded(&self) {
+        if let Some(record) = &self.record {
+            record.end();
+        }
+    }
+
     fn end(&mut self) {
         self.incoming = None;
         self.upload.set_ended();
@@ -153,7 +204,7 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let Some(incoming) = &mut this.incoming else {
-            return Poll::Ready(None);
+            return Poll::Ready(this.held.take().map(|bytes| Ok(Frame::data(bytes))));
         };
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -161,6 +212,7 @@ impl Body for RequestBody {
                 let checked = this.check_frame(frame);
                 if this.incoming.as_ref().is_some_and(Incoming::is_end_stream) {
                     this.upload.set_ended();
+                    this.recorded();
                 }
                 Poll::Ready(Some(checked))
             }
@@ -169,6 +221,7 @@ impl Body for RequestBody {
                 Poll::Ready(Some(Err(BodyError::Connection(error))))
             }
             Poll::Ready(None) => {
+                this.recorded();
                 this.end();
                 Poll::Ready(None)
             }
@@ -180,11 +233,12 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        self.held.is_none() && self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        let held = self.held.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(held), Incoming::size_hint)
     }
 }
 

@@ -269,6 +269,22 @@ impl IntrospectionMetrics {
     }
 }
 
+/// The metrics of an upstream's own tokens, bound.
+#[derive(Debug)]
+pub struct EgressMetrics {
+    pub(super) ok: IntCounter,
+    pub(super) error: IntCounter,
+}
+
+impl EgressMetrics {
+    pub(super) fn new(metrics: &Metrics, upstream: &str) -> EgressMetrics {
+        EgressMetrics {
+            ok: metrics.egress_tokens.with_label_values(&[upstream, "ok"]),
+            error: metrics.egress_tokens.with_label_values(&[upstream, "error"]),
+        }
+    }
+}
+
 /// The token cache's metrics, bound.
 #[derive(Clone, Debug)]
 pub struct TokenCacheMetrics {

@@ -39,6 +39,7 @@ pub(super) struct Metrics {
     pub(super) introspections: IntCounterVec,
     pub(super) introspection_seconds: HistogramVec,
     pub(super) revocations: IntGaugeVec,
+    pub(super) egress_tokens: IntCounterVec,
     pub(super) upstream_requests: IntCounterVec,
     pub(super) upstream_seconds: HistogramVec,
     pub(super) upstream_connections: IntGaugeVec,
@@ -113,6 +114,11 @@ impl Metrics {
                 "revocations",
                 "Revocations that are held, by who asked for them.",
                 &["source"],
+            )?,
+            egress_tokens: r.counters(
+                "egress_tokens_total",
+                "Tokens to call an upstream with, by whether the token endpoint gave one.",
+                &["upstream", "result"],
             )?,
             upstream_requests: r.counters(
                 "upstream_requests_total",

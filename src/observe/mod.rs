@@ -34,8 +34,8 @@ use self::{
 };
 pub use self::{
     handles::{
-        IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics, RouteMetrics, TokenCacheMetrics,
-        UpstreamMetrics,
+        EgressMetrics, IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics, RouteMetrics,
+        TokenCacheMetrics, UpstreamMetrics,
     },
     log::parse_level,
     sink::LogBuffer,
@@ -180,6 +180,11 @@ impl Observer {
     /// Binds the metrics of questions to an issuer about tokens.
     pub fn introspection(&self, issuer: &str) -> IntrospectionMetrics {
         IntrospectionMetrics::new(&self.metrics, issuer)
+    }
+
+    /// Binds the metrics of the tokens that an upstream is called with.
+    pub fn egress(&self, upstream: &str) -> EgressMetrics {
+        EgressMetrics::new(&self.metrics, upstream)
     }
 
     /// Binds the token cache's metrics.
@@ -396,6 +401,41 @@ impl Introspected<'_> {
                     tracing::warn!(issuer, error, "a token could not be asked about");
                 } else {
                     tracing::debug!(issuer, error, "a token could not be asked about");
+                }
+            }
+        }
+    }
+}
+
+/// A token endpoint has given a token to call an upstream with, or none. Metric and log line.
+#[derive(Debug)]
+pub struct EgressTokenAsked<'e> {
+    /// The upstream's key in the configuration.
+    pub upstream: &'e str,
+    /// How long the token is good, or what went wrong. Holds nothing of a token, a secret or the answer.
+    pub result: Result<Duration, &'e str>,
+}
+
+impl EgressTokenAsked<'_> {
+    /// Counts it. `is_news`: whether the time before it went otherwise; the same again is told at debug.
+    pub fn record(&self, metrics: &EgressMetrics, is_news: bool) {
+        let upstream = self.upstream;
+        match self.result {
+            Ok(lifetime) => {
+                metrics.ok.inc();
+                let expires_in = lifetime.as_secs();
+                if is_news {
+                    tracing::info!(upstream, expires_in, "there are tokens for the upstream again");
+                } else {
+                    tracing::debug!(upstream, expires_in, "a token for the upstream");
+                }
+            }
+            Err(error) => {
+                metrics.error.inc();
+                if is_news {
+                    tracing::warn!(upstream, error, "no token for the upstream");
+                } else {
+                    tracing::debug!(upstream, error, "no token for the upstream");
                 }
             }
         }

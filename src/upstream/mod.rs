@@ -2,6 +2,7 @@
 
 pub mod connect;
 mod connection;
+mod credentials;
 mod exchange;
 mod pool;
 mod settings;
@@ -25,10 +26,10 @@ use hyper::{
 };
 use tokio::sync::Semaphore;
 
-use crate::egress::EgressSettings;
 use crate::{
     body::{Body, BodyFault, RequestBody},
     decision::Permit,
+    egress::{EgressSettings, TokenSource},
     headers::remove_hop_by_hop,
     observe::UpstreamMetrics,
     refusal::{Refusal, UpstreamFault},
@@ -111,6 +112,8 @@ pub struct Upstream {
     tls: Option<TlsClient>,
     /// Whether the last connection that could be asked did: with TLS the endpoint decides.
     speaks_http2: AtomicBool,
+    /// What it is called with in the place of the caller's token.
+    token: Option<Arc<TokenSource>>,
 }
 
 /// What came of a request.
@@ -124,8 +127,14 @@ pub struct Exchange {
 }
 
 impl Upstream {
-    /// One with an empty pool for each of so many workers. May read the machine's trust store.
-    pub fn new(settings: UpstreamSettings, workers: usize, metrics: UpstreamMetrics) -> Arc<Upstream> {
+    /// One with an empty pool for each of so many workers. `token`: where its settings say that it has a token of its
+    /// own, what gets it; without, nothing is sent to such an upstream. May read the machine's trust store.
+    pub fn new(
+        settings: UpstreamSettings,
+        workers: usize,
+        metrics: UpstreamMetrics,
+        token: Option<Arc<TokenSource>>,
+    ) -> Arc<Upstream> {
         let authority =
             HeaderValue::try_from(settings.endpoint.authority()).unwrap_or(HeaderValue::from_static("upstream"));
         let tls = settings.endpoint.tls.then(|| TlsClient::new(&settings.tls, &settings.endpoint.host));
@@ -135,7 +144,7 @@ impl Upstream {
         let speaks_http2 = AtomicBool::new(settings.http2);
         let slots = settings.max_connections.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
         let pool = Arc::new(Pool::new(workers, settings.idle_timeout, metrics));
-        Arc::new(Upstream { settings, authority, pool, slots, tls, speaks_http2 })
+        Arc::new(Upstream { settings, authority, pool, slots, tls, speaks_http2, token })
     }
 
     /// What it was made from.
@@ -163,7 +172,7 @@ impl Upstream {
     /// The refusal is that in `body_fault` where the client's body was at fault, else the upstream's.
     pub async fn forward(
         &self,
-        _permit: Permit,
+        permit: Permit,
         worker: usize,
         mut request: Request<RequestBody>,
         body_fault: &BodyFault,
@@ -172,10 +181,12 @@ impl Upstream {
         if let Err(fault) = self.address(&mut request) {
             return Exchange { answer: Err(fault), attempts, tunnel: None };
         }
-        let answer = self
-            .exchange(worker, request, &mut attempts)
-            .await
-            .map_err(|fault| body_fault.get().cloned().unwrap_or(fault));
+        let answer = match (&self.token, &self.settings.token) {
+            (None, None) => self.exchange(worker, request, &mut attempts).await,
+            (Some(source), _) => self.exchange_with_token(source, &permit, worker, request, &mut attempts).await,
+            (None, Some(_)) => Err(Refusal::Upstream(UpstreamFault::Unavailable)),
+        };
+        let answer = answer.map_err(|fault| body_fault.get().cloned().unwrap_or(fault));
         match answer {
             Ok(Answered { response, tunnel }) => Exchange { answer: Ok(response), attempts, tunnel },
             Err(refusal) => Exchange { answer: Err(refusal), attempts, tunnel: None },

@@ -104,7 +104,7 @@ impl Server {
 }
 
 fn upstream(settings: UpstreamSettings) -> Arc<Upstream> {
-    Upstream::new(settings, 2, Observer::silent().upstream("up", "endpoint"))
+    Upstream::new(settings, 2, Observer::silent().upstream("up", "endpoint"), None)
 }
 
 async fn follow(mut stream: TcpStream, script: Vec<Step>, record: Arc<Mutex<String>>) {

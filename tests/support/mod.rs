@@ -18,6 +18,7 @@ pub(crate) mod raw;
 pub(crate) mod servers;
 pub(crate) mod strict;
 pub(crate) mod token;
+pub(crate) mod token_endpoint;
 pub(crate) mod upstream;
 
 use std::{

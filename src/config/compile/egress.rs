@@ -10,8 +10,8 @@ use crate::{
         placeholder::PLACEHOLDER,
         reader::At,
     },
-    egress::{Assertion, Client, EgressSettings, Grant},
-    signer::Signer,
+    egress::{Client, EgressSettings, Grant},
+    signer::{Assertion, Signer},
     token::secret::Secret,
 };
 
