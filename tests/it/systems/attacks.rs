@@ -11,7 +11,7 @@ use crate::support::{
     demo::Demo,
     eventually,
     gateway::Gateway,
-    h2::Connection,
+    h2::{Connection, get, kind},
     issuer::Issuer,
     keys::Key,
     raw::{Client, Response, exchange, find},
@@ -20,7 +20,7 @@ use crate::support::{
 
 /// What a token endpoint before this host says to this form.
 #[track_caller]
-fn ask(host: &str, path: &str, form: &str) -> Value {
+pub(super) fn ask(host: &str, path: &str, form: &str) -> Value {
     let mut client = Client::connect(Demo::address(host));
     let kind = "Content-Type: application/x-www-form-urlencoded";
     client.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\n{kind}\r\nContent-Length: {}\r\n\r\n{form}", form.len()));
@@ -31,12 +31,12 @@ fn ask(host: &str, path: &str, form: &str) -> Value {
 
 /// A call with this token, at the address of a gateway.
 #[track_caller]
-fn call(host: &str, method: &str, target: &str, token: &str) -> Response {
+pub(super) fn call(host: &str, method: &str, target: &str, token: &str) -> Response {
     exchange(Demo::address(host), method, target, &format!("Authorization: Bearer {token}\r\n"))
 }
 
-const DOCEBO: &str = "client_id=My-Client-Name&client_secret=ed8c18b099c1f9b8714aaef87001fa3de3a7183d";
-const PASSWORD: &str = "grant_type=password&username=superadmin&password=superadmin-password";
+pub(super) const DOCEBO: &str = "client_id=My-Client-Name&client_secret=ed8c18b099c1f9b8714aaef87001fa3de3a7183d";
+pub(super) const PASSWORD: &str = "grant_type=password&username=superadmin&password=superadmin-password";
 
 /// A token of every kind that the demo gives out.
 fn tokens(demo: &Demo) -> Vec<(&'static str, String)> {
@@ -297,15 +297,27 @@ fn no_request_that_begins_after_a_logout_gets_through() {
 #[test]
 fn a_logout_is_seen_through_though_its_client_has_gone() {
     let scene = Logout::prepare(|yaml| yaml);
-    for token in &scene.tokens {
+    for (token, goes_by) in scene.tokens.iter().zip(["closing", "reset"]) {
         assert_eq!(scene.get(token), 200);
         let login = scene.login.answer_when_told();
         scene.login.forget();
-        let logout = scene.sent("POST", "/oauth/logout", token);
-        eventually("the logout is on its way", || scene.login.requests().len() == 1);
-        drop(logout);
-        let open = || scene.gateway.metric("bearward_connections{listener=\"127.0.0.1:0\"}");
-        eventually("the gateway has seen that it is gone", || open() == 0.0);
+        let on_its_way = || eventually("the logout is on its way", || scene.login.requests().len() == 1);
+        if goes_by == "closing" {
+            let client = scene.sent("POST", "/oauth/logout", token);
+            on_its_way();
+            drop(client);
+            let open = || scene.gateway.metric("bearward_connections{listener=\"127.0.0.1:0\"}");
+            eventually("the gateway has seen that it is gone", || open() == 0.0);
+        } else {
+            let mut client = Connection::connect(scene.gateway.address);
+            let bearer = format!("Bearer {token}");
+            let [_, scheme, authority, _] = get("/");
+            let head = [(":method", "POST"), scheme, authority, (":path", "/oauth/logout"), ("authorization", &bearer)];
+            client.request(1, true, &head);
+            on_its_way();
+            client.send(kind::RST_STREAM, 0, 1, &8_u32.to_be_bytes());
+            assert_eq!(client.get(3, "/nowhere", &[]).status(), 404);
+        }
         assert_eq!(scene.get(token), 200);
         login.send(()).unwrap();
         eventually("what the issuer has ended ends here", || scene.get(token) == 401);

@@ -7,9 +7,13 @@ use std::{
 
 use serde_json::json;
 
-use super::example;
+use super::{
+    attacks::{DOCEBO, PASSWORD, ask, call},
+    example,
+};
 use crate::support::{
     authorization_server::AuthorizationServer,
+    demo::Demo,
     eventually,
     gateway::Gateway,
     h2::{Connection, get},
@@ -75,6 +79,19 @@ fn two_hundred_at_once_with_one_unseen_token_cause_one_question() {
     }
 }
 
+#[test]
+fn so_do_two_hundred_before_the_demo() {
+    let demo = Demo::start();
+    let token = ask(&demo.gateway, "/oauth2/token", &format!("{PASSWORD}&{DOCEBO}"));
+    let token = token["access_token"].as_str().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..200 {
+            scope.spawn(|| assert_eq!(call(&demo.gateway, "GET", "/manage/v1/user", token).status, 200));
+        }
+    });
+    assert_eq!(demo.metric("bearward_introspections_total{issuer=\"docebo\",result=\"ok\"}"), 1.0);
+}
+
 /// Lets a token in by every version of HTTP, twice; what the API got.
 #[track_caller]
 fn passes(gateway: &Gateway, api: &Upstream, token: &str, path: &str) {
@@ -133,6 +150,17 @@ fn tokens_of_fifty_thousand_characters_pass_and_longer_ones_are_told() {
         server.active(&token, json!({"client_id": "c1", "scope": "campaigns:read", "aud": "digitaleo-api"}));
         let before = server.asked();
         passes(&gateway, &api, &token, path);
+        assert_eq!(server.asked(), before + 1);
+    }
+
+    // An issuer that has introspection alone is asked about JWTs, too, whether they name it or not.
+    let (begin, end) = (yaml.find("    jwt:\n").unwrap(), yaml.find("upstreams:").unwrap());
+    let only_asking = Gateway::start(&format!("{}{}", &yaml[..begin], &yaml[end..]));
+    for iss in [Some(&*issuer), None] {
+        let token = claims(iss).claim("contracts", json!("0".repeat(37_000))).build();
+        server.active(&token, json!({"client_id": "c1", "scope": "campaigns:read", "aud": "digitaleo-api"}));
+        let before = server.asked();
+        passes(&only_asking, &api, &token, path);
         assert_eq!(server.asked(), before + 1);
     }
 

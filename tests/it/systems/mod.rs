@@ -13,6 +13,7 @@ mod docebo;
 use std::path::Path;
 
 use crate::support::{
+    binary::Binary,
     demo::{Answer, Demo},
     gateway::Gateway,
 };
@@ -41,6 +42,16 @@ impl Stage {
     #[track_caller]
     fn act(&self, host: &str, line: &str, variables: &[(&str, &str)]) -> Answer {
         self.demo.sh(line, &[variables, &[("HOST", host)]].concat())
+    }
+}
+
+#[test]
+fn check_has_nothing_to_say_of_the_examples() {
+    for system in ["docebo", "digitaleo", "degreed", "cern"] {
+        let file = format!("{}/deploy/examples/{system}/gateway.yaml", env!("CARGO_MANIFEST_DIR"));
+        let arguments = ["check", "--without-secrets", "--deny-warnings", "--config", &file];
+        let output = Binary::command().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
