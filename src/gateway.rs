@@ -16,7 +16,6 @@ use crate::{
     decision::{self, Permit},
     exchange::Exchange,
     headers::{self, client_scheme},
-    logout,
     observe::Observer,
     outgoing::{self, Sender},
     path::CanonicalPath,
@@ -280,7 +279,7 @@ async fn forward(
         Some(principal) => {
             let (upstream, worker, body_fault) = (upstream.clone(), arrival.worker, arrival.body_fault.clone());
             let forwarding = async move { upstream.forward(permit, worker, request, &body_fault).await };
-            logout::see_through(forwarding, principal, snapshot.revocations.clone()).await
+            snapshot.logouts.see_through(forwarding, principal, snapshot.revocations.clone()).await
         }
     };
     exchange.forwarded(sent.elapsed(), outcome.attempts);

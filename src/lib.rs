@@ -36,6 +36,7 @@ pub mod egress;
 pub mod headers;
 pub mod identity;
 pub mod limit;
+pub mod logout;
 pub mod outgoing;
 pub mod protected_resource;
 pub mod upstream;
@@ -65,4 +66,3 @@ pub mod cli;
 pub mod demo;
 
 mod der;
-mod logout;

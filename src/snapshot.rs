@@ -13,6 +13,7 @@ use crate::{
     egress::{EgressSettings, Grant, TokenSource},
     headers::TrustedProxies,
     identity::{IdentityPlan, ReservedNames},
+    logout::Logouts,
     observe::{Observer, RouteMetrics, token_parameter},
     path::{CanonicalPath, Reading},
     respond::Realm,
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub tokens: Arc<TokenCache>,
     /// What has been ended before its time.
     pub revocations: Arc<Revocations>,
+    /// Logouts that are on their way.
+    pub logouts: Logouts,
     /// What the admin listener asks of who wants more than health and metrics.
     pub admin_token: Option<Secret>,
     /// What no client may send.
@@ -114,6 +117,7 @@ pub struct LongLived {
     workers: usize,
     state: Option<Arc<StateDir>>,
     revocations: Arc<Revocations>,
+    logouts: Logouts,
     keys: Registry<KeyStoreIdentity, KeyStore>,
     issuers: Registry<IssuerSettings, Issuer>,
     /// By its size.
@@ -158,6 +162,7 @@ impl LongLived {
             workers,
             state: None,
             revocations: Arc::new(Revocations::new(&observer)),
+            logouts: Logouts::default(),
             keys: Registry::default(),
             issuers: Registry::default(),
             tokens: Registry::default(),
@@ -251,6 +256,7 @@ impl Snapshot {
             main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),
             tokens,
             revocations: long_lived.revocations.clone(),
+            logouts: long_lived.logouts.clone(),
             admin_token: policy.admin_token.clone(),
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),

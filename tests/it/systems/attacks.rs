@@ -323,3 +323,23 @@ fn a_logout_is_seen_through_though_its_client_has_gone() {
         eventually("what the issuer has ended ends here", || scene.get(token) == 401);
     }
 }
+
+#[test]
+fn who_leaves_during_logouts_piles_up_no_more_than_a_few() {
+    const MOST: usize = 256;
+    let scene = Logout::prepare(|yaml| yaml);
+    scene.login.answer_never();
+    let bearer = format!("Bearer {}", scene.tokens[0]);
+    let [_, scheme, authority, _] = get("/");
+    let head = [(":method", "POST"), scheme, authority, (":path", "/oauth/logout"), ("authorization", &bearer)];
+    let mut connections = Vec::new();
+    for _ in 0..3 {
+        let mut connection = Connection::connect(scene.gateway.address);
+        (0..100).for_each(|number| connection.request(2 * number + 1, true, &head));
+        connections.push(connection);
+    }
+    eventually("all are on their way", || scene.login.requests().len() == 300);
+    drop(connections);
+    eventually("those above the limit are given up", || scene.login.open_connections() == MOST);
+    assert_eq!(scene.get(&scene.tokens[0]), 200);
+}

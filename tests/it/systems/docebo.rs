@@ -102,6 +102,7 @@ fn its_document_can_be_acted_out() {
         assert_eq!(signed_on.echoed("authorization"), Some(format!("Bearer {fresh}")));
         assert_eq!(signed_on.json()["query"], "lang=en");
         assert_eq!(signed_on.body.matches(&fresh).count(), 1);
+        assert_eq!(signed_on.fields.get("referrer-policy"), Some("no-referrer"));
         assert!(signed_on.fields.all("cache-control").any(|value| value.contains("private")));
         assert_eq!(call(&link.replace("/learn/mycourses?lang=en&", "/?"), &fresh).json()["query"], json!(null));
         assert_eq!(call(link, &clients).status, 403);
