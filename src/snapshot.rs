@@ -48,12 +48,12 @@ pub struct Snapshot {
     pub listeners: Vec<Arc<str>>,
     /// Where a request comes in of which nothing is said: the first listener that forwards; the first one where none does.
     pub main_listener: usize,
+    /// Logouts that are on their way.
+    pub logouts: Logouts,
     /// Tokens verified before, maybe under another snapshot.
     pub tokens: Arc<TokenCache>,
     /// What has been ended before its time.
     pub revocations: Arc<Revocations>,
-    /// Logouts that are on their way.
-    pub logouts: Logouts,
     /// What replicas share; None: nothing.
     pub shared: Option<Arc<SharedState>>,
     /// What the admin listener asks of who wants more than health and metrics.
@@ -123,9 +123,9 @@ impl Route {
 pub struct LongLived {
     observer: Arc<Observer>,
     workers: usize,
+    logouts: Logouts,
     state: Option<Arc<StateDir>>,
     revocations: Arc<Revocations>,
-    logouts: Logouts,
     keys: Registry<KeyStoreIdentity, KeyStore>,
     issuers: Registry<IssuerSettings, Issuer>,
     /// By its size.
@@ -181,9 +181,9 @@ impl LongLived {
     pub fn new(observer: Arc<Observer>, workers: usize) -> LongLived {
         LongLived {
             workers,
+            logouts: Logouts::default(),
             state: None,
             revocations: Arc::new(Revocations::new(&observer)),
-            logouts: Logouts::default(),
             keys: Registry::default(),
             issuers: Registry::default(),
             tokens: Registry::default(),
@@ -316,9 +316,9 @@ impl Snapshot {
             issuers,
             listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
             main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),
+            logouts: long_lived.logouts.clone(),
             tokens,
             revocations: long_lived.revocations.clone(),
-            logouts: long_lived.logouts.clone(),
             shared,
             admin_token: policy.admin_token.clone(),
             reserved,
