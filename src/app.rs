@@ -23,6 +23,7 @@ use crate::{
     snapshot::{LongLived, Snapshot},
     state_dir::StateDir,
     token::{issuer::Issuer, jwks::KeyStore},
+    upstream::Upstream,
 };
 
 /// A gateway that serves. Dropping it ends it at once; `drain` and `wait` end it in good order.
@@ -227,7 +228,10 @@ impl Control {
                 for certificate in certificates {
                     tokio::spawn(certificate.maintain(observer.clone()));
                 }
-                tokio::spawn(state.gateway.snapshot().revocations.clone().maintain());
+                let snapshot = state.gateway.snapshot();
+                tokio::spawn(snapshot.revocations.clone().maintain());
+                snapshot.upstreams.iter().for_each(Upstream::maintain);
+                drop(snapshot);
                 if let Some(listener) = admin {
                     match tokio::net::TcpListener::from_std(listener) {
                         Ok(listener) => drop(tokio::spawn(admin::serve(listener, state))),

@@ -1,6 +1,7 @@
 //! Bodies on their way through, and their limits. None is ever held whole.
 
 mod held;
+mod kept;
 mod request;
 
 use std::{
@@ -20,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 use crate::{headers::clean_answer_trailers, refusal::Refusal};
 
 pub use held::{Held, OwesBody, Unasked};
+pub(crate) use kept::Kept;
 pub use request::{BodyLimits, RequestBody, Upload};
 
 #[cfg(test)]

@@ -283,7 +283,7 @@ async fn forward(
     let logged_out = permit.principal().filter(|_| route.settings.revokes).cloned();
     let sent = Instant::now();
     let outcome = upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await;
-    exchange.forwarded(sent.elapsed(), outcome.attempts);
+    exchange.forwarded(sent.elapsed(), outcome.attempts, outcome.endpoint);
     let mut response = outcome.answer?;
     if let Some(principal) = logged_out.filter(|_| response.status().is_success()) {
         end_token(snapshot, &principal).await?;

@@ -26,7 +26,7 @@ use crate::{
         revocation::Revocations,
         secret::Secret,
     },
-    upstream::{Upstream, UpstreamSettings},
+    upstream::{EndpointAddress, EndpointIdentity, EndpointParts, Standing, Upstream, UpstreamSettings},
 };
 
 /// A policy put to work. Immutable; swapped as a whole.
@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// From host, path and method to a route.
     pub table: RouteTable,
+    /// All upstreams, in the file's order, and those that routes have in place. Each is to be maintained.
+    pub upstreams: Vec<Arc<Upstream>>,
     /// All issuers, in the file's order.
     pub issuers: Vec<Arc<Issuer>>,
     /// The listeners' names, by their indices.
@@ -107,6 +109,7 @@ pub struct LongLived {
     /// By its size.
     tokens: Registry<u64, TokenCache>,
     upstreams: Registry<UpstreamSettings, Upstream>,
+    standings: Registry<EndpointIdentity, Standing>,
 }
 
 /// What a key store depends on; a change to anything else of an issuer keeps its keys.
@@ -148,6 +151,7 @@ impl LongLived {
             issuers: Registry::default(),
             tokens: Registry::default(),
             upstreams: Registry::default(),
+            standings: Registry::default(),
             observer,
         }
     }
@@ -160,6 +164,15 @@ impl LongLived {
         let Some(state) = state.map(Arc::new) else { return Ok(self) };
         let revocations = Arc::new(Revocations::restored(&self.observer, state.clone())?);
         Ok(LongLived { state: Some(state), revocations, ..self })
+    }
+
+    /// An endpoint keeps its standing when anything else of its upstream changes.
+    fn endpoint(&self, settings: &UpstreamSettings, address: &EndpointAddress) -> Result<EndpointParts, String> {
+        let label = address.label();
+        let (standing, _) = self.standings.get_or_make(EndpointIdentity::of(settings, address), || {
+            Ok::<_, String>(Arc::new(Standing::new(self.observer.endpoint_health(&settings.name, &label))))
+        })?;
+        Ok(EndpointParts { metrics: self.observer.upstream(&settings.name, &label), standing })
     }
 }
 
@@ -193,8 +206,9 @@ impl Snapshot {
         let mut upstreams = Vec::new();
         for settings in &policy.upstreams {
             let (upstream, _) = long_lived.upstreams.get_or_make(settings.clone(), || {
-                let metrics = observer.upstream(&settings.name, &settings.endpoint.authority());
-                Ok::<_, String>(Upstream::new(settings.clone(), long_lived.workers, metrics))
+                let parts = settings.endpoints().map(|address| long_lived.endpoint(settings, address));
+                let parts = parts.collect::<Result<Vec<_>, _>>()?;
+                Ok::<_, String>(Upstream::new(settings.clone(), long_lived.workers, parts))
             })?;
             upstreams.push(upstream);
         }
@@ -221,6 +235,7 @@ impl Snapshot {
         let snapshot = Snapshot {
             routes,
             table,
+            upstreams,
             issuers,
             listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
             main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),

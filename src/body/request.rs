@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 use super::{
     BodyError, BodyFault,
     held::{self, Held, Waiting},
+    kept::{Kept, MOST_KEPT},
     poll_timer,
 };
 use crate::{identity::ReservedNames, refusal::Refusal};
@@ -39,8 +40,9 @@ pub struct BodyLimits {
 /// The body of a request, as an upstream's connection reads it. What is wrong with it is noted in its `BodyFault`
 /// and ends it with an error, so that the upstream's connection is cut and never sees an end that isn't one.
 pub struct RequestBody {
-    /// None: nothing, or nothing more.
-    incoming: Option<Incoming>,
+    source: Source,
+    /// Where what is read is kept, too.
+    kept: Option<Kept>,
     limits: BodyLimits,
     fault: BodyFault,
     reserved: Arc<ReservedNames>,
@@ -50,6 +52,15 @@ pub struct RequestBody {
     waiting_since: Option<Instant>,
     /// Set while the upstream's word is waited for.
     held: Option<Box<Waiting>>,
+}
+
+/// Where a request's body comes from.
+enum Source {
+    /// Nothing, or nothing more.
+    Nothing,
+    Client(Incoming),
+    /// It was read before: its pieces, the last one first, then its trailers.
+    Kept(Vec<Bytes>, Option<HeaderMap>),
 }
 
 /// How far a request's body has come; a handle that outlives the body. Costs nothing for requests without one.
@@ -66,14 +77,44 @@ struct Progress {
     waiting: AtomicBool,
     /// Nothing more will come.
     ended: AtomicBool,
+    /// It ended before its end: the client's fault.
+    broke_off: AtomicBool,
 }
 
 impl RequestBody {
     /// A client's body under limits. `reserved` says what its trailers may not bring.
     pub fn new(incoming: Incoming, limits: BodyLimits, fault: BodyFault, reserved: Arc<ReservedNames>) -> RequestBody {
-        let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        let upload = if incoming.is_some() { Upload::begin() } else { Upload::default() };
-        RequestBody { incoming, limits, fault, reserved, upload, timer: None, waiting_since: None, held: None }
+        let (source, upload) = match incoming.is_end_stream() {
+            true => (Source::Nothing, Upload::default()),
+            false => (Source::Client(incoming), Upload::begin()),
+        };
+        RequestBody {
+            source,
+            kept: None,
+            limits,
+            fault,
+            reserved,
+            upload,
+            timer: None,
+            waiting_since: None,
+            held: None,
+        }
+    }
+
+    /// None at all, for a request of our own.
+    pub(crate) fn nothing() -> RequestBody {
+        let limits = BodyLimits { max_bytes: None, idle: Duration::MAX, deadline: None };
+        RequestBody {
+            source: Source::Nothing,
+            kept: None,
+            limits,
+            fault: BodyFault::default(),
+            reserved: Arc::new(ReservedNames::new([])),
+            upload: Upload::default(),
+            timer: None,
+            waiting_since: None,
+            held: None,
+        }
     }
 
     /// Refuses a body whose declared length is over the limit, before any of it is asked for (so also before
@@ -98,10 +139,20 @@ impl RequestBody {
         self.limits.deadline
     }
 
-    /// The same request without its body, to be sent again where that body was empty.
-    pub(crate) fn again(&self) -> RequestBody {
+    /// Keeps what will be read of it, so that it can be sent again. None where it is known to be too large for that, or
+    /// some of it was read already.
+    pub(crate) fn keep(&mut self) -> Option<Kept> {
+        if self.size_hint().lower() > MOST_KEPT as u64 || self.upload.bytes() > 0 {
+            return None;
+        }
+        Some(self.kept.insert(Kept::default()).clone())
+    }
+
+    /// The same without anything in it, for a request whose body was empty.
+    pub(crate) fn emptied(&self) -> RequestBody {
         RequestBody {
-            incoming: None,
+            source: Source::Nothing,
+            kept: None,
             limits: self.limits,
             fault: self.fault.clone(),
             reserved: self.reserved.clone(),
@@ -112,14 +163,27 @@ impl RequestBody {
         }
     }
 
-    /// Keeps it back where the client waits to be asked for it, until the upstream has its word. None: it doesn't wait.
+    /// The same with what was kept of it. None where that isn't all of it.
+    pub(crate) fn refilled(self, kept: &Kept) -> Option<RequestBody> {
+        let (mut data, trailers) = kept.whole()?;
+        data.reverse();
+        Some(RequestBody { source: Source::Kept(data, trailers), upload: Upload::begin(), ..self })
+    }
+
+    /// Keeps it back where the client waits to be asked for it, until the upstream has its word. None: it goes at once.
     pub(crate) fn hold_back(&mut self, headers: &HeaderMap) -> Option<Held> {
-        if self.is_end_stream() || !held::is_expected(headers) {
+        let is_client_s = matches!(self.source, Source::Client(_)) && !self.is_end_stream();
+        if !is_client_s || !held::is_expected(headers) {
             return None;
         }
         let held = Held::new();
         self.held = Some(Box::new(held.waiting()));
         Some(held)
+    }
+
+    /// It goes whatever was waited for.
+    pub(crate) fn let_go(&mut self) {
+        self.held = None;
     }
 
     /// Ready once it goes.
@@ -171,13 +235,66 @@ impl RequestBody {
 
     fn fail(&mut self, fault: Refusal) -> BodyError {
         self.fault.set(fault.clone());
+        self.upload.set_broken_off();
         self.end();
         BodyError::Fault(fault)
     }
 
     fn end(&mut self) {
-        self.incoming = None;
+        self.source = Source::Nothing;
         self.upload.set_ended();
+    }
+
+    /// The body was read to its end.
+    fn end_whole(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            kept.finish();
+        }
+        self.upload.set_ended();
+    }
+
+    fn poll_client(
+        &mut self,
+        polled: Option<Result<Frame<Bytes>, hyper::Error>>,
+    ) -> Option<Result<Frame<Bytes>, BodyError>> {
+        match polled {
+            Some(Ok(frame)) => {
+                self.waiting_since = None;
+                // Nothing follows trailers, and nobody asks.
+                let is_last = frame.is_trailers();
+                let checked = self.check_frame(frame);
+                if let (Some(kept), Ok(frame)) = (&self.kept, &checked) {
+                    kept.add(frame);
+                }
+                if matches!(&self.source, Source::Client(incoming) if is_last || incoming.is_end_stream()) {
+                    self.end_whole();
+                }
+                Some(checked)
+            }
+            Some(Err(error)) => {
+                self.upload.set_broken_off();
+                self.end();
+                Some(Err(BodyError::Connection(error)))
+            }
+            None => {
+                self.end_whole();
+                self.end();
+                None
+            }
+        }
+    }
+
+    /// The next piece of a body that was kept.
+    fn next_kept(&mut self) -> Option<Frame<Bytes>> {
+        let Source::Kept(data, trailers) = &mut self.source else { return None };
+        let frame = data.pop().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
+        if let (Some(kept), Some(frame)) = (&self.kept, &frame) {
+            kept.add(frame);
+        }
+        if data.is_empty() && trailers.is_none() {
+            self.end_whole();
+        }
+        frame
     }
 }
 
@@ -190,26 +307,13 @@ impl Body for RequestBody {
         if let Err(error) = ready!(this.poll_held(cx)) {
             return Poll::Ready(Some(Err(error)));
         }
-        let Some(incoming) = &mut this.incoming else {
-            return Poll::Ready(None);
+        let incoming = match &mut this.source {
+            Source::Nothing => return Poll::Ready(None),
+            Source::Kept(..) => return Poll::Ready(this.next_kept().map(Ok)),
+            Source::Client(incoming) => incoming,
         };
         match Pin::new(incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.waiting_since = None;
-                let checked = this.check_frame(frame);
-                if this.incoming.as_ref().is_some_and(Incoming::is_end_stream) {
-                    this.upload.set_ended();
-                }
-                Poll::Ready(Some(checked))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                this.end();
-                Poll::Ready(Some(Err(BodyError::Connection(error))))
-            }
-            Poll::Ready(None) => {
-                this.end();
-                Poll::Ready(None)
-            }
+            Poll::Ready(polled) => Poll::Ready(this.poll_client(polled)),
             Poll::Pending => match this.check_time(cx) {
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(Some(Err(error))),
@@ -218,11 +322,21 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        match &self.source {
+            Source::Nothing => true,
+            Source::Client(incoming) => incoming.is_end_stream(),
+            Source::Kept(data, trailers) => data.is_empty() && trailers.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        match &self.source {
+            Source::Nothing => SizeHint::with_exact(0),
+            Source::Client(incoming) => incoming.size_hint(),
+            // What ends with trailers is sent in chunks.
+            Source::Kept(_, Some(_)) => SizeHint::default(),
+            Source::Kept(data, None) => SizeHint::with_exact(data.iter().map(|piece| piece.len() as u64).sum()),
+        }
     }
 }
 
@@ -234,6 +348,7 @@ impl Upload {
             last: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            broke_off: AtomicBool::new(false),
         })))
     }
 
@@ -245,6 +360,11 @@ impl Upload {
     /// Whether nothing more is to come.
     pub fn ended(&self) -> bool {
         self.0.as_ref().is_none_or(|progress| progress.ended.load(Ordering::Relaxed))
+    }
+
+    /// Whether it ended before its end, by the client's fault.
+    pub(crate) fn broke_off(&self) -> bool {
+        self.0.as_ref().is_some_and(|progress| progress.broke_off.load(Ordering::Relaxed))
     }
 
     /// From when on it is the upstream that is waited for: the last byte's arrival, or now while the client is
@@ -277,6 +397,12 @@ impl Upload {
     fn set_waiting(&self, waiting: bool) {
         if let Some(progress) = &self.0 {
             progress.waiting.store(waiting, Ordering::Relaxed);
+        }
+    }
+
+    fn set_broken_off(&self) {
+        if let Some(progress) = &self.0 {
+            progress.broke_off.store(true, Ordering::Relaxed);
         }
     }
 

@@ -323,7 +323,7 @@ impl RevocationMetrics {
     }
 }
 
-/// An upstream's metrics with its one endpoint, bound.
+/// The metrics of an upstream's endpoint, bound.
 #[derive(Debug)]
 pub struct UpstreamMetrics {
     pub(super) ok: IntCounter,
@@ -351,6 +351,29 @@ impl UpstreamMetrics {
                 gauge.add(change);
             }
         }
+    }
+}
+
+/// Whether an endpoint is asked, as its metric has it; one for all that look at the same endpoint.
+#[derive(Clone, Debug)]
+pub struct EndpointHealth(pub(super) Arc<HealthState>);
+
+#[derive(Debug)]
+pub(super) struct HealthState {
+    pub(super) upstream: Box<str>,
+    pub(super) endpoint: Box<str>,
+    healthy: IntGauge,
+}
+
+impl EndpointHealth {
+    pub(super) fn new(metrics: &Metrics, upstream: &str, endpoint: &str) -> EndpointHealth {
+        let healthy = metrics.upstream_healthy.with_label_values(&[upstream, endpoint]);
+        EndpointHealth(Arc::new(HealthState { upstream: upstream.into(), endpoint: endpoint.into(), healthy }))
+    }
+
+    /// It is asked, or not.
+    pub fn set(&self, is_healthy: bool) {
+        self.0.healthy.set(i64::from(is_healthy));
     }
 }
 

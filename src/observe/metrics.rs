@@ -41,6 +41,7 @@ pub(super) struct Metrics {
     pub(super) revocations: IntGaugeVec,
     pub(super) upstream_requests: IntCounterVec,
     pub(super) upstream_seconds: HistogramVec,
+    pub(super) upstream_healthy: IntGaugeVec,
     pub(super) upstream_connections: IntGaugeVec,
     pub(super) connections: IntGaugeVec,
     pub(super) certificate_expiry: IntGaugeVec,
@@ -124,6 +125,11 @@ impl Metrics {
                 "From an attempt's begin to the head of the upstream's answer, or to the failure.",
                 &["upstream"],
                 &EXCHANGE,
+            )?,
+            upstream_healthy: r.int_gauges(
+                "upstream_healthy",
+                "1 for an endpoint that is asked, 0 for one that isn't well or rests.",
+                &["upstream", "endpoint"],
             )?,
             upstream_connections: r.int_gauges(
                 "upstream_connections",

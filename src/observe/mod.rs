@@ -25,20 +25,20 @@ use tracing_subscriber::layer::SubscriberExt;
 pub(crate) use self::line::civil_date;
 pub(crate) use self::line::push_json;
 pub(crate) use self::query::token_parameter;
+pub use self::{
+    handles::{
+        EndpointHealth, IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics, RouteMetrics,
+        TokenCacheMetrics, UpstreamMetrics,
+    },
+    log::parse_level,
+    sink::LogBuffer,
+};
 use self::{
-    handles::KeysState,
+    handles::{HealthState, KeysState},
     line::with_line,
     log::{LineLayer, Style},
     metrics::Metrics,
     sink::{Background, Sink, lock},
-};
-pub use self::{
-    handles::{
-        IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics, RouteMetrics, TokenCacheMetrics,
-        UpstreamMetrics,
-    },
-    log::parse_level,
-    sink::LogBuffer,
 };
 use crate::token::credential::Fingerprint;
 
@@ -81,6 +81,8 @@ pub struct Observer {
     access: bool,
     /// By name: an issuer keeps its state over a reload, and is forgotten when no snapshot has it any more.
     issuers: Mutex<HashMap<String, Weak<KeysState>>>,
+    /// By upstream and endpoint: forgotten when no snapshot has them any more.
+    endpoints: Mutex<HashMap<(String, String), Weak<HealthState>>>,
     /// When certificates end, in Unix seconds, by file.
     certificates: Mutex<HashMap<String, i64>>,
 }
@@ -134,6 +136,7 @@ impl Observer {
             level: settings.level.clone(),
             access: settings.access,
             issuers: Mutex::default(),
+            endpoints: Mutex::default(),
             certificates: Mutex::default(),
         })
     }
@@ -197,6 +200,18 @@ impl Observer {
         UpstreamMetrics::new(&self.metrics, upstream, endpoint)
     }
 
+    /// Binds the metric of an endpoint's health.
+    pub fn endpoint_health(&self, upstream: &str, endpoint: &str) -> EndpointHealth {
+        let mut endpoints = lock(&self.endpoints);
+        let key = (upstream.to_owned(), endpoint.to_owned());
+        if let Some(known) = endpoints.get(&key).and_then(Weak::upgrade) {
+            return EndpointHealth(known);
+        }
+        let health = EndpointHealth::new(&self.metrics, upstream, endpoint);
+        endpoints.insert(key, Arc::downgrade(&health.0));
+        health
+    }
+
     /// Binds a listener's metrics.
     pub fn listener(&self, listener: &str) -> ListenerMetrics {
         ListenerMetrics(self.metrics.connections.with_label_values(&[listener]))
@@ -219,6 +234,7 @@ impl Observer {
     pub fn render_metrics(&self) -> String {
         self.update_key_ages();
         self.update_certificates();
+        self.forget_endpoints();
         let mut text = self.metrics.render();
         process::render(&mut text);
         text
@@ -246,6 +262,17 @@ impl Observer {
                 }
             }
             keys.is_some()
+        });
+    }
+
+    fn forget_endpoints(&self) {
+        lock(&self.endpoints).retain(|(upstream, endpoint), health| {
+            let is_used = health.strong_count() > 0;
+            if !is_used {
+                // Not there if another observer's snapshot removed it.
+                let _ = self.metrics.upstream_healthy.remove_label_values(&[upstream, endpoint]);
+            }
+            is_used
         });
     }
 
@@ -416,6 +443,41 @@ impl UpstreamAttempt {
     pub fn record(&self, metrics: &UpstreamMetrics) {
         if self.result == "ok" { &metrics.ok } else { &metrics.error }.inc();
         metrics.seconds.observe(self.took.as_secs_f64());
+    }
+}
+
+/// What has become of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointChange {
+    /// Active checks find it well again.
+    Well,
+    /// They don't.
+    Unwell,
+    /// It isn't asked for a while.
+    Rests {
+        /// In a row.
+        failures: u32,
+        /// How long.
+        rest: Duration,
+    },
+    /// A request after a rest went well.
+    Returned,
+}
+
+impl EndpointChange {
+    /// Sets the metric and logs it.
+    pub fn record(self, health: &EndpointHealth, is_healthy: bool) {
+        health.set(is_healthy);
+        let HealthState { upstream, endpoint, .. } = &*health.0;
+        match self {
+            EndpointChange::Well => tracing::info!(%upstream, %endpoint, "an endpoint is well again"),
+            EndpointChange::Unwell => tracing::warn!(%upstream, %endpoint, "an endpoint isn't well"),
+            EndpointChange::Rests { failures, rest } => {
+                let rest_seconds = rest.as_secs_f64();
+                tracing::warn!(%upstream, %endpoint, failures, rest_seconds, "an endpoint rests after failures in a row");
+            }
+            EndpointChange::Returned => tracing::info!(%upstream, %endpoint, "an endpoint that rested answers again"),
+        }
     }
 }
 

@@ -66,6 +66,7 @@ fn metric_names_are_these() {
     bearward_revocations{source}
     bearward_upstream_requests_total{upstream,endpoint,result}
     bearward_upstream_seconds{upstream}
+    bearward_upstream_healthy{upstream,endpoint}
     bearward_upstream_connections{upstream,state}
     bearward_connections{listener}
     bearward_certificate_expiry_seconds{file}

@@ -49,5 +49,6 @@ mod tls;
 mod token_from;
 mod trailers;
 mod upgrade;
+mod upstreams;
 mod upstreams_refusing;
 mod upstreams_tls;

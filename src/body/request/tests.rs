@@ -134,3 +134,49 @@ async fn a_client_that_goes_away_is_an_error_and_no_end() {
     assert!(body.frame().await.unwrap().is_ok());
     assert!(matches!(body.frame().await, Some(Err(BodyError::Connection(_)))));
 }
+
+#[tokio::test]
+async fn what_was_kept_can_be_sent_again_and_again() {
+    let (mut first, _fault, mut client) = body(CHUNKED, GENEROUS).await;
+    client.write_all(b"3\r\none\r\n3\r\ntwo\r\n0\r\nx-sum: 1\r\n\r\n").await.unwrap();
+    let mut kept = first.keep().unwrap();
+    let mut spare = first.emptied();
+    assert!(spare.refilled(&kept).is_none(), "it was not read yet");
+    spare = first.emptied();
+    first.collect().await.unwrap();
+    for _ in 0..2 {
+        let mut again = spare.refilled(&kept).unwrap();
+        assert!(!again.is_end_stream() && again.size_hint().exact().is_none());
+        kept = again.keep().unwrap();
+        spare = again.emptied();
+        let upload = again.upload();
+        let collected = again.collect().await.unwrap();
+        assert_eq!(collected.trailers().unwrap()["x-sum"], "1");
+        assert_eq!(collected.to_bytes(), "onetwo");
+        assert!(upload.ended() && !upload.broke_off());
+    }
+}
+
+#[tokio::test]
+async fn no_more_is_kept_than_may_be() {
+    for (length, is_kept) in [(MOST_KEPT, true), (MOST_KEPT + 1, false)] {
+        let (mut body, _fault, mut client) = body(CHUNKED, GENEROUS).await;
+        client.write_all(format!("{length:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(length)).as_bytes()).await.unwrap();
+        let (kept, spare) = (body.keep().unwrap(), body.emptied());
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), length);
+        assert_eq!(spare.refilled(&kept).is_some(), is_kept, "{length}");
+    }
+    let declared = format!("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n", MOST_KEPT + 1);
+    let (mut body, _fault, _client) = body(&declared, GENEROUS).await;
+    assert!(body.keep().is_none());
+}
+
+#[tokio::test]
+async fn half_a_body_is_never_sent_again() {
+    let (mut body, _fault, client) = body("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhel", GENEROUS).await;
+    let (kept, spare, upload) = (body.keep().unwrap(), body.emptied(), body.upload());
+    drop(client);
+    assert!(body.collect().await.is_err());
+    assert!(upload.broke_off());
+    assert!(spare.refilled(&kept).is_none());
+}
