@@ -69,7 +69,7 @@ impl World {
             "listen: [\"127.0.0.1:0\"]\n\
              admin: {{address: \"127.0.0.1:0\"}}\n\
              server: {{workers: 2, idle_timeout: 2s}}\n\
-             logging: {{level: error, format: json, access: false}}\n\
+             logging: {{level: info, format: json, access: false}}\n\
              {state}\
              issuers:\n\
              \x20 jwt: {{issuer: \"{issuer}\", audiences: [api], http_timeout: 1s, jwt: {{refresh: 60s}}}}\n\
