@@ -1,6 +1,7 @@
 //! Bodies on their way through, and their limits. None is ever held whole.
 
-mod recording;
+mod held;
+mod kept;
 mod request;
 
 use std::{
@@ -17,9 +18,10 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use crate::refusal::Refusal;
+use crate::{headers::clean_answer_trailers, refusal::Refusal};
 
-pub use recording::Recording;
+pub use held::{Held, OwesBody, Unasked};
+pub(crate) use kept::Kept;
 pub use request::{BodyLimits, RequestBody, Upload};
 
 #[cfg(test)]
@@ -62,6 +64,8 @@ pub enum BodyError {
     Fault(Refusal),
     /// The route's `timeout` was over in the middle of the answer.
     TimedOut,
+    /// Its upstream has answered without asking for it.
+    Unasked,
 }
 
 impl Body {
@@ -136,7 +140,7 @@ impl Streamed {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.note_end();
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(cleaned(frame))))
             }
             Poll::Ready(Some(Err(error))) => {
                 self.at_end = None;
@@ -184,6 +188,16 @@ impl Drop for Watched {
     }
 }
 
+fn cleaned(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            clean_answer_trailers(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}
+
 /// Whether this time has come; if not, the task is woken then. The timer is made when first needed and reused.
 fn poll_timer(timer: &mut Option<Pin<Box<Sleep>>>, until: Instant, cx: &mut Context<'_>) -> bool {
     let sleep = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
@@ -199,6 +213,7 @@ impl fmt::Display for BodyError {
             BodyError::Connection(error) => write!(f, "the body broke off: {error}"),
             BodyError::Fault(refusal) => f.write_str(refusal.detail()),
             BodyError::TimedOut => f.write_str("the time for this exchange was over"),
+            BodyError::Unasked => f.write_str("the upstream answered without asking for the body"),
         }
     }
 }
@@ -207,7 +222,7 @@ impl Error for BodyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             BodyError::Connection(error) => Some(error),
-            BodyError::Fault(_) | BodyError::TimedOut => None,
+            BodyError::Fault(_) | BodyError::TimedOut | BodyError::Unasked => None,
         }
     }
 }

@@ -49,6 +49,7 @@ pub struct Exchange {
     status: u16,
     upstream_time: Duration,
     attempts: u32,
+    endpoint: Option<usize>,
     overhead: Option<Duration>,
     upload: Upload,
     bytes_out: u64,
@@ -98,6 +99,7 @@ impl Exchange {
             status: CLIENT_CLOSED_REQUEST,
             upstream_time: Duration::ZERO,
             attempts: 0,
+            endpoint: None,
             overhead: None,
             upload: Upload::default(),
             bytes_out: 0,
@@ -198,10 +200,11 @@ impl Exchange {
         }
     }
 
-    /// Notes time spent with the upstream, and its attempts.
-    pub fn forwarded(&mut self, took: Duration, attempts: u32) {
+    /// Notes time spent with the upstream, the attempts, and the endpoint of the last one.
+    pub fn forwarded(&mut self, took: Duration, attempts: u32, endpoint: Option<usize>) {
         self.upstream_time = took;
         self.attempts = attempts;
+        self.endpoint = endpoint;
     }
 
     /// The client asks for another protocol, which it may speak until then.
@@ -284,7 +287,7 @@ impl Drop for Exchange {
             },
             bytes_out: self.bytes_out,
             upstream: upstream.map(|upstream| &*upstream.settings().name),
-            endpoint: upstream.map(|upstream| upstream.authority()),
+            endpoint: upstream.and_then(|upstream| upstream.endpoint(self.endpoint?)),
             attempts: self.attempts,
             allowed: self.allowed,
             enforced: self.enforced,

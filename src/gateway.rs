@@ -53,6 +53,11 @@ impl Gateway {
         self.snapshot.load_full()
     }
 
+    /// From now on new requests go by this one. Those that are under way keep theirs.
+    pub fn go_by(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
     /// Answers one request. Time, log and the form of refusals are this function's; what happens in between is
     /// `answer`'s.
     async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
@@ -279,10 +284,10 @@ async fn forward(
         Some(principal) => {
             let (upstream, worker, body_fault) = (upstream.clone(), arrival.worker, arrival.body_fault.clone());
             let forwarding = async move { upstream.forward(permit, worker, request, &body_fault).await };
-            snapshot.logouts.see_through(forwarding, principal, snapshot.revocations.clone()).await?
+            snapshot.logouts.see_through(forwarding, principal, snapshot.revocations.clone()).await
         }
     };
-    exchange.forwarded(sent.elapsed(), outcome.attempts);
+    exchange.forwarded(sent.elapsed(), outcome.attempts, outcome.endpoint);
     let mut response = outcome.answer?;
     if let Some(tunnel) = outcome.tunnel {
         exchange.switches(tunnel);

@@ -3,6 +3,7 @@
 mod caching;
 mod changes;
 mod correlation;
+mod trailers;
 mod trusted;
 
 use std::{io::Write as _, net::IpAddr};
@@ -18,8 +19,11 @@ use hyper::{
 pub use caching::make_private;
 pub use changes::{HeaderChanges, HeaderRules};
 pub use correlation::{RequestId, TraceContext, request_id, trace_context};
+pub use trailers::clean_answer_trailers;
 pub use trusted::TrustedProxies;
 
+/// Of `Upgrade: h2c` (RFC 7540, section 3.2.1), which never goes on.
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -31,9 +35,15 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove_connection(headers);
     keep_te_trailers(headers);
-    for name in
-        [&KEEP_ALIVE, &PROXY_CONNECTION, &TRANSFER_ENCODING, &UPGRADE, &PROXY_AUTHENTICATE, &PROXY_AUTHORIZATION]
-    {
+    for name in [
+        &HTTP2_SETTINGS,
+        &KEEP_ALIVE,
+        &PROXY_AUTHENTICATE,
+        &PROXY_AUTHORIZATION,
+        &PROXY_CONNECTION,
+        &TRANSFER_ENCODING,
+        &UPGRADE,
+    ] {
         headers.remove(name);
     }
 }
@@ -186,6 +196,7 @@ mod tests {
             ("proxy-connection", "keep-alive"),
             ("transfer-encoding", "chunked"),
             ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABk"),
             ("proxy-authorization", "Basic x"),
             ("proxy-authenticate", "Basic"),
             ("te", "gzip"),

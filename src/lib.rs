@@ -13,6 +13,7 @@
 
 pub mod app;
 pub mod config;
+pub mod reload;
 pub mod snapshot;
 
 pub mod server;
@@ -58,6 +59,7 @@ pub mod shared_state;
 pub mod signer;
 pub mod single_flight;
 pub mod state_dir;
+pub mod systemd;
 pub mod watch;
 
 pub mod policy_tests;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hyper::{
     HeaderMap, Uri, Version,
-    header::{AUTHORIZATION, VIA},
+    header::{AUTHORIZATION, CONTENT_LENGTH, TRAILER, VIA},
     http::uri::PathAndQuery,
 };
 
@@ -39,6 +39,10 @@ pub struct Sender<'s> {
 pub fn fields(snapshot: &Snapshot, route: &Route, mut fields: HeaderMap, from: &Sender<'_>) -> HeaderMap {
     let is_anonymous = route.has_own_token();
     headers::remove_hop_by_hop(&mut fields);
+    // In HTTP/1.1 only a body without a length has trailers; HTTP/2 knows both together.
+    if from.version == Version::HTTP_2 && fields.contains_key(TRAILER) {
+        fields.remove(CONTENT_LENGTH);
+    }
     snapshot.reserved.strip(&mut fields, from.is_trusted && !is_anonymous);
     route.settings.token_from.strip(&mut fields);
     if is_anonymous {

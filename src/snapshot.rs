@@ -19,6 +19,7 @@ use crate::{
     respond::Realm,
     route::{RouteSettings, RouteTable},
     server::ListenMode,
+    shared_state::{RedisSettings, SharedState},
     state_dir::StateDir,
     token::{
         cache::TokenCache,
@@ -28,7 +29,7 @@ use crate::{
         revocation::Revocations,
         secret::Secret,
     },
-    upstream::{Upstream, UpstreamSettings},
+    upstream::{EndpointAddress, EndpointIdentity, EndpointParts, Standing, Upstream, UpstreamSettings},
 };
 
 /// A policy put to work. Immutable; swapped as a whole.
@@ -38,18 +39,22 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// From host, path and method to a route.
     pub table: RouteTable,
+    /// All upstreams, in the file's order, and those that routes have in place. Each is to be maintained.
+    pub upstreams: Vec<Arc<Upstream>>,
     /// All issuers, in the file's order.
     pub issuers: Vec<Arc<Issuer>>,
     /// The listeners' names, by their indices.
     pub listeners: Vec<Arc<str>>,
     /// Where a request comes in of which nothing is said: the first listener that forwards; the first one where none does.
     pub main_listener: usize,
-    /// Logouts that are on their way.
-    pub logouts: Logouts,
     /// Tokens verified before, maybe under another snapshot.
     pub tokens: Arc<TokenCache>,
     /// What has been ended before its time.
     pub revocations: Arc<Revocations>,
+    /// Logouts that are on their way.
+    pub logouts: Logouts,
+    /// What replicas share; None: nothing.
+    pub shared: Option<Arc<SharedState>>,
     /// What the admin listener asks of who wants more than health and metrics.
     pub admin_token: Option<Secret>,
     /// What no client may send.
@@ -115,9 +120,9 @@ impl Route {
 pub struct LongLived {
     observer: Arc<Observer>,
     workers: usize,
-    logouts: Logouts,
     state: Option<Arc<StateDir>>,
     revocations: Arc<Revocations>,
+    logouts: Logouts,
     keys: Registry<KeyStoreIdentity, KeyStore>,
     issuers: Registry<IssuerSettings, Issuer>,
     /// By its size.
@@ -125,17 +130,26 @@ pub struct LongLived {
     upstreams: Registry<UpstreamSettings, Upstream>,
     /// By the upstream's name, too: each has its own.
     egress: Registry<(Arc<str>, EgressSettings), TokenSource>,
+    standings: Registry<EndpointIdentity, Standing>,
+    shared: Registry<RedisSettings, SharedState>,
 }
 
-/// What a key store depends on; a change to anything else of an issuer keeps its keys.
+/// What a key store depends on; a change to anything else of an issuer keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct KeyStoreIdentity {
-    name: Arc<str>,
-    issuer: Option<String>,
-    keys: KeySource,
+    origin: KeysOrigin,
     refresh: Duration,
     stale_keys: Duration,
     http_timeout: Duration,
+}
+
+/// Where keys come from and who vouches for it: a store that differs in how it fetches begins with the keys of the one
+/// before.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct KeysOrigin {
+    name: Arc<str>,
+    issuer: Option<String>,
+    keys: KeySource,
     allow_http: bool,
     tls_ca: Option<ExtraRoots>,
 }
@@ -143,14 +157,16 @@ struct KeyStoreIdentity {
 impl KeyStoreIdentity {
     fn of(settings: &IssuerSettings) -> KeyStoreIdentity {
         KeyStoreIdentity {
-            name: settings.name.clone(),
-            issuer: settings.issuer.clone(),
-            keys: settings.jwt.keys.clone(),
+            origin: KeysOrigin {
+                name: settings.name.clone(),
+                issuer: settings.issuer.clone(),
+                keys: settings.jwt.keys.clone(),
+                allow_http: settings.allow_http,
+                tls_ca: settings.tls_ca.clone(),
+            },
             refresh: settings.jwt.refresh,
             stale_keys: settings.jwt.stale_keys,
             http_timeout: settings.http_timeout,
-            allow_http: settings.allow_http,
-            tls_ca: settings.tls_ca.clone(),
         }
     }
 }
@@ -160,14 +176,16 @@ impl LongLived {
     pub fn new(observer: Arc<Observer>, workers: usize) -> LongLived {
         LongLived {
             workers,
-            logouts: Logouts::default(),
             state: None,
             revocations: Arc::new(Revocations::new(&observer)),
+            logouts: Logouts::default(),
             keys: Registry::default(),
             issuers: Registry::default(),
             tokens: Registry::default(),
             upstreams: Registry::default(),
             egress: Registry::default(),
+            standings: Registry::default(),
+            shared: Registry::default(),
             observer,
         }
     }
@@ -190,11 +208,20 @@ impl LongLived {
             self.egress.get_or_make(key, || TokenSource::new(&upstream.name, settings, &self.observer))?;
         Ok(Some(source))
     }
+
+    /// An endpoint keeps its standing when anything else of its upstream changes.
+    fn endpoint(&self, settings: &UpstreamSettings, address: &EndpointAddress) -> Result<EndpointParts, String> {
+        let label = address.label();
+        let (standing, _) = self.standings.get_or_make(EndpointIdentity::of(settings, address), || {
+            Ok::<_, String>(Arc::new(Standing::new(self.observer.endpoint_health(&settings.name, &label))))
+        })?;
+        Ok(EndpointParts { metrics: self.observer.upstream(&settings.name, &label), standing })
+    }
 }
 
 impl Snapshot {
     /// Puts a policy to work with the parts that are there already; the key stores that are new need their
-    /// `KeyStore::maintain` spawned.
+    /// `KeyStore::maintain` spawned, the snapshot its own `maintain`.
     ///
     /// # Errors
     /// A local key set that can't be used, routes that contradict each other: in words for the configuration's author.
@@ -203,11 +230,16 @@ impl Snapshot {
         let mut new_stores = Vec::new();
         let mut issuers = Vec::new();
         for settings in &policy.issuers {
-            let (keys, new) = long_lived.keys.get_or_make(KeyStoreIdentity::of(settings), || {
+            let identity = KeyStoreIdentity::of(settings);
+            let earlier = long_lived.keys.find(|other| other.origin == identity.origin);
+            let (keys, new) = long_lived.keys.get_or_make(identity, || {
                 KeyStore::with_state(settings, observer.clone(), long_lived.state.clone())
                     .map_err(|why| format!("issuers.{}: {why}", settings.name))
             })?;
             if new {
+                if let Some(earlier) = earlier {
+                    keys.take_over(&earlier);
+                }
                 new_stores.push(keys.clone());
             }
             // The same issuer as before unless its settings changed: what it verified holds on.
@@ -222,9 +254,10 @@ impl Snapshot {
         let mut upstreams = Vec::new();
         for settings in &policy.upstreams {
             let (upstream, _) = long_lived.upstreams.get_or_make(settings.clone(), || {
-                let metrics = observer.upstream(&settings.name, &settings.endpoint.authority());
+                let parts = settings.endpoints().map(|address| long_lived.endpoint(settings, address));
+                let parts = parts.collect::<Result<Vec<_>, _>>()?;
                 let token = long_lived.token_source(settings)?;
-                Ok::<_, String>(Upstream::new(settings.clone(), long_lived.workers, metrics, token))
+                Ok::<_, String>(Upstream::new(settings.clone(), long_lived.workers, parts, token))
             })?;
             upstreams.push(upstream);
         }
@@ -243,6 +276,13 @@ impl Snapshot {
                 settings: settings.clone(),
             });
         }
+        let shared = policy.redis.as_ref().map(|redis| {
+            let revocations = long_lived.revocations.clone();
+            long_lived
+                .shared
+                .get_or_make(redis.clone(), || Ok::<_, String>(SharedState::new(redis.clone(), revocations, observer)))
+        });
+        let shared = shared.transpose()?.map(|(shared, _)| shared);
         let ignores_case = routes.iter().any(Route::ignores_case);
         let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
         let reserved = ReservedNames::new(plans.flat_map(IdentityPlan::names));
@@ -251,12 +291,14 @@ impl Snapshot {
         let snapshot = Snapshot {
             routes,
             table,
+            upstreams,
             issuers,
             listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
             main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),
-            logouts: long_lived.logouts.clone(),
             tokens,
             revocations: long_lived.revocations.clone(),
+            logouts: long_lived.logouts.clone(),
+            shared,
             admin_token: policy.admin_token.clone(),
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),
@@ -277,6 +319,13 @@ impl Snapshot {
 }
 
 impl Snapshot {
+    /// Begins what goes on beside the requests, to the end of each part: checks of upstreams, and what replicas share.
+    /// Parts of an earlier snapshot go on anyway. In a runtime of tokio.
+    pub fn maintain(&self) {
+        self.upstreams.iter().for_each(Upstream::maintain);
+        self.shared.iter().for_each(SharedState::maintain);
+    }
+
     /// The issuer of this name in the configuration.
     pub fn issuer(&self, name: &str) -> Option<&Arc<Issuer>> {
         self.issuers.iter().find(|issuer| &*issuer.settings.name == name)
@@ -294,6 +343,12 @@ impl<K, T> Default for Registry<K, T> {
 }
 
 impl<K: Eq + Hash, T> Registry<K, T> {
+    /// A part that is in use, of an identity of this kind.
+    fn find(&self, is_kin: impl Fn(&K) -> bool) -> Option<Arc<T>> {
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.iter().filter(|(key, _)| is_kin(key)).find_map(|(_, part)| part.upgrade())
+    }
+
     /// The part of this identity, and whether it was made now.
     fn get_or_make<E>(&self, key: K, make: impl FnOnce() -> Result<Arc<T>, E>) -> Result<(Arc<T>, bool), E> {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,23 +1,28 @@
 //! A request's body on its way to an upstream: counted, limited in size and time, its trailers cleaned.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::{
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use hyper::{HeaderMap, body::Incoming};
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    BodyError, BodyFault, poll_timer,
-    recording::{Parts, Recording},
+    BodyError, BodyFault,
+    held::{self, Held, Waiting},
+    kept::{Kept, MOST_KEPT},
+    poll_timer,
 };
 use crate::{identity::ReservedNames, refusal::Refusal};
 
@@ -35,12 +40,9 @@ pub struct BodyLimits {
 /// The body of a request, as an upstream's connection reads it. What is wrong with it is noted in its `BodyFault`
 /// and ends it with an error, so that the upstream's connection is cut and never sees an end that isn't one.
 pub struct RequestBody {
-    /// None: nothing, or nothing more.
-    incoming: Option<Incoming>,
-    /// One that has been here before, and is sent once more.
-    held: Option<Bytes>,
-    /// Notes what goes by.
-    record: Option<Arc<Parts>>,
+    source: Source,
+    /// Where what is read is kept, too.
+    kept: Option<Kept>,
     limits: BodyLimits,
     fault: BodyFault,
     reserved: Arc<ReservedNames>,
@@ -48,6 +50,17 @@ pub struct RequestBody {
     timer: Option<Pin<Box<Sleep>>>,
     /// Since when the client is waited for.
     waiting_since: Option<Instant>,
+    /// Set while the upstream's word is waited for.
+    held: Option<Box<Waiting>>,
+}
+
+/// Where a request's body comes from.
+enum Source {
+    /// Nothing, or nothing more.
+    Nothing,
+    Client(Incoming),
+    /// It was read before: its pieces, the last one first, then its trailers.
+    Kept(Vec<Bytes>, Option<HeaderMap>),
 }
 
 /// How far a request's body has come; a handle that outlives the body. Costs nothing for requests without one.
@@ -64,23 +77,43 @@ struct Progress {
     waiting: AtomicBool,
     /// Nothing more will come.
     ended: AtomicBool,
+    /// It ended before its end: the client's fault.
+    broke_off: AtomicBool,
 }
 
 impl RequestBody {
     /// A client's body under limits. `reserved` says what its trailers may not bring.
     pub fn new(incoming: Incoming, limits: BodyLimits, fault: BodyFault, reserved: Arc<ReservedNames>) -> RequestBody {
-        let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        let upload = if incoming.is_some() { Upload::begin() } else { Upload::default() };
+        let (source, upload) = match incoming.is_end_stream() {
+            true => (Source::Nothing, Upload::default()),
+            false => (Source::Client(incoming), Upload::begin()),
+        };
         RequestBody {
-            incoming,
-            held: None,
-            record: None,
+            source,
+            kept: None,
             limits,
             fault,
             reserved,
             upload,
             timer: None,
             waiting_since: None,
+            held: None,
+        }
+    }
+
+    /// None at all, for a request of our own.
+    pub(crate) fn nothing() -> RequestBody {
+        let limits = BodyLimits { max_bytes: None, idle: Duration::MAX, deadline: None };
+        RequestBody {
+            source: Source::Nothing,
+            kept: None,
+            limits,
+            fault: BodyFault::default(),
+            reserved: Arc::new(ReservedNames::new([])),
+            upload: Upload::default(),
+            timer: None,
+            waiting_since: None,
+            held: None,
         }
     }
 
@@ -106,38 +139,60 @@ impl RequestBody {
         self.limits.deadline
     }
 
-    /// The same request without its body, to be sent again where that body was empty.
-    pub(crate) fn again(&self) -> RequestBody {
+    /// Keeps what will be read of it, so that it can be sent again; whoever asks so, too, gets the same. None where it is known to be too large for that, or
+    /// some of it was read already.
+    pub(crate) fn keep(&mut self) -> Option<Kept> {
+        if self.size_hint().lower() > MOST_KEPT as u64 || self.upload.bytes() > 0 {
+            return None;
+        }
+        Some(self.kept.get_or_insert_default().clone())
+    }
+
+    /// The same without anything in it, for a request whose body was empty.
+    pub(crate) fn emptied(&self) -> RequestBody {
         RequestBody {
-            incoming: None,
-            held: None,
-            record: None,
+            source: Source::Nothing,
+            kept: None,
             limits: self.limits,
             fault: self.fault.clone(),
             reserved: self.reserved.clone(),
             upload: Upload::default(),
             timer: None,
             waiting_since: None,
+            held: None,
         }
     }
 
-    /// Notes from now on what goes by, so that it can be sent again if all of it is no more than so many bytes.
-    pub fn record(&mut self, most: usize) -> Recording {
-        let again = RequestBody { upload: self.upload.clone(), ..self.again() };
-        if self.is_end_stream() {
-            return Recording::empty(again);
-        }
-        if self.size_hint().lower() > most as u64 {
-            return Recording::too_large();
-        }
-        let parts = Parts::up_to(most);
-        self.record = Some(parts.clone());
-        Recording::begin(parts, again)
+    /// The same with what was kept of it. None where that isn't all of it.
+    pub(crate) fn refilled(self, kept: &Kept) -> Option<RequestBody> {
+        let (mut data, trailers) = kept.whole()?;
+        data.reverse();
+        Some(RequestBody { source: Source::Kept(data, trailers), upload: Upload::begin(), ..self })
     }
 
-    /// The same with all of its bytes at hand.
-    pub(super) fn holding(self, bytes: Bytes) -> RequestBody {
-        RequestBody { held: Some(bytes).filter(|bytes| !bytes.is_empty()), ..self }
+    /// Keeps it back where the client waits to be asked for it, until the upstream has its word. None: it doesn't wait.
+    pub(crate) fn hold_back(&mut self, headers: &HeaderMap) -> Option<Held> {
+        if self.is_end_stream() || !held::is_expected(headers) {
+            return None;
+        }
+        let held = Held::new();
+        self.held = Some(Box::new(held.waiting()));
+        Some(held)
+    }
+
+    /// Ready once it goes.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let Some(held) = &mut self.held else {
+            return Poll::Ready(Ok(()));
+        };
+        self.upload.set_waiting(true);
+        let goes = ready!(held.poll_goes(cx));
+        self.held = None;
+        if goes {
+            return Poll::Ready(Ok(()));
+        }
+        self.end();
+        Poll::Ready(Err(BodyError::Unasked))
     }
 
     fn check_frame(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
@@ -147,18 +202,12 @@ impl RequestBody {
                 if self.limits.max_bytes.is_some_and(|most| bytes > most) {
                     return Err(self.fail(Refusal::BodyTooLarge));
                 }
-                if let Some(record) = &self.record {
-                    record.push(&data);
-                }
                 Frame::data(data)
             }
             Err(frame) => frame,
         };
         Ok(match frame.into_trailers() {
             Ok(mut trailers) => {
-                if let Some(record) = &self.record {
-                    record.spoil();
-                }
                 self.reserved.strip_trailers(&mut trailers);
                 Frame::trailers(trailers)
             }
@@ -180,20 +229,66 @@ impl RequestBody {
 
     fn fail(&mut self, fault: Refusal) -> BodyError {
         self.fault.set(fault.clone());
+        self.upload.set_broken_off();
         self.end();
         BodyError::Fault(fault)
     }
 
-    /// All of it has gone by.
-    fn recorded(&self) {
-        if let Some(record) = &self.record {
-            record.end();
+    fn end(&mut self) {
+        self.source = Source::Nothing;
+        self.upload.set_ended();
+    }
+
+    /// The body was read to its end.
+    fn end_whole(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            kept.finish();
+        }
+        self.upload.set_ended();
+    }
+
+    fn poll_client(
+        &mut self,
+        polled: Option<Result<Frame<Bytes>, hyper::Error>>,
+    ) -> Option<Result<Frame<Bytes>, BodyError>> {
+        match polled {
+            Some(Ok(frame)) => {
+                self.waiting_since = None;
+                // Nothing follows trailers, and nobody asks.
+                let is_last = frame.is_trailers();
+                let checked = self.check_frame(frame);
+                if let (Some(kept), Ok(frame)) = (&self.kept, &checked) {
+                    kept.add(frame);
+                }
+                if matches!(&self.source, Source::Client(incoming) if is_last || incoming.is_end_stream()) {
+                    self.end_whole();
+                }
+                Some(checked)
+            }
+            Some(Err(error)) => {
+                self.upload.set_broken_off();
+                self.end();
+                Some(Err(BodyError::Connection(error)))
+            }
+            None => {
+                self.end_whole();
+                self.end();
+                None
+            }
         }
     }
 
-    fn end(&mut self) {
-        self.incoming = None;
-        self.upload.set_ended();
+    /// The next piece of a body that was kept.
+    fn next_kept(&mut self) -> Option<Frame<Bytes>> {
+        let Source::Kept(data, trailers) = &mut self.source else { return None };
+        let frame = data.pop().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
+        if let (Some(kept), Some(frame)) = (&self.kept, &frame) {
+            kept.add(frame);
+        }
+        if data.is_empty() && trailers.is_none() {
+            self.end_whole();
+        }
+        frame
     }
 }
 
@@ -203,28 +298,16 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let Some(incoming) = &mut this.incoming else {
-            return Poll::Ready(this.held.take().map(|bytes| Ok(Frame::data(bytes))));
+        if let Err(error) = ready!(this.poll_held(cx)) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let incoming = match &mut this.source {
+            Source::Nothing => return Poll::Ready(None),
+            Source::Kept(..) => return Poll::Ready(this.next_kept().map(Ok)),
+            Source::Client(incoming) => incoming,
         };
         match Pin::new(incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.waiting_since = None;
-                let checked = this.check_frame(frame);
-                if this.incoming.as_ref().is_some_and(Incoming::is_end_stream) {
-                    this.upload.set_ended();
-                    this.recorded();
-                }
-                Poll::Ready(Some(checked))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                this.end();
-                Poll::Ready(Some(Err(BodyError::Connection(error))))
-            }
-            Poll::Ready(None) => {
-                this.recorded();
-                this.end();
-                Poll::Ready(None)
-            }
+            Poll::Ready(polled) => Poll::Ready(this.poll_client(polled)),
             Poll::Pending => match this.check_time(cx) {
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(Some(Err(error))),
@@ -233,12 +316,21 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_none() && self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        match &self.source {
+            Source::Nothing => true,
+            Source::Client(incoming) => incoming.is_end_stream(),
+            Source::Kept(data, trailers) => data.is_empty() && trailers.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held = self.held.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(held), Incoming::size_hint)
+        match &self.source {
+            Source::Nothing => SizeHint::with_exact(0),
+            Source::Client(incoming) => incoming.size_hint(),
+            // What ends with trailers is sent in chunks.
+            Source::Kept(_, Some(_)) => SizeHint::default(),
+            Source::Kept(data, None) => SizeHint::with_exact(data.iter().map(|piece| piece.len() as u64).sum()),
+        }
     }
 }
 
@@ -250,6 +342,7 @@ impl Upload {
             last: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            broke_off: AtomicBool::new(false),
         })))
     }
 
@@ -261,6 +354,11 @@ impl Upload {
     /// Whether nothing more is to come.
     pub fn ended(&self) -> bool {
         self.0.as_ref().is_none_or(|progress| progress.ended.load(Ordering::Relaxed))
+    }
+
+    /// Whether it ended before its end, by the client's fault.
+    pub(crate) fn broke_off(&self) -> bool {
+        self.0.as_ref().is_some_and(|progress| progress.broke_off.load(Ordering::Relaxed))
     }
 
     /// From when on it is the upstream that is waited for: the last byte's arrival, or now while the client is
@@ -296,153 +394,17 @@ impl Upload {
         }
     }
 
+    fn set_broken_off(&self) {
+        if let Some(progress) = &self.0 {
+            progress.broke_off.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn set_ended(&self) {
         if let Some(progress) = &self.0
             && !progress.ended.swap(true, Ordering::Relaxed)
         {
             self.touch();
         }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-pub(crate) mod tests {
-    use http_body_util::BodyExt as _;
-    use hyper::{Request, Response, service::service_fn};
-    use hyper_util::rt::TokioIo;
-    use tokio::io::{AsyncWriteExt as _, DuplexStream};
-
-    use super::*;
-
-    pub(crate) const GENEROUS: BodyLimits =
-        BodyLimits { max_bytes: None, idle: Duration::from_secs(30), deadline: None };
-
-    /// What a server gives its service for these bytes. The other end stays with the caller; more can be written.
-    pub(crate) async fn received(bytes: &[u8]) -> (Request<Incoming>, DuplexStream) {
-        let (mut client, server) = tokio::io::duplex(1 << 20);
-        let (give, mut take) = tokio::sync::mpsc::unbounded_channel();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let _ = give.send(request);
-            std::future::pending::<Result<Response<crate::body::Body>, hyper::Error>>()
-        });
-        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service));
-        client.write_all(bytes).await.unwrap();
-        (take.recv().await.unwrap(), client)
-    }
-
-    pub(crate) async fn request(bytes: &[u8], limits: BodyLimits) -> (Request<RequestBody>, BodyFault, DuplexStream) {
-        let (request, client) = received(bytes).await;
-        let fault = BodyFault::default();
-        let reserved = Arc::new(ReservedNames::new([]));
-        let request = request.map(|incoming| RequestBody::new(incoming, limits, fault.clone(), reserved));
-        (request, fault, client)
-    }
-
-    async fn body(bytes: &str, limits: BodyLimits) -> (RequestBody, BodyFault, DuplexStream) {
-        let (request, fault, client) = request(bytes.as_bytes(), limits).await;
-        (request.into_body(), fault, client)
-    }
-
-    const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: h\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n";
-
-    #[tokio::test]
-    async fn a_body_is_counted() {
-        let (body, fault, _client) =
-            body("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello", GENEROUS).await;
-        let upload = body.upload();
-        assert_eq!((upload.bytes(), upload.ended()), (0, false));
-        assert_eq!(body.size_hint().exact(), Some(5));
-        assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
-        assert_eq!((upload.bytes(), upload.ended()), (5, true));
-        assert_eq!(fault.get(), None);
-    }
-
-    #[tokio::test]
-    async fn no_body_costs_nothing() {
-        let (body, _fault, _client) = body("GET / HTTP/1.1\r\nhost: h\r\n\r\n", GENEROUS).await;
-        assert!(body.is_end_stream() && body.upload().0.is_none() && body.upload().ended());
-    }
-
-    #[tokio::test]
-    async fn a_declared_length_over_the_limit_is_refused_at_once() {
-        for (most, refused) in [(Some(4), true), (Some(5), false), (None, false)] {
-            let limits = BodyLimits { max_bytes: most, ..GENEROUS };
-            let (body, _fault, _client) = body("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n", limits).await;
-            assert_eq!(body.check_declared().is_err(), refused, "{most:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn chunks_over_the_limit_end_the_body() {
-        let limits = BodyLimits { max_bytes: Some(5), ..GENEROUS };
-        let (mut body, fault, mut client) = body(CHUNKED, limits).await;
-        assert!(body.check_declared().is_ok());
-        client.write_all(b"5\r\nhello\r\n").await.unwrap();
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "hello");
-        client.write_all(b"1\r\n!\r\n").await.unwrap();
-        let error = body.frame().await.unwrap().unwrap_err();
-        assert!(matches!(error, BodyError::Fault(Refusal::BodyTooLarge)), "{error}");
-        assert_eq!(fault.get(), Some(&Refusal::BodyTooLarge));
-        assert!(body.upload().ended());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_brings_nothing_is_too_slow() {
-        let (mut body, fault, mut client) = body(CHUNKED, GENEROUS).await;
-        for _ in 0..3 {
-            tokio::time::sleep(Duration::from_secs(29)).await;
-            client.write_all(b"1\r\nx\r\n").await.unwrap();
-            assert!(body.frame().await.unwrap().is_ok());
-        }
-        let start = Instant::now();
-        assert!(body.frame().await.unwrap().is_err());
-        assert_eq!(start.elapsed().as_secs(), 30);
-        assert_eq!(fault.get(), Some(&Refusal::BodyTooSlow));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn time_in_which_nobody_asks_is_not_the_clients() {
-        let (mut body, fault, mut client) = body(CHUNKED, GENEROUS).await;
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-        client.write_all(b"1\r\nx\r\n").await.unwrap();
-        assert!(body.frame().await.unwrap().is_ok());
-        assert_eq!(fault.get(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_routes_time_is_over_during_the_upload() {
-        let limits = BodyLimits { deadline: Some(Instant::now() + Duration::from_secs(45)), ..GENEROUS };
-        let (mut body, fault, mut client) = body(CHUNKED, limits).await;
-        let feed = async {
-            for _ in 0..10 {
-                client.write_all(b"1\r\nx\r\n").await.unwrap();
-                tokio::time::sleep(Duration::from_secs(10)).await;
-            }
-        };
-        let read = async { while let Some(Ok(_)) = body.frame().await {} };
-        tokio::select! { () = feed => panic!("it goes on"), () = read => {} }
-        assert_eq!(fault.get(), Some(&Refusal::UploadTimedOut));
-    }
-
-    #[tokio::test]
-    async fn trailers_are_cleaned() {
-        let (body, _fault, mut client) = body(CHUNKED, GENEROUS).await;
-        client
-            .write_all(b"1\r\nx\r\n0\r\nx-sum: 1\r\nX_Auth_Subject: root\r\nauthorization: Bearer t\r\n\r\n")
-            .await
-            .unwrap();
-        let collected = body.collect().await.unwrap();
-        let trailers = collected.trailers().unwrap();
-        assert_eq!(trailers.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["x-sum"]);
-    }
-
-    #[tokio::test]
-    async fn a_client_that_goes_away_is_an_error_and_no_end() {
-        let (mut body, _fault, client) =
-            body("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhel", GENEROUS).await;
-        drop(client);
-        assert!(body.frame().await.unwrap().is_ok());
-        assert!(matches!(body.frame().await, Some(Err(BodyError::Connection(_)))));
     }
 }

@@ -127,7 +127,7 @@ impl Answer<'_> {
     }
 
     fn as_json(&self, describe: bool) -> Value {
-        let diagnostics = self.diagnostics.iter().map(as_json).collect::<Vec<_>>();
+        let diagnostics = self.diagnostics.iter().map(Diagnostic::to_json).collect::<Vec<_>>();
         let mut answer = json!({"ok": self.ok, "diagnostics": diagnostics});
         if let Some(loaded) = self.loaded.as_ref().filter(|_| describe) {
             let routes = descriptions(loaded).map(|(name, sentence)| json!({"name": name, "description": sentence}));
@@ -192,22 +192,6 @@ fn ask_issuers(issuers: &[IssuerSettings]) -> io::Result<Vec<Asked>> {
             asked.push(Asked { issuer, keys });
         }
         Ok(asked)
-    })
-}
-
-fn as_json(diagnostic: &Diagnostic) -> Value {
-    let severity = match diagnostic.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    };
-    json!({
-        "severity": severity,
-        "message": diagnostic.message,
-        "file": diagnostic.file,
-        "line": diagnostic.line,
-        "column": diagnostic.column,
-        "path": diagnostic.path,
-        "hint": diagnostic.hint,
     })
 }
 
@@ -377,7 +361,7 @@ routes: [{{name: r, path: /r, upstream: u, allow: authenticated}}]
         assert_eq!(code, 0);
         assert_eq!(
             out,
-            "a: /a: every method is open to everybody.\na change needs a restart in: listen, admin.address, server.workers\ngateway.yaml: ok, 1 route, 0 issuers, 1 upstream\n"
+            "a: /a: every method is open to everybody.\na change needs a restart in: listen, admin.address, server.workers, state.dir\ngateway.yaml: ok, 1 route, 0 issuers, 1 upstream\n"
         );
         let (_, out, _) = check_with(GOOD, Options { format: Format::Json, ..options });
         let answer: Value = serde_json::from_str(&out).unwrap();

@@ -40,12 +40,17 @@ pub(super) struct Metrics {
     pub(super) introspection_seconds: HistogramVec,
     pub(super) revocations: IntGaugeVec,
     pub(super) egress_tokens: IntCounterVec,
+    /// Without a label, and without a sample where nothing is shared.
+    pub(super) state_up: IntGaugeVec,
     pub(super) upstream_requests: IntCounterVec,
     pub(super) upstream_seconds: HistogramVec,
+    pub(super) upstream_healthy: IntGaugeVec,
     pub(super) upstream_connections: IntGaugeVec,
     pub(super) connections: IntGaugeVec,
     pub(super) certificate_expiry: IntGaugeVec,
     pub(super) config_info: IntGaugeVec,
+    pub(super) config_reloads: IntCounterVec,
+    pub(super) config_last_reload_success: IntGauge,
 }
 
 impl Metrics {
@@ -110,6 +115,7 @@ impl Metrics {
                 &["issuer"],
                 &EXCHANGE,
             )?,
+            state_up: r.int_gauges("state_up", "Whether Redis, where what replicas share is kept, answers.", &[])?,
             revocations: r.int_gauges(
                 "revocations",
                 "Revocations that are held, by who asked for them.",
@@ -131,6 +137,11 @@ impl Metrics {
                 &["upstream"],
                 &EXCHANGE,
             )?,
+            upstream_healthy: r.int_gauges(
+                "upstream_healthy",
+                "1 for an endpoint that is asked, 0 for one that isn't well or rests.",
+                &["upstream", "endpoint"],
+            )?,
             upstream_connections: r.int_gauges(
                 "upstream_connections",
                 "Connections to an upstream, in use or idle in the pool.",
@@ -143,6 +154,15 @@ impl Metrics {
                 &["file"],
             )?,
             config_info: r.int_gauges("config_info", "1 for the configuration that is in force.", &["hash"])?,
+            config_reloads: r.counters(
+                "config_reloads_total",
+                "How often the configuration was read again, by what came of it.",
+                &["result"],
+            )?,
+            config_last_reload_success: r.int_gauge(
+                "config_last_reload_success",
+                "Whether the configuration could be used when it was read last: 1 or 0.",
+            )?,
             names: std::mem::take(&mut r.names),
             registry: r.registry.clone(),
         })

@@ -29,7 +29,7 @@ use super::{
     },
 };
 use crate::{
-    body::{Body, BodyError},
+    body::{Body, BodyError, OwesBody},
     server::Arrival,
 };
 
@@ -118,7 +118,8 @@ fn exchange<H: Handler>(
             exchanges.switch();
             return Ok(response.map(|body| Answer { body, _in_flight: in_flight }));
         }
-        let unwanted_body = response.body().is_own() && exchanges.is_in_body();
+        let wants_none = response.body().is_own() || response.extensions().get::<OwesBody>().is_some();
+        let unwanted_body = wants_none && exchanges.is_in_body();
         if refused || unwanted_body || body_fault.get().is_some() || exchanges.is_closing() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

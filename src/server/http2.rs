@@ -1,7 +1,9 @@
 //! A connection that speaks HTTP/2 (RFC 9113): by hyper, which is kept from being worn out.
 
 mod answer;
+mod follow;
 mod frames;
+mod goodbye;
 mod request;
 
 use std::{
@@ -31,6 +33,7 @@ use tokio::{
 use self::{
     answer::{Answer, Turn, Turns},
     frames::Watched,
+    goodbye::Handover,
 };
 use super::{
     Arrival, Handler,
@@ -55,23 +58,41 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long a client has to end a connection that was said to be over.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Serves a connection until it ends, is idle for too long, or until its last answer once draining has begun.
+/// Serves a connection until it ends, is idle for too long, or until its last answer once draining has begun. One that fails
+/// is said goodbye to.
 pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     first: First,
     arrival: Arrival,
     handler: H,
     limits: Limits,
-    mut phases: Phases,
+    phases: Phases,
 ) {
+    let handover = Handover::new();
+    let ended = serve_until_its_end(stream, first, arrival, handler, limits, phases, handover.clone()).await;
+    if let (Err(_), Some(rest)) = (ended, handover.take()) {
+        rest.say_goodbye().await;
+    }
+}
+
+async fn serve_until_its_end<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    first: First,
+    arrival: Arrival,
+    handler: H,
+    limits: Limits,
+    mut phases: Phases,
+    handover: Handover<S>,
+) -> hyper::Result<()> {
     let streams = Streams::default();
-    let watched = Watched::new(stream, first, limits.header_timeout, streams.answered.clone());
+    let watched = Watched::new(stream, first, limits.header_timeout, streams.answered.clone(), handover);
     let turns = Turns::default();
     let (begun, asked) = (streams.clone(), turns.clone());
     let executor = answer::Streams { last: turns, limit: limits.idle_timeout };
     let service =
         service_fn(move |request| exchange(&handler, &arrival, (begun.begin(), asked.begin()), limits, request));
-    let largest = limits.max_header_bytes.saturating_add((MAX_FIELDS + 8) * FIELD_OVERHEAD);
+    // More than is let in: so much of it is refused here, with a body, a line of log and metrics.
+    let largest = limits.max_header_bytes.saturating_mul(2).saturating_add(MAX_FIELDS * FIELD_OVERHEAD);
     let mut connection = pin!(
         http2::Builder::new(executor)
             .timer(TokioTimer::new())
@@ -88,7 +109,7 @@ pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
     );
     tokio::select! {
         biased;
-        _ = connection.as_mut() => return,
+        ended = connection.as_mut() => return ended,
         () = phases.reached(Phase::Draining) => {}
         () = streams.idle_for(limits.idle_timeout) => {}
     }
@@ -101,8 +122,8 @@ pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
     // A client that doesn't answer the PING isn't waited for once it has all its answers.
     tokio::select! {
         biased;
-        _ = connection => {}
-        () = over => {}
+        ended = connection => ended,
+        () = over => Ok(()),
     }
 }
 

@@ -16,10 +16,11 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
+    time::{Duration, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{EndpointAddress, PemFile, UpstreamTls, connection::Heard};
+use super::{EndpointAddress, PemFile, UpstreamTls, addresses::Addresses, connection::Heard};
 
 /// A connection to a server, with TLS or without.
 #[derive(Debug)]
@@ -81,19 +82,58 @@ fn certificates(file: &PemFile) -> io::Result<Vec<CertificateDer<'static>>> {
     CertificateDer::pem_slice_iter(file.text.as_bytes()).collect::<Result<_, _>>().map_err(io::Error::other)
 }
 
-/// Connects to an endpoint. `http1_alone`: HTTP/2 isn't offered. Sets no time limit: wrap it in one.
+/// Connects to an endpoint. `http1_alone`: HTTP/2 isn't offered. `time` is shared out among its addresses; the handshake's
+/// isn't limited: wrap it in a limit.
 ///
 /// # Errors
 /// Of the last address tried; `InvalidData` from a failed handshake.
-pub(super) async fn open(endpoint: &EndpointAddress, tls: Option<&TlsClient>, http1_alone: bool) -> io::Result<Stream> {
+pub(super) async fn open(
+    endpoint: &EndpointAddress,
+    addresses: &Addresses,
+    tls: Option<&TlsClient>,
+    http1_alone: bool,
+    time: Duration,
+) -> io::Result<Stream> {
     if let Some(path) = &endpoint.socket {
         return UnixStream::connect(path).await.map(Stream::Unix);
     }
-    let tls = tls.map(|tls| (if http1_alone { &tls.http1 } else { &tls.any }, &tls.name));
-    connect(&endpoint.host, endpoint.port, tls, |_| true).await
+    let tcp = connect_first(&addresses.in_turn().await?, time).await?;
+    let Some(tls) = tls else {
+        return Ok(Stream::Plain(tcp));
+    };
+    let config = if http1_alone { &tls.http1 } else { &tls.any };
+    let stream = TlsConnector::from(config.clone()).connect(tls.name.clone(), tcp).await?;
+    Ok(Stream::Tls(Box::new(stream)))
+}
+
+/// The first of these addresses that answers.
+async fn connect_first(addresses: &[SocketAddr], time: Duration) -> io::Result<TcpStream> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "no address");
+    let share = time / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    for address in addresses {
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => failed = error,
+            Err(_) => failed = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(failed)
 }
 
 impl Stream {
+    /// Who is at its other end; None at a Unix socket.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        let tcp = match self {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Unix(_) => return None,
+        };
+        tcp.peer_addr().ok().map(|address| address.ip().to_canonical())
+    }
+
     /// Whether HTTP/2 was agreed on (RFC 7301); None in clear, where nothing is said of it.
     pub(super) fn has_agreed_on_http2(&self) -> Option<bool> {
         match self {
@@ -101,53 +141,6 @@ impl Stream {
             Stream::Tls(stream) => Some(stream.get_ref().1.alpn_protocol() == Some(b"h2")),
         }
     }
-}
-
-/// Connects to the first of the host's addresses that answers, in the resolver's order; `accept` says which may be
-/// called at all. Sets no time limit: wrap it in one.
-///
-/// # Errors
-/// Of the last address tried; `PermissionDenied` where none was accepted; `InvalidData` from a failed handshake.
-pub(super) async fn connect(
-    host: &str,
-    port: u16,
-    tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
-    accept: impl Fn(IpAddr) -> bool,
-) -> io::Result<Stream> {
-    let tcp = connect_tcp(host, port, accept).await?;
-    let Some((config, name)) = tls else {
-        return Ok(Stream::Plain(tcp));
-    };
-    let stream = TlsConnector::from(config.clone()).connect(name.clone(), tcp).await?;
-    Ok(Stream::Tls(Box::new(stream)))
-}
-
-async fn connect_tcp(host: &str, port: u16, accept: impl Fn(IpAddr) -> bool) -> io::Result<TcpStream> {
-    // An address needs no resolver, which would cost a thread's turn.
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return connect_first([SocketAddr::new(address, port)], accept).await;
-    }
-    connect_first(tokio::net::lookup_host((host, port)).await?, accept).await
-}
-
-async fn connect_first(
-    addresses: impl IntoIterator<Item = SocketAddr>,
-    accept: impl Fn(IpAddr) -> bool,
-) -> io::Result<TcpStream> {
-    let mut failed = io::Error::new(io::ErrorKind::PermissionDenied, "no address that may be called");
-    for address in addresses {
-        if !accept(address.ip().to_canonical()) {
-            continue;
-        }
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
 }
 
 /// TLS 1.2 and 1.3 with the machine's own trust store, HTTP/1.1 alone. Reads the store once in a process's life: the
@@ -230,7 +223,9 @@ impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.heard.add(buf.filled().len().saturating_sub(before));
+        if polled.is_ready() {
+            self.heard.add(buf.filled().len().saturating_sub(before));
+        }
         polled
     }
 }
@@ -371,30 +366,19 @@ mod tests {
     async fn a_certificate_must_be_vouched_for_and_for_the_host() {
         let (port, roots) = tls_server().await;
         let trusting = tls_with_roots(roots).unwrap();
-        let name = |name: &str| ServerName::try_from(name.to_owned()).unwrap();
-        let localhost = name("localhost");
-        let mut stream = connect("localhost", port, Some((&trusting, &localhost)), |_| true).await.unwrap();
+        let native = native_tls().unwrap().config;
+        let connect = async |host: &str, config: &Arc<ClientConfig>| {
+            let endpoint =
+                EndpointAddress { tls: true, host: host.to_owned(), port, base_path: String::new(), socket: None };
+            let name = ServerName::try_from(host.to_owned()).unwrap();
+            let tls = TlsClient { any: config.clone(), http1: config.clone(), name };
+            open(&endpoint, &Addresses::new(&endpoint), Some(&tls), false, Duration::from_secs(10)).await
+        };
+        let mut stream = connect("localhost", &trusting).await.unwrap();
         let mut said = String::new();
         stream.read_to_string(&mut said).await.unwrap();
         assert_eq!(said, "secret");
-        assert!(
-            connect("127.0.0.1", port, Some((&trusting, &name("127.0.0.1"))), |_| true).await.is_err(),
-            "another name"
-        );
-        assert!(
-            connect("localhost", port, Some((&native_tls().unwrap().config, &localhost)), |_| true).await.is_err(),
-            "unknown issuer"
-        );
-    }
-
-    #[tokio::test]
-    async fn only_accepted_addresses_are_called() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        for host in ["127.0.0.1", "localhost", "::ffff:127.0.0.1"] {
-            let error = connect(host, port, None, |address| !address.is_loopback()).await.unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{host}");
-        }
-        assert!(connect("127.0.0.1", port, None, |address| address.is_loopback()).await.is_ok());
+        assert!(connect("127.0.0.1", &trusting).await.is_err(), "another name");
+        assert!(connect("localhost", &native).await.is_err(), "unknown issuer");
     }
 }

@@ -1,12 +1,13 @@
 //! An open connection to an upstream, in HTTP/1.1 or HTTP/2, as those see it who use it; its task drives it.
 
 use std::{
-    future::{Future, poll_fn},
-    pin::pin,
+    future::{Future as _, poll_fn},
+    pin::{Pin, pin},
     sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    task::Poll,
 };
 
 use hyper::{
@@ -16,15 +17,18 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
-    sync::OwnedSemaphorePermit,
+    sync::{Notify, OwnedSemaphorePermit},
     time::{Duration, Instant},
 };
 
-use super::connect::{Counted, Stream};
+use super::{
+    addresses::{Addresses, Origin},
+    connect::{Counted, Stream},
+};
 use crate::{body::RequestBody, refusal::UpstreamFault};
 
 /// Requests at a time on one HTTP/2 connection; fewer where the upstream says so.
-pub(super) const MOST_STREAMS: usize = 100;
+const MOST_STREAMS: usize = 100;
 /// What an upstream may send before it is read: of one answer, and of all on a connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
@@ -36,10 +40,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
+type Task = http2::Connection<TokioIo<Counted>, RequestBody, TokioExecutor>;
+
 /// A connection for one request at a time, or a place on one for many.
 pub(super) enum Connection {
     /// HTTP/1.1.
-    Alone(http1::SendRequest<RequestBody>, Heard),
+    Alone(http1::SendRequest<RequestBody>, Heard, Origin),
     /// HTTP/2.
     Stream(Place),
 }
@@ -50,9 +56,15 @@ pub(super) struct Place(Arc<Shared>);
 /// An HTTP/2 connection.
 pub(super) struct Shared {
     sender: http2::SendRequest<RequestBody>,
+    /// Its task, which knows how many requests the upstream takes; None once it is over.
+    task: Arc<Mutex<Option<Pin<Box<Task>>>>>,
+    heard: Heard,
+    /// Whether the upstream has said what it takes, or was waited for long enough.
+    is_told: AtomicBool,
+    origin: Origin,
     streams: AtomicUsize,
-    /// How many the upstream takes.
-    limit: Arc<AtomicUsize>,
+    /// Told when a place is free again, where somebody may wait for one.
+    freed: Option<Arc<Notify>>,
     /// Milliseconds from `begin` to when it was last given a request.
     last_used: AtomicU64,
     begin: Instant,
@@ -62,17 +74,25 @@ pub(super) struct Shared {
 
 /// How many bytes a connection has brought, ever: tells an upstream that said nothing from one that broke off.
 #[derive(Clone, Default)]
-pub(super) struct Heard(Arc<AtomicU64>);
+pub(super) struct Heard(Arc<Ear>);
+
+#[derive(Default)]
+struct Ear {
+    bytes: AtomicU64,
+    /// Whether it brought anything, or ended.
+    was_read: AtomicBool,
+    first: Notify,
+}
 
 impl Connection {
     /// Speaks HTTP/1.1 on this stream.
-    pub(super) async fn http1(stream: Stream) -> Result<Connection, UpstreamFault> {
+    pub(super) async fn http1(stream: Stream, origin: Origin) -> Result<Connection, UpstreamFault> {
         let heard = Heard::default();
         let stream = TokioIo::new(Counted { stream, heard: heard.clone() });
         let (sender, task) = http1::handshake(stream).await.map_err(|_| UpstreamFault::Broken)?;
         // Its errors reach whoever waits for the answer.
         tokio::spawn(task.with_upgrades());
-        Ok(Connection::Alone(sender, heard))
+        Ok(Connection::Alone(sender, heard, origin))
     }
 
     /// Whether requests have to look as HTTP/2's do.
@@ -82,29 +102,37 @@ impl Connection {
 
     pub(super) fn is_ready(&self) -> bool {
         match self {
-            Connection::Alone(sender, _) => sender.is_ready(),
+            Connection::Alone(sender, ..) => sender.is_ready(),
             Connection::Stream(_) => false,
         }
     }
 
     pub(super) fn is_closed(&self) -> bool {
         match self {
-            Connection::Alone(sender, _) => sender.is_closed(),
+            Connection::Alone(sender, ..) => sender.is_closed(),
             Connection::Stream(place) => place.0.sender.is_closed(),
+        }
+    }
+
+    /// Whether it leads where the endpoint's name does.
+    pub(super) fn is_current(&self, addresses: &Addresses) -> bool {
+        match self {
+            Connection::Alone(_, _, origin) => origin.is_current(addresses),
+            Connection::Stream(place) => place.0.origin.is_current(addresses),
         }
     }
 
     /// Whether it is there for the next request once the one before is through.
     pub(super) async fn ready(&mut self) -> bool {
         match self {
-            Connection::Alone(sender, _) => sender.ready().await.is_ok(),
+            Connection::Alone(sender, ..) => sender.ready().await.is_ok(),
             Connection::Stream(_) => false,
         }
     }
 
     pub(super) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
         match self {
-            Connection::Alone(sender, _) => sender.try_send_request(request).await,
+            Connection::Alone(sender, ..) => sender.try_send_request(request).await,
             Connection::Stream(place) => place.0.sender.clone().try_send_request(request).await,
         }
     }
@@ -112,46 +140,43 @@ impl Connection {
     /// What it has brought of its own answers; on a shared connection that can't be told.
     pub(super) fn heard(&self) -> u64 {
         match self {
-            Connection::Alone(_, heard) => heard.bytes(),
+            Connection::Alone(_, heard, _) => heard.bytes(),
             Connection::Stream(_) => 0,
         }
     }
 }
 
 impl Shared {
-    /// Speaks HTTP/2 on this stream. The upstream is expected to take so many requests at a time, until it says how many.
+    /// Speaks HTTP/2 on this stream. Until the upstream has said how many requests it takes, it is given one.
     pub(super) async fn http2(
         stream: Stream,
+        origin: Origin,
         slot: Option<OwnedSemaphorePermit>,
-        expected: usize,
+        freed: Option<Arc<Notify>>,
     ) -> Result<Arc<Shared>, UpstreamFault> {
+        let heard = Heard::default();
         let (sender, task) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .initial_max_send_streams(expected)
+            .initial_max_send_streams(MOST_STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(MAX_HEADER_LIST)
             .keep_alive_interval(ASK_AFTER)
             .keep_alive_timeout(ANSWER_WITHIN)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Counted { stream, heard: heard.clone() }))
             .await
             .map_err(|_| UpstreamFault::Broken)?;
-        let limit = Arc::new(AtomicUsize::new(expected));
-        let told = limit.clone();
-        tokio::spawn(async move {
-            let mut task = pin!(task);
-            poll_fn(|cx| {
-                let polled = task.as_mut().poll(cx);
-                told.store(task.current_max_send_streams(), Ordering::Relaxed);
-                polled
-            })
-            .await
-        });
+        let task = Arc::new(Mutex::new(Some(Box::pin(task))));
+        tokio::spawn(drive(task.clone()));
         Ok(Arc::new(Shared {
             sender,
+            task,
+            heard,
+            is_told: AtomicBool::new(false),
+            origin,
             streams: AtomicUsize::new(0),
-            limit,
+            freed,
             last_used: AtomicU64::new(0),
             begin: Instant::now(),
             _slot: slot,
@@ -169,9 +194,27 @@ impl Shared {
         Some(Connection::Stream(Place(self.clone())))
     }
 
-    /// How many requests at a time the upstream takes on it.
-    pub(super) fn limit(&self) -> usize {
-        self.limit.load(Ordering::Relaxed).min(MOST_STREAMS)
+    /// How many requests at a time the upstream takes on it. The task's lock is held by nobody else of this worker, and
+    /// never across an await.
+    fn limit(&self) -> usize {
+        if !self.is_told.load(Ordering::Relaxed) {
+            return 1;
+        }
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        task.as_ref().map_or(0, |task| task.current_max_send_streams()).min(MOST_STREAMS)
+    }
+
+    /// Its upstream has said what it takes, or isn't waited for any more.
+    pub(super) fn set_told(&self) {
+        self.is_told.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn heard(&self) -> &Heard {
+        &self.heard
+    }
+
+    pub(super) fn is_current(&self, addresses: &Addresses) -> bool {
+        self.origin.is_current(addresses)
     }
 
     /// Whether it may still be given requests: it is open, and didn't idle for too long.
@@ -185,15 +228,48 @@ impl Shared {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        if let Some(freed) = &self.0.freed {
+            freed.notify_one();
+        }
     }
 }
 
+/// Its errors reach whoever waits for an answer.
+async fn drive(task: Arc<Mutex<Option<Pin<Box<Task>>>>>) {
+    poll_fn(|cx| {
+        let mut held = task.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = held.as_mut() else { return Poll::Ready(()) };
+        if running.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let over = held.take();
+        drop(held);
+        drop(over);
+        Poll::Ready(())
+    })
+    .await;
+}
+
 impl Heard {
+    /// Notes what was read; nothing is the end.
     pub(super) fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if !self.0.was_read.load(Ordering::Relaxed) {
+            self.0.was_read.store(true, Ordering::Relaxed);
+            self.0.first.notify_waiters();
+        }
+    }
+
+    /// Waits for the first bytes, or the end. Who is woken runs after whoever read them has taken them in.
+    pub(super) async fn first(&self) {
+        let mut first = pin!(self.0.first.notified());
+        first.as_mut().enable();
+        if !self.0.was_read.load(Ordering::Relaxed) {
+            first.await;
+        }
     }
 
     fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.bytes.load(Ordering::Relaxed)
     }
 }

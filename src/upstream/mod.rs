@@ -1,11 +1,21 @@
 //! forward(Permit, request) -> response: the only way out.
 
+mod addresses;
+mod answered;
+mod attempt;
+mod balance;
 pub mod connect;
 mod connection;
 mod credentials;
+mod dress;
+mod endpoint;
 mod exchange;
+mod expectation;
+mod health;
 mod pool;
+mod retry;
 mod settings;
+mod standing;
 mod upgrade;
 
 #[cfg(test)]
@@ -13,32 +23,34 @@ mod tests;
 
 use std::{
     fmt,
-    path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::Duration,
 };
 
-use http_body::Body as _;
 use hyper::{
-    HeaderMap, Request, Response, StatusCode, Uri, Version,
-    header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
-    http::uri::PathAndQuery,
+    HeaderMap, Request, Response,
+    header::{HOST, HeaderValue},
 };
-use tokio::sync::Semaphore;
 
 use crate::{
     body::{Body, BodyFault, RequestBody},
     decision::Permit,
     egress::{EgressSettings, TokenSource},
-    headers::remove_hop_by_hop,
-    observe::UpstreamMetrics,
     refusal::{Refusal, UpstreamFault},
 };
-use connect::TlsClient;
-use pool::Pool;
+use answered::Answered;
+use endpoint::Endpoint;
+use exchange::Try;
+use retry::Budget;
 pub use upgrade::{Carried, Tunnel, Upgrade};
 
+pub use endpoint::{EndpointAddress, EndpointParts};
 pub use settings::{Balance, Ejection, HealthCheck, PemFile, Retry, UpstreamTls};
+pub use standing::{EndpointIdentity, Standing};
 
 /// An upstream as the configuration gives it, compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +65,7 @@ pub struct UpstreamSettings {
     pub response_timeout: Option<Duration>,
     /// How long a pooled connection may idle.
     pub idle_timeout: Duration,
-    /// Connections at a time; None: no limit.
+    /// Connections at a time to each endpoint; None: no limit.
     pub max_connections: Option<usize>,
     /// Whether the client's Host goes on.
     pub preserve_host: bool,
@@ -65,8 +77,8 @@ pub struct UpstreamSettings {
     pub http2: bool,
     /// Active checks; None: none.
     pub health: Option<HealthCheck>,
-    /// Passive ones.
-    pub eject: Ejection,
+    /// Passive ones; None: nobody rests.
+    pub eject: Option<Ejection>,
     /// Which requests are tried again.
     pub retry: Retry,
     /// Certificates.
@@ -77,41 +89,22 @@ pub struct UpstreamSettings {
     pub token: Option<EgressSettings>,
 }
 
-/// One server of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EndpointAddress {
-    /// https.
-    pub tls: bool,
-    /// Name or address; IPv6 without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Put before the request's path; without a final slash; mostly empty.
-    pub base_path: String,
-    /// A Unix socket in the place of host and port.
-    pub socket: Option<PathBuf>,
-}
-
-impl EndpointAddress {
-    /// What `Host` says: the port only where it isn't the scheme's own.
-    pub fn authority(&self) -> String {
-        let default_port = if self.tls { 443 } else { 80 };
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == default_port { host } else { format!("{host}:{}", self.port) }
+impl UpstreamSettings {
+    /// All places where it is; one at least.
+    pub fn endpoints(&self) -> impl Iterator<Item = &EndpointAddress> {
+        std::iter::once(&self.endpoint).chain(&self.further_endpoints)
     }
 }
 
 /// An upstream that serves: its connections outlive the configuration's snapshots as long as its settings stay equal.
 pub struct Upstream {
     settings: UpstreamSettings,
-    authority: HeaderValue,
-    pool: Arc<Pool>,
-    /// None: no limit.
-    slots: Option<Arc<Semaphore>>,
-    /// None: plain HTTP, or no TLS to be had; see `connect`.
-    tls: Option<TlsClient>,
-    /// Whether the last connection that could be asked did: with TLS the endpoint decides.
-    speaks_http2: AtomicBool,
+    /// In the order of the settings.
+    endpoints: Box<[Arc<Endpoint>]>,
+    /// Whose turn it is.
+    turn: AtomicUsize,
+    budget: Budget,
+    is_maintained: AtomicBool,
     /// What it is called with in the place of the caller's token.
     token: Option<Arc<TokenSource>>,
 }
@@ -122,29 +115,35 @@ pub struct Exchange {
     pub answer: Result<Response<Body>, Refusal>,
     /// How often it was tried; at least one where anything was tried at all.
     pub attempts: u32,
+    /// The endpoint that was tried last, as `Upstream::endpoint` knows it.
+    pub endpoint: Option<usize>,
     /// Set where the answer is 101: the upstream has switched to a protocol that was asked for.
     pub tunnel: Option<Tunnel>,
 }
 
 impl Upstream {
-    /// One with an empty pool for each of so many workers. `token`: where its settings say that it has a token of its
-    /// own, what gets it; without, nothing is sent to such an upstream. May read the machine's trust store.
+    /// One with an empty pool for each of so many workers at each endpoint, whose `parts` are in the order of the
+    /// settings. `token`: where the settings say that it has a token of its own, what gets it; without, nothing is sent to
+    /// such an upstream. May read the machine's trust store.
     pub fn new(
         settings: UpstreamSettings,
         workers: usize,
-        metrics: UpstreamMetrics,
+        parts: impl IntoIterator<Item = EndpointParts>,
         token: Option<Arc<TokenSource>>,
     ) -> Arc<Upstream> {
-        let authority =
-            HeaderValue::try_from(settings.endpoint.authority()).unwrap_or(HeaderValue::from_static("upstream"));
-        let tls = settings.endpoint.tls.then(|| TlsClient::new(&settings.tls, &settings.endpoint.host));
-        let tls = tls.and_then(|made| {
-            made.inspect_err(|error| tracing::error!(upstream = %settings.name, %error, "no TLS to be had")).ok()
-        });
-        let speaks_http2 = AtomicBool::new(settings.http2);
-        let slots = settings.max_connections.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
-        let pool = Arc::new(Pool::new(workers, settings.idle_timeout, metrics));
-        Arc::new(Upstream { settings, authority, pool, slots, tls, speaks_http2, token })
+        let endpoints = settings.endpoints().zip(parts);
+        let endpoints = endpoints
+            .map(|(address, parts)| Arc::new(Endpoint::new(address.clone(), &settings, workers, parts)))
+            .collect();
+        let budget = Budget::new(settings.retry.budget_percent);
+        Arc::new(Upstream {
+            endpoints,
+            turn: AtomicUsize::new(0),
+            budget,
+            is_maintained: AtomicBool::new(false),
+            token,
+            settings,
+        })
     }
 
     /// What it was made from.
@@ -152,15 +151,19 @@ impl Upstream {
         &self.settings
     }
 
-    /// Its authority, as `Host`, log and metrics have it.
-    pub fn authority(&self) -> &str {
-        self.authority.to_str().unwrap_or_default()
+    /// An endpoint, as log and metrics name it.
+    pub fn endpoint(&self, index: usize) -> Option<&str> {
+        self.endpoints.get(index).map(|endpoint| &*endpoint.label)
     }
 
-    /// The `Host` that this upstream is sent in the place of the request's own; None where that is kept.
+    /// The `Host` that this upstream's first endpoint is sent in the place of the request's own; None where that is kept.
     pub fn host_for(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.endpoints.first().and_then(|endpoint| self.host_at(endpoint, headers))
+    }
+
+    fn host_at(&self, endpoint: &Endpoint, headers: &HeaderMap) -> Option<HeaderValue> {
         let is_kept = self.settings.preserve_host && headers.contains_key(HOST);
-        (!is_kept).then(|| self.authority.clone())
+        (!is_kept).then(|| endpoint.authority.clone())
     }
 
     /// Sends the request and waits for the head of its answer. The answer's body keeps the connection: dropped before
@@ -174,99 +177,34 @@ impl Upstream {
         &self,
         permit: Permit,
         worker: usize,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
         body_fault: &BodyFault,
     ) -> Exchange {
-        let mut attempts = 0;
-        if let Err(fault) = self.address(&mut request) {
-            return Exchange { answer: Err(fault), attempts, tunnel: None };
-        }
+        let mut this_try = Try::new(worker, &request, self.caller(&permit));
         let answer = match (&self.token, &self.settings.token) {
-            (None, None) => self.exchange(worker, request, &mut attempts).await,
-            (Some(source), _) => self.exchange_with_token(source, &permit, worker, request, &mut attempts).await,
+            (None, None) => self.exchange(request, &mut this_try).await,
+            (Some(source), _) => self.exchange_with_token(source, &permit, request, &mut this_try).await,
             (None, Some(_)) => Err(Refusal::Upstream(UpstreamFault::Unavailable)),
         };
         let answer = answer.map_err(|fault| body_fault.get().cloned().unwrap_or(fault));
+        let Try { attempts, endpoint, .. } = this_try;
         match answer {
-            Ok(Answered { response, tunnel }) => Exchange { answer: Ok(response), attempts, tunnel },
-            Err(refusal) => Exchange { answer: Err(refusal), attempts, tunnel: None },
+            Ok(Answered { response, tunnel }) => Exchange { answer: Ok(response), attempts, endpoint, tunnel },
+            Err(refusal) => Exchange { answer: Err(refusal), attempts, endpoint, tunnel: None },
         }
     }
 
-    /// Writes target, `Host`, version and framing as this upstream is to see them.
-    fn address(&self, request: &mut Request<RequestBody>) -> Result<(), Refusal> {
-        *request.uri_mut() = self.target(request.uri())?;
-        *request.version_mut() = Version::HTTP_11;
-        if let Some(host) = self.host_for(request.headers()) {
-            request.headers_mut().insert(HOST, host);
+    /// Whom the request speaks for, where that chooses the endpoint.
+    fn caller(&self, permit: &Permit) -> Option<u64> {
+        if self.settings.balance != Balance::Hash {
+            return None;
         }
-        frame_for_http1(request);
-        Ok(())
+        let principal = permit.principal()?;
+        // The same in every process, so that replicas agree.
+        let mut hasher = DefaultHasher::new();
+        (principal.issuer(), principal.subject()?).hash(&mut hasher);
+        Some(hasher.finish())
     }
-
-    /// Origin form (RFC 9112, section 3.2.1), after the endpoint's own path.
-    fn target(&self, uri: &Uri) -> Result<Uri, Refusal> {
-        let base = &self.settings.endpoint.base_path;
-        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        if base.is_empty() {
-            return Ok(uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from));
-        }
-        PathAndQuery::try_from(format!("{base}{path}"))
-            .map(Uri::from)
-            .map_err(|_| Refusal::Path("the path cannot be sent on"))
-    }
-}
-
-/// A body of unknown length is chunked with every method: without this, hyper drops that of a GET.
-fn frame_for_http1(request: &mut Request<RequestBody>) {
-    if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
-        request.headers_mut().remove(CONTENT_LENGTH);
-        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    } else {
-        request.headers_mut().remove(TRANSFER_ENCODING);
-    }
-}
-
-/// An answer, and the tunnel behind it.
-struct Answered {
-    response: Response<Body>,
-    tunnel: Option<Tunnel>,
-}
-
-/// The answer as it may leave: hop-by-hop fields removed, one length at most.
-fn cleaned<B>(response: &mut Response<B>) -> Result<(), UpstreamFault> {
-    // Nothing was asked to be upgraded, and no coding but chunked was (RFC 9112, section 7): what is left of another one
-    // would reach the client without its name.
-    if response.status().is_informational() || !is_plainly_coded(response.headers()) {
-        return Err(UpstreamFault::Broken);
-    }
-    // The version is each connection's own (RFC 9110, section 6.2).
-    *response.version_mut() = Version::HTTP_11;
-    let no_content = response.status() == StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    // Transfer-Encoding overrides a length, which then must go (RFC 9112, section 6.3); 204 has none (RFC 9110, 8.6).
-    if no_content || headers.contains_key(TRANSFER_ENCODING) {
-        headers.remove(CONTENT_LENGTH);
-    }
-    // Equal lengths, or hyper would have refused them.
-    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
-        && let Some(length) = headers.remove(CONTENT_LENGTH)
-    {
-        headers.insert(CONTENT_LENGTH, length);
-    }
-    remove_hop_by_hop(headers);
-    Ok(())
-}
-
-/// No transfer coding, or chunked once.
-fn is_plainly_coded(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
-}
-
-/// Whether the head speaks of a body: one that sends it all the same, where there can be none, is heard too late.
-fn announces_body(headers: &HeaderMap) -> bool {
-    headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 impl fmt::Debug for Upstream {

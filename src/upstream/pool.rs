@@ -7,11 +7,15 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 
-use super::connection::{Connection, MOST_STREAMS, Shared};
+use super::{
+    addresses::Addresses,
+    connection::{Connection, Shared},
+    endpoint::Seat,
+};
 use crate::observe::UpstreamMetrics;
 
 /// The connections to one endpoint that can be used.
@@ -19,6 +23,9 @@ pub(super) struct Pool {
     workers: Vec<Kept>,
     idle_timeout: Duration,
     metrics: UpstreamMetrics,
+    addresses: Arc<Addresses>,
+    /// Told when there is a place on a shared connection.
+    place_freed: Arc<Notify>,
 }
 
 /// One worker's.
@@ -40,7 +47,7 @@ struct Idle {
 pub(super) struct Lease {
     /// None once it was given back.
     connection: Option<Connection>,
-    pool: Arc<Pool>,
+    seat: Seat,
     worker: usize,
     counted: bool,
     /// Its place among `max_connections`. Freed after the connection is back, so that whoever waits finds it there.
@@ -48,10 +55,15 @@ pub(super) struct Lease {
 }
 
 impl Pool {
-    pub(super) fn new(workers: usize, idle_timeout: Duration, metrics: UpstreamMetrics) -> Pool {
+    pub(super) fn new(
+        workers: usize,
+        idle_timeout: Duration,
+        metrics: UpstreamMetrics,
+        addresses: Arc<Addresses>,
+    ) -> Pool {
         let kept = |_| Kept { idle: Mutex::default(), shared: Mutex::default(), turn: Arc::new(Semaphore::new(1)) };
         let workers = (0..workers).map(kept).collect();
-        Pool { workers, idle_timeout, metrics }
+        Pool { workers, idle_timeout, metrics, addresses, place_freed: Arc::default() }
     }
 
     pub(super) fn metrics(&self) -> &UpstreamMetrics {
@@ -70,7 +82,7 @@ impl Pool {
                 idle.clear();
                 return None;
             }
-            if last.connection.is_ready() {
+            if last.connection.is_ready() && last.connection.is_current(&self.addresses) {
                 return Some(last.connection);
             }
         }
@@ -86,15 +98,24 @@ impl Pool {
     pub(super) fn place(&self, worker: usize) -> Option<Connection> {
         let mut shared = self.shared(worker)?;
         let before = shared.len();
-        shared.retain(|connection| connection.is_fresh(self.idle_timeout));
+        shared.retain(|connection| connection.is_fresh(self.idle_timeout) && connection.is_current(&self.addresses));
         self.metrics.connections(count(shared.len()) - count(before), 0);
         shared.iter().find_map(Shared::place)
     }
 
-    /// How many requests at a time a further connection will take, as far as the open ones tell.
-    pub(super) fn expected_streams(&self, worker: usize) -> usize {
-        let open = self.shared(worker).and_then(|shared| shared.last().map(|connection| connection.limit()));
-        open.unwrap_or(MOST_STREAMS).max(1)
+    /// A place on any worker's, the own ones first: where connections are limited, others may have all of them.
+    pub(super) fn place_any(&self, worker: usize) -> Option<Connection> {
+        self.place(worker).or_else(|| (0..self.workers.len()).find_map(|other| self.place(other)))
+    }
+
+    /// Waits until there may be a place on a shared connection.
+    pub(super) fn place_freed(&self) -> impl Future<Output = ()> {
+        self.place_freed.notified()
+    }
+
+    /// What a shared connection tells of its places.
+    pub(super) fn freed(&self) -> Arc<Notify> {
+        self.place_freed.clone()
     }
 
     /// Lets this worker's requests share a connection; the first place on it.
@@ -153,16 +174,11 @@ impl Drop for Pool {
 }
 
 impl Lease {
-    pub(super) fn new(
-        connection: Connection,
-        pool: Arc<Pool>,
-        worker: usize,
-        slot: Option<OwnedSemaphorePermit>,
-    ) -> Lease {
+    pub(super) fn new(connection: Connection, seat: Seat, worker: usize, slot: Option<OwnedSemaphorePermit>) -> Lease {
         // A shared one is counted as long as it is open.
         let counted = !connection.is_http2();
-        pool.metrics.connections(i64::from(counted), 0);
-        Lease { connection: Some(connection), pool, worker, counted, slot }
+        seat.pool.metrics.connections(i64::from(counted), 0);
+        Lease { connection: Some(connection), seat, worker, counted, slot }
     }
 
     pub(super) fn connection(&mut self) -> Option<&mut Connection> {
@@ -197,14 +213,14 @@ impl Lease {
 
     fn put(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.pool.put(self.worker, connection);
+            self.seat.pool.put(self.worker, connection);
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.metrics.connections(-i64::from(self.counted), 0);
+        self.seat.pool.metrics.connections(-i64::from(self.counted), 0);
     }
 }
 

@@ -1,12 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod several;
+
 use std::sync::{
     Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
 use http_body_util::BodyExt as _;
-use hyper::StatusCode;
+use hyper::{StatusCode, Version, header::CONTENT_LENGTH};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
     net::{TcpListener, TcpStream},
@@ -17,6 +19,7 @@ use super::*;
 use crate::{
     body::{BodyError, BodyLimits, received as bodies},
     observe::Observer,
+    refusal::UpstreamFault,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -48,8 +51,12 @@ struct Server {
 
 impl Server {
     async fn start(scripts: &[&[Step]]) -> Server {
+        Server::start_at(("127.0.0.1", 0), scripts).await
+    }
+
+    async fn start_at(address: (&str, u16), scripts: &[&[Step]]) -> Server {
         let scripts: Vec<Vec<Step>> = scripts.iter().map(|script| script.to_vec()).collect();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
         let server =
             Server { port: listener.local_addr().unwrap().port(), accepted: Arc::default(), record: Arc::default() };
         let (accepted, record) = (server.accepted.clone(), server.record.clone());
@@ -90,7 +97,7 @@ impl Server {
             balance: Balance::default(),
             http2: false,
             health: None,
-            eject: Ejection { failures: 5, rest: Duration::from_secs(10) },
+            eject: None,
             retry: Retry { attempts: 2, on_connect: true, on_status: Vec::new(), budget_percent: 20 },
             tls: UpstreamTls::default(),
             ignores_case: false,
@@ -104,7 +111,13 @@ impl Server {
 }
 
 fn upstream(settings: UpstreamSettings) -> Arc<Upstream> {
-    Upstream::new(settings, 2, Observer::silent().upstream("up", "endpoint"), None)
+    let observer = Observer::silent();
+    let parts = settings.endpoints().map(|address| EndpointParts {
+        metrics: observer.upstream("up", &address.label()),
+        standing: Arc::new(Standing::new(observer.endpoint_health("up", &address.label()))),
+    });
+    let parts: Vec<_> = parts.collect();
+    Upstream::new(settings, 2, parts, None)
 }
 
 async fn follow(mut stream: TcpStream, script: Vec<Step>, record: Arc<Mutex<String>>) {
@@ -196,10 +209,10 @@ async fn a_connection_is_used_again_once_its_answer_was_read() {
             .await;
     let upstream = server.upstream();
     assert_eq!(text(send(&upstream, GET).await).await, "ok");
-    assert_eq!(upstream.pool.idle(0), 1);
+    assert_eq!(upstream.endpoints[0].pool.idle(0), 1);
     let exchange = send(&upstream, POST).await;
     assert_eq!(exchange.attempts, 1);
-    assert_eq!(upstream.pool.idle(0), 0, "in use until its answer was read");
+    assert_eq!(upstream.endpoints[0].pool.idle(0), 0, "in use until its answer was read");
     assert_eq!(text(exchange).await, "ok");
     assert_eq!(text(send(&upstream, POST).await).await, "");
     assert_eq!(text(send(&upstream, GET).await).await, "ok");
@@ -217,7 +230,7 @@ async fn chunked_answers_free_their_connection_too() {
     .await;
     let upstream = server.upstream();
     assert_eq!(text(send(&upstream, GET).await).await, "ok");
-    until(|| upstream.pool.idle(0) == 1).await;
+    until(|| upstream.endpoints[0].pool.idle(0) == 1).await;
     assert_eq!(text(send(&upstream, GET).await).await, "ok");
     assert_eq!(server.accepted(), 1);
 }
@@ -232,7 +245,7 @@ async fn an_answer_dropped_unread_takes_its_connection_along() {
     let upstream = server.upstream();
     drop(send(&upstream, GET).await);
     until(|| server.record().contains("<closed>")).await;
-    assert_eq!(upstream.pool.idle(0), 0);
+    assert_eq!(upstream.endpoints[0].pool.idle(0), 0);
     assert_eq!(text(send(&upstream, GET).await).await, "ok");
     assert_eq!(server.accepted(), 2);
 }
@@ -304,7 +317,7 @@ async fn any_request_survives_a_connection_that_closed_while_idle() {
         let server = Server::start(&[&[Read, Say(OK)], &[Read, Say(OK)]]).await;
         let upstream = server.upstream();
         assert_eq!(text(send(&upstream, GET).await).await, "ok");
-        until(|| upstream.pool.all_closed(0)).await;
+        until(|| upstream.endpoints[0].pool.all_closed(0)).await;
         assert_eq!(text(send(&upstream, request).await).await, "ok");
         assert_eq!(server.accepted(), 2);
     }
@@ -344,7 +357,6 @@ async fn what_is_no_answer_is_refused() {
         &[&[Read, Say("HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n")][..]],
         &[&[Read, Say("")][..]],
         &[&[Read, Say("HTTP/1.1 100 Continue\r\n\r\n")][..]],
-        &[&[][..]],
     ] {
         let server = Server::start(script).await;
         let exchange = send(&server.upstream(), POST).await;
@@ -380,7 +392,7 @@ async fn an_answer_of_http_1_0_ends_its_connection() {
     assert_eq!(version, Version::HTTP_11, "the version is each connection's own (RFC 9110, section 6.2)");
     assert_eq!(text(exchange).await, "ok");
     until(|| server.record().contains("<closed>")).await;
-    assert_eq!(upstream.pool.idle(0), 0);
+    assert_eq!(upstream.endpoints[0].pool.idle(0), 0);
 }
 
 /// Whoever answers before the body was there may never read it, and take it for the next request.
@@ -632,7 +644,7 @@ async fn connections_that_idled_too_long_are_not_used() {
     let upstream = upstream(settings);
     assert_eq!(text(send(&upstream, GET).await).await, "ok");
     assert_eq!(text(send(&upstream, GET).await).await, "ok");
-    assert_eq!((server.accepted(), upstream.pool.idle(0)), (2, 1));
+    assert_eq!((server.accepted(), upstream.endpoints[0].pool.idle(0)), (2, 1));
     until(|| server.record().contains("<closed>")).await;
 }
 

@@ -167,8 +167,20 @@ fn chunks() -> Cases {
         "3\r\nabc\r\n0\r\n: a\r\n\r\n", "3\r\nabc\r\n0\r\nX: a\nY: b\r\n\r\n", "3\r\nabc\r\n0\r\nX: a\0\r\n\r\n",
         "3\r\nabc\r\n0\r\n X: a\r\n\r\n", "g\r\nabc\r\n0\r\n\r\n", "\u{ff13}\r\nabc\r\n0\r\n\r\n",
         "3.\r\nabc\r\n0\r\n\r\n", "'3'\r\nabc\r\n0\r\n\r\n",
+        // Where an extension ends: some look for CR, some for LF, some for the end of a quoted string.
+        "3;\n\r\nabc\r\n0\r\n\r\n", "3;a=\"\r\n\"\r\nabc\r\n0\r\n\r\nGET /next HTTP/1.1\r\n",
+        "3;a=\"\n\"\r\nabc\r\n0\r\n\r\n", "3;\r\n\nabc\r\n0\r\n\r\n", "3\n;\r\nabc\r\n0\r\n\r\n",
+        "3;a\r;b\r\nabc\r\n0\r\n\r\n", "3;\u{b}\n\r\nabc\r\n0\r\n\r\n", "3\r;x\nabc\r\n0\r\n\r\n",
+        "3;xx\n50\r\nabc\r\n0\r\n\r\nGET /next HTTP/1.1\r\nX: y\r\n\r\n", "0;\n\r\n\r\n", "0;a\n\n",
     ];
-    bodies.iter().map(|body| case(format!("chunks {body:?}"), post("Transfer-Encoding: chunked\r\n", body))).collect()
+    let long = [
+        format!("3;{}\r\nabc\r\n0\r\n\r\n", "x".repeat(5000)),
+        format!("{}0\r\n\r\n", format!("1;{}\r\na\r\n", "x".repeat(1000)).repeat(20)),
+        format!("3\r\nabc\r\n0\r\n{}\r\n", "X: y\r\n".repeat(200)),
+        format!("3\r\nabc\r\n0\r\nX: {}\r\n\r\n", "y".repeat(20_000)),
+    ];
+    let bodies = bodies.iter().map(|body| (*body).to_owned()).chain(long);
+    bodies.map(|body| case(format!("chunks {body:.99?}"), post("Transfer-Encoding: chunked\r\n", &body))).collect()
 }
 
 /// All answers to a request, on a connection where another follows.

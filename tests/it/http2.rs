@@ -7,7 +7,7 @@ use crate::support::{
     certificates::{Authority, over},
     eventually,
     gateway::{Gateway, configuration},
-    h2::{Connection, END_HEADERS, END_STREAM, Outcome, block, frame, get, kind},
+    h2::{Connection, END_HEADERS, END_STREAM, Outcome, block, get, kind},
     http::Fields,
     issuer::Issuer,
     keys::Key,
@@ -35,13 +35,6 @@ fn start(server: &str) -> Setting {
 impl Setting {
     fn connect(&self) -> Connection {
         Connection::connect(self.gateway.address)
-    }
-
-    /// A connection of its own is served.
-    #[track_caller]
-    fn still_serves(&self) {
-        assert_eq!(self.connect().get(1, "/", &[]).status(), 200);
-        assert_eq!(self.gateway.get("/").status, 200);
     }
 }
 
@@ -136,15 +129,7 @@ fn heads_that_are_not_in_order() {
     ];
     for (fields, expected) in cases {
         let mut connection = setting.connect();
-        let block = block(fields);
-        let mut pieces = block.chunks(16 * 1024).peekable();
-        let mut kind = kind::HEADERS;
-        let mut flags = END_STREAM;
-        while let Some(piece) = pieces.next() {
-            flags |= if pieces.peek().is_none() { END_HEADERS } else { 0 };
-            connection.send(kind, flags, 1, piece);
-            (kind, flags) = (kind::CONTINUATION, 0);
-        }
+        send_block(&mut connection, &block(fields));
         let status = match connection.outcome(1) {
             Outcome::Answer { status, .. } => Some(status),
             Outcome::Reset(_) | Outcome::Ended => None,
@@ -157,6 +142,38 @@ fn heads_that_are_not_in_order() {
     connection.request(1, true, &star);
     assert_eq!(connection.outcome(1).status(), 404);
     assert!(setting.upstream.requests().iter().all(|request| request.target == "/" && request.method == "GET"));
+}
+
+/// A request with this block, in as many frames as it takes.
+fn send_block(connection: &mut Connection, block: &[u8]) {
+    let mut pieces = block.chunks(16 * 1024).peekable();
+    let mut kind = kind::HEADERS;
+    let mut flags = END_STREAM;
+    while let Some(piece) = pieces.next() {
+        flags |= if pieces.peek().is_none() { END_HEADERS } else { 0 };
+        connection.send(kind, flags, 1, piece);
+        (kind, flags) = (kind::CONTINUATION, 0);
+    }
+}
+
+#[test]
+fn a_head_that_is_too_large_is_told_so() {
+    let setting = start("");
+    let sizes = [17, 30].map(|size| "x".repeat(size * 1024));
+    let many = [("x", "y"); 101].to_vec();
+    for fields in [vec![("x", &*sizes[0])], vec![("x", &*sizes[1])], many] {
+        let mut connection = setting.connect();
+        send_block(&mut connection, &block(&[&get("/")[..], &fields].concat()));
+        let Outcome::Answer { status: 431, body } = connection.outcome(1) else { panic!("not 431") };
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["status"], 431);
+        assert_eq!(connection.get(3, "/", &[]).status(), 200, "the connection goes on");
+    }
+    // Over twice the limit the answer is the library's, without a body.
+    let mut connection = setting.connect();
+    send_block(&mut connection, &block(&[&get("/")[..], &[("x", &*"x".repeat(40 * 1024))]].concat()));
+    assert_eq!(connection.outcome(1), Outcome::Answer { status: 431, body: Vec::new() });
+    assert_eq!(connection.get(3, "/", &[]).status(), 200, "the connection goes on");
 }
 
 #[test]
@@ -198,71 +215,6 @@ fn by_alpn_over_tls() {
     let mut connection = Connection::over(over(socket, authority.client(None, &["h2"])));
     assert_eq!(connection.get(1, "/", &[]).status(), 200);
     assert_eq!(upstream.last_request().fields.get("x-forwarded-proto"), Some("https"));
-}
-
-#[test]
-fn requests_taken_back_without_end_end_the_connection() {
-    let setting = start("");
-    setting.upstream.answer_never();
-    let mut connection = setting.connect();
-    let head = block(&get("/"));
-    let mut sent = 0;
-    for stream in (1..20_001).step_by(2) {
-        let pair = [
-            frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &head),
-            frame(kind::RST_STREAM, 0, stream, &8u32.to_be_bytes()),
-        ];
-        if connection.try_send_bytes(&pair.concat()).is_err() {
-            break;
-        }
-        sent += 1;
-    }
-    connection.goodbye();
-    assert!(sent > 0);
-    eventually("the upstream is left alone", || setting.upstream.open_connections() == 0);
-    assert!(setting.upstream.requests().len() < 2000, "{}", setting.upstream.requests().len());
-    setting.upstream.answer_with(200, "", b"hello");
-    setting.still_serves();
-}
-
-#[test]
-fn frames_that_bring_nothing_end_the_connection() {
-    let setting = start("");
-    let floods: [(&str, u8, u32, &[u8]); 5] = [
-        ("ping", kind::PING, 0, &[0; 8]),
-        ("settings", kind::SETTINGS, 0, &[]),
-        ("priority", kind::PRIORITY, 1, &[0, 0, 0, 0, 1]),
-        ("unknown", 0xfe, 0, &[]),
-        ("empty data", kind::DATA, 1, &[]),
-    ];
-    for (name, kind, stream, payload) in floods {
-        let mut connection = setting.connect();
-        connection.request(1, false, &[&[(":method", "POST")], &get("/")[1..]].concat());
-        let frames = frame(kind, 0, stream, payload).repeat(100);
-        // Until nobody takes any more of it.
-        let refused = (0..10_000).any(|_| connection.try_send_bytes(&frames).is_err());
-        assert!(refused, "{name}: a million frames were taken");
-    }
-    setting.still_serves();
-}
-
-#[test]
-fn a_header_block_without_an_end_ends_the_connection() {
-    let setting = start(", header_timeout: 1s");
-    let mut endless = setting.connect();
-    endless.send(kind::HEADERS, END_STREAM, 1, &block(&get("/")));
-    let piece = block(&[("x", &"y".repeat(1000))]);
-    assert!((0..100_000).any(|_| endless.try_send(kind::CONTINUATION, 0, 1, &piece).is_err()), "it goes on and on");
-
-    let mut slow = setting.connect();
-    slow.send(kind::HEADERS, END_STREAM, 1, &block(&get("/")));
-    slow.goodbye();
-    let mut silent = TcpStream::connect(setting.gateway.address).unwrap();
-    silent.set_read_timeout(Some(PATIENCE)).unwrap();
-    std::io::Write::write_all(&mut silent, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00").unwrap();
-    std::io::Read::read_to_end(&mut silent, &mut Vec::new()).unwrap();
-    assert!(setting.upstream.requests().is_empty());
-    setting.still_serves();
 }
 
 #[test]

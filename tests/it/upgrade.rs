@@ -8,11 +8,12 @@ use std::{
 
 use crate::support::{
     eventually,
-    gateway::{Gateway, configuration},
+    gateway::{Gateway, configuration, public_configuration},
+    h2::{self, END_HEADERS, block, kind},
     http::Request,
     issuer::Issuer,
     keys::Key,
-    raw::Client,
+    raw::{Client, find},
     token::Token,
     upstream::{After, Upstream},
 };
@@ -130,12 +131,92 @@ fn an_upstream_that_switches_to_something_else_is_502() {
 }
 
 #[test]
+fn an_upstream_that_switches_without_saying_to_what_is_502() {
+    let setting = start();
+    for fields in
+        ["", "Connection: Upgrade\r\n", "Upgrade: websocket\r\n", "Connection: close\r\nUpgrade: websocket\r\n"]
+    {
+        setting.upstream.answer_bytes(format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n").as_bytes());
+        let mut client = setting.ask("/a", ASK);
+        assert_eq!(client.receive().status, 502, "{fields:?}");
+    }
+    let address = h2::upstream(|mut connection| {
+        while let Some(frame) = connection.next() {
+            if frame.kind == kind::HEADERS {
+                connection.send(kind::HEADERS, END_HEADERS, frame.stream, &block(&[(":status", "101")]));
+            }
+        }
+    });
+    let text = public_configuration(&format!("http://{address}"), ", http2: true, response_timeout: 2s");
+    let gateway = Gateway::start_unready(&text);
+    assert!(matches!(gateway.get("/a").status, 502 | 504));
+}
+
+/// A front that takes a request to upgrade for granted would carry what follows to the upstream unseen.
+#[test]
+fn an_upgrade_that_the_upstream_refuses_opens_nothing() {
+    let setting = start();
+    let hidden = "GET /chat HTTP/1.1\r\nHost: api\r\nConnection: close\r\n\r\n";
+    for (status, version) in [(426, "1337"), (400, "13"), (200, "13"), (404, "8"), (503, "")] {
+        setting.upstream.forget();
+        setting.upstream.answer_with(status, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", b"no");
+        let mut client = setting.ask("/a", &format!("{ASK}Sec-WebSocket-Version: {version}\r\n"));
+        assert_eq!(client.receive().status, status);
+        client.send(hidden);
+        assert_eq!(client.receive().status, 401, "it is decided as any other");
+        // And at once, without a look at the answer.
+        let mut client = setting.ask("/a", &format!("{ASK}Sec-WebSocket-Version: {version}\r\n"));
+        client.send(hidden);
+        assert_eq!([client.receive().status, client.receive().status], [status, 401]);
+        assert!(setting.upstream.requests().iter().all(|request| request.target == "/a"));
+        assert_eq!(find(&setting.upstream.wire(), b"/chat"), None);
+    }
+}
+
+#[test]
+fn a_request_with_a_body_asks_for_no_upgrade() {
+    let setting = start();
+    let hidden = "GET /chat HTTP/1.1\r\nHost: api\r\n\r\n";
+    let length = hidden.len();
+    for (framing, body) in [
+        (format!("Content-Length: {length}\r\n"), hidden.to_owned()),
+        ("Transfer-Encoding: chunked\r\n".to_owned(), format!("{length:x}\r\n{hidden}\r\n0\r\n\r\n")),
+    ] {
+        setting.upstream.forget();
+        setting.upstream.answer_with(200, "", b"hello");
+        let mut client = setting.gateway.client();
+        client.send(format!("POST /a HTTP/1.1\r\nHost: api\r\n{ASK}{framing}\r\n{body}"));
+        assert_eq!(client.receive().status, 200);
+        client.send(hidden);
+        assert_eq!(client.receive().status, 401);
+        let request = setting.upstream.only_request();
+        assert_eq!((request.fields.get("upgrade"), request.body), (None, hidden.as_bytes().to_vec()));
+        // An upstream that switches all the same is not believed.
+        echo(&setting.upstream, "websocket");
+        let mut client = setting.gateway.client();
+        client.send(format!("POST /a HTTP/1.1\r\nHost: api\r\n{ASK}{framing}\r\n{body}"));
+        assert_eq!(client.receive().status, 502);
+    }
+    setting.upstream.answer_with(200, "", b"hello");
+    setting.upstream.forget();
+    let mut client = setting.gateway.client();
+    client.send(format!("GET /a HTTP/1.0\r\nHost: api\r\n{ASK}\r\n"));
+    client.receive_rest();
+    assert_eq!(setting.upstream.only_request().fields.get("upgrade"), None, "HTTP/1.0 has no upgrades");
+}
+
+#[test]
 fn http_2_is_never_asked_of_an_upstream_so() {
     let setting = start();
     for (asked, sent) in [
         ("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n", None),
         ("Connection: upgrade\r\nUpgrade: h2c, Foo/1\r\nUpgrade: H2C\r\n", Some("Foo/1")),
         ("Upgrade: websocket\r\n", None),
+        ("Connection: upgrade\r\nUpgrade: h2\r\n", None),
+        ("Connection: upgrade\r\nUpgrade:\t h2c \t,,\r\n", None),
+        ("Connection: upgrade\r\nUpgrade: h2c,h2C\r\nHTTP2-Settings: AAMAAABk\r\n", None),
+        ("Connection: upgrade\r\nUpgrade:\r\n", None),
+        ("Connection: upgrade\r\n", None),
     ] {
         setting.upstream.forget();
         assert_eq!(setting.ask("/a", asked).receive().status, 200);

@@ -4,12 +4,13 @@ use std::{
     io::Read,
     net::{TcpListener, TcpStream},
     sync::{
-        Arc, Barrier, Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use crate::support::{
+    eventually,
     gateway::Gateway,
     h2::{Connection, END_HEADERS, END_STREAM, block, kind},
 };
@@ -22,8 +23,8 @@ enum Act {
     Refuse,
     /// A GOAWAY that leaves it out.
     SayGoodbye,
-    /// Once so many wait.
-    Together(Arc<Barrier>),
+    /// Once so many have come, on all connections.
+    Count(usize),
 }
 
 /// An upstream that does these in turn, then the last one of them for ever, and counts the requests and connections.
@@ -34,10 +35,15 @@ struct Counts {
 }
 
 fn start(most_streams: u8, acts: Vec<Act>) -> (Gateway, Arc<Counts>) {
+    start_with(most_streams, acts, 1, "")
+}
+
+/// `more`: further keys of the upstream.
+fn start_with(most_streams: u8, acts: Vec<Act>, workers: usize, more: &str) -> (Gateway, Arc<Counts>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gateway = Gateway::start_unready(&format!(
         "listen: [\"127.0.0.1:0\"]\nadmin: {{address: \"127.0.0.1:0\"}}\nlogging: {{level: error, access: false}}\n\
-         server: {{workers: 1}}\nissuers: {{}}\nupstreams: {{api: {{url: \"http://{}\", http2: true}}}}\n\
+         server: {{workers: {workers}}}\nissuers: {{}}\nupstreams: {{api: {{url: \"http://{}\", http2: true{more}}}}}\n\
          routes: [{{name: open, path: \"/**\", upstream: api, allow: public}}]\n",
         listener.local_addr().unwrap()
     ));
@@ -53,8 +59,9 @@ fn start(most_streams: u8, acts: Vec<Act>) -> (Gateway, Arc<Counts>) {
     (gateway, counts)
 }
 
-fn serve(mut stream: TcpStream, most_streams: u8, counts: &Counts, acts: &Mutex<Vec<Act>>) {
+fn serve(mut stream: TcpStream, most_streams: u8, counts: &Arc<Counts>, acts: &Mutex<Vec<Act>>) {
     stream.read_exact(&mut [0; 24]).unwrap();
+    let writer = stream.try_clone().unwrap();
     let mut connection = Connection::accepted(stream);
     // SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, section 6.5.2).
     connection.send(kind::SETTINGS, 0, 0, &[0, 3, 0, 0, 0, most_streams]);
@@ -71,14 +78,21 @@ fn serve(mut stream: TcpStream, most_streams: u8, counts: &Counts, acts: &Mutex<
             Act::Refuse => connection.send(kind::RST_STREAM, 0, frame.stream, &7u32.to_be_bytes()),
             // And reads on: a reset would overtake it.
             Act::SayGoodbye => connection.send(kind::GOAWAY, 0, 0, &[0; 8]),
-            act => {
-                if let Act::Together(barrier) = act {
-                    barrier.wait();
-                }
-                connection.send(kind::HEADERS, END_HEADERS | END_STREAM, frame.stream, &block(&[(":status", "200")]));
+            Act::Count(most) => {
+                let (counts, mut answers) = (counts.clone(), Connection::accepted(writer.try_clone().unwrap()));
+                // In a thread, so that more streams are read meanwhile.
+                std::thread::spawn(move || {
+                    eventually("all have come", || counts.requests.load(Ordering::SeqCst) >= most);
+                    answer(&mut answers, frame.stream);
+                });
             }
+            Act::Answer => answer(&mut connection, frame.stream),
         }
     }
+}
+
+fn answer(connection: &mut Connection, stream: u32) {
+    connection.send(kind::HEADERS, END_HEADERS | END_STREAM, stream, &block(&[(":status", "200")]));
 }
 
 #[test]
@@ -106,16 +120,30 @@ fn who_refuses_for_ever_is_not_asked_for_ever() {
 }
 
 #[test]
-fn more_requests_than_a_connection_takes_get_another_one() {
-    let together = Act::Together(Arc::new(Barrier::new(3)));
-    let (gateway, counts) = start(1, vec![Act::Answer, Act::Answer, together]);
-    // What an upstream takes is known from the second request on.
-    assert_eq!([gateway.get("/").status, gateway.get("/").status], [200, 200]);
-    std::thread::scope(|scope| {
-        let calls: Vec<_> = (0..3).map(|_| scope.spawn(|| gateway.get("/").status)).collect();
-        for call in calls {
-            assert_eq!(call.join().unwrap(), 200);
+fn more_requests_than_a_connection_takes_get_another_one_from_the_first_on() {
+    for (most_streams, requests, connections) in [(1, 3, 3), (2, 5, 3), (100, 5, 1)] {
+        let (gateway, counts) = start(most_streams, vec![Act::Count(requests)]);
+        assert_eq!(all_at_once(&gateway, requests), vec![200; requests]);
+        assert_eq!(counts.connections.load(Ordering::SeqCst), connections, "{requests} of {most_streams}");
+    }
+}
+
+/// One connection for all workers, and one request at a time on it: whoever has no place waits for one.
+#[test]
+fn a_place_that_is_freed_is_given_to_who_waits() {
+    for most_streams in [1, 3] {
+        let (gateway, counts) = start_with(most_streams, vec![Act::Answer], 2, ", max_connections: 1");
+        for _ in 0..3 {
+            assert_eq!(all_at_once(&gateway, 12), [200; 12]);
         }
-    });
-    assert_eq!(counts.connections.load(Ordering::SeqCst), 3);
+        assert_eq!(counts.connections.load(Ordering::SeqCst), 1);
+        assert_eq!(counts.requests.load(Ordering::SeqCst), 36);
+    }
+}
+
+fn all_at_once(gateway: &Gateway, requests: usize) -> Vec<u16> {
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..requests).map(|_| scope.spawn(|| gateway.get("/").status)).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    })
 }

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName},
@@ -33,6 +33,8 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Another name than those that it signs for: OpenSSL would take them for their own signers.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         let certificate = params.self_signed(&key).unwrap();
         Authority { issuer: Issuer::new(params, key), certificate }
     }

@@ -133,3 +133,12 @@ pub(crate) fn configuration_of(issuers: &str, upstream_url: &str, routes: &str) 
          routes:\n{routes}"
     )
 }
+
+/// One without issuers, whose only route is open and leads there. `more` goes into the upstream's entry: `, http2: true`.
+pub(crate) fn public_configuration(upstream_url: &str, more: &str) -> String {
+    format!(
+        "listen: [\"127.0.0.1:0\"]\nadmin: {{address: \"127.0.0.1:0\"}}\nlogging: {{level: error, access: false}}\n\
+         server: {{workers: 2}}\nissuers: {{}}\nupstreams: {{api: {{url: \"{upstream_url}\"{more}}}}}\n\
+         routes: [{{name: open, path: \"/**\", upstream: api, allow: public}}]\n"
+    )
+}

@@ -2,7 +2,8 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
 };
 
 use super::PATIENCE;
@@ -76,7 +77,8 @@ impl Connection {
     pub(crate) fn over(mut stream: impl Read + Write + Send + 'static) -> Connection {
         stream.write_all(PREFACE).unwrap();
         let mut connection = Connection { stream: Box::new(stream) };
-        connection.send(kind::SETTINGS, 0, 0, &[]);
+        // SETTINGS_HEADER_TABLE_SIZE (RFC 9113, section 6.5.2): answers whose fields refer to no earlier ones.
+        connection.send(kind::SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0]);
         connection
     }
 
@@ -161,6 +163,44 @@ impl Connection {
         Some(frame)
     }
 
+    /// Sends so much of a body as the windows take, the last piece with its end, and reads what comes meanwhile. Begins with
+    /// the first windows: on a connection's first request alone. How much went, where nothing came for the time that
+    /// reading may take.
+    pub(crate) fn upload(&mut self, stream: u32, length: usize) -> usize {
+        let piece = [b'u'; 16 * 1024];
+        let (mut connection_window, mut stream_window, mut initial) = (65_535_i64, 65_535_i64, 65_535_i64);
+        let mut sent = 0;
+        while sent < length {
+            let room = usize::try_from(connection_window.min(stream_window)).unwrap_or(0);
+            let now = room.min(piece.len()).min(length - sent);
+            if now > 0 {
+                let last = if sent + now == length { END_STREAM } else { 0 };
+                self.send(kind::DATA, last, stream, &piece[..now]);
+                sent += now;
+                connection_window -= now as i64;
+                stream_window -= now as i64;
+                continue;
+            }
+            let Some(frame) = self.next() else { break };
+            match frame.kind {
+                kind::WINDOW_UPDATE => {
+                    let more = i64::from(u32::from_be_bytes(frame.payload[..4].try_into().unwrap()));
+                    *(if frame.stream == 0 { &mut connection_window } else { &mut stream_window }) += more;
+                }
+                kind::SETTINGS => {
+                    // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, section 6.9.2).
+                    for setting in frame.payload.chunks(6).filter(|setting| setting[1] == 4) {
+                        let now = i64::from(u32::from_be_bytes(setting[2..6].try_into().unwrap()));
+                        stream_window += now - initial;
+                        initial = now;
+                    }
+                }
+                _ => {}
+            }
+        }
+        sent
+    }
+
     /// What became of the request on this stream; other streams' frames are passed over.
     #[track_caller]
     pub(crate) fn outcome(&mut self, stream: u32) -> Outcome {
@@ -197,6 +237,32 @@ impl Connection {
     }
 }
 
+/// An upstream that speaks HTTP/2 in clear by its own frames: each connection is served so, after preface and settings.
+pub(crate) fn upstream(serve: impl Fn(Connection) + Clone + Send + 'static) -> SocketAddr {
+    upstream_with(PATIENCE, serve)
+}
+
+/// One whose connections are read no longer than that without a byte.
+pub(crate) fn upstream_with(patience: Duration, serve: impl Fn(Connection) + Clone + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let serve = serve.clone();
+            std::thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                stream.set_read_timeout(Some(patience)).unwrap();
+                if stream.read_exact(&mut [0; 24]).is_ok() {
+                    let mut connection = Connection::accepted(stream);
+                    connection.send(kind::SETTINGS, 0, 0, &[]);
+                    serve(connection);
+                }
+            });
+        }
+    });
+    address
+}
+
 /// The pseudo-fields of a GET.
 pub(crate) fn get(path: &str) -> [(&str, &str); 4] {
     [(":method", "GET"), (":scheme", "http"), (":authority", "api.example"), (":path", path)]
@@ -208,6 +274,11 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     bytes.extend_from_slice(&stream.to_be_bytes());
     bytes.extend_from_slice(payload);
     bytes
+}
+
+/// The pseudo-fields of a POST.
+pub(crate) fn post(path: &str) -> [(&str, &str); 4] {
+    [(":method", "POST"), (":scheme", "http"), (":authority", "api.example"), (":path", path)]
 }
 
 /// Fields as HPACK literals that nobody has to remember (RFC 7541, section 6.2.2).
@@ -238,7 +309,7 @@ fn integer(value: usize, bytes: &mut Vec<u8>) {
     bytes.push(rest as u8);
 }
 
-/// The status, which comes first; of later answers on a connection only those of the static table can be told.
+/// The status, which comes first.
 fn status_of(block: &[u8]) -> u16 {
     // A change of the table's size may come before it.
     let block = &block[block.iter().take_while(|byte| **byte & 0xe0 == 0x20).count()..];

@@ -32,6 +32,7 @@ pub(crate) struct Modern {
 struct State {
     connections: AtomicUsize,
     requests: Mutex<Vec<request::Parts>>,
+    trailers: Mutex<Vec<HeaderMap>>,
 }
 
 impl Modern {
@@ -89,6 +90,12 @@ impl Modern {
     pub(crate) fn last_request(&self) -> request::Parts {
         self.state.requests.lock().unwrap().last().expect("a request").clone()
     }
+
+    /// The trailers of the last request whose body came whole.
+    #[track_caller]
+    pub(crate) fn last_trailers(&self) -> HeaderMap {
+        self.state.trailers.lock().unwrap().last().expect("a request").clone()
+    }
 }
 
 async fn answer(
@@ -99,6 +106,7 @@ async fn answer(
     state.requests.lock().unwrap().push(head);
     let body = body.collect().await.unwrap_or_default();
     let mut trailers = body.trailers().cloned().unwrap_or_default();
+    state.trailers.lock().unwrap().push(trailers.clone());
     trailers.insert("grpc-status", "0".parse().unwrap());
     let body = Full::new(body.to_bytes()).with_trailers(async { Some(Ok(trailers)) }).boxed();
     Ok(Response::builder().header("content-type", "application/grpc").body(body).unwrap())
@@ -133,12 +141,25 @@ impl Caller {
 
     /// POSTs this body with trailers to this path, so often at the same time.
     pub(crate) fn post(&self, path: &str, body: &'static [u8], trailers: &HeaderMap, times: usize) -> Vec<Answer> {
+        self.post_with(&[], path, body, trailers, times)
+    }
+
+    /// The same with these fields.
+    pub(crate) fn post_with(
+        &self,
+        fields: &[(&str, &str)],
+        path: &str,
+        body: &'static [u8],
+        trailers: &HeaderMap,
+        times: usize,
+    ) -> Vec<Answer> {
         self.runtime.block_on(async {
             let calls: Vec<_> = (0..times)
                 .map(|_| {
                     let trailers = trailers.clone();
                     let body = Full::new(Bytes::from_static(body)).with_trailers(async { Some(Ok(trailers)) }).boxed();
                     let request = Request::post(format!("http://api.example{path}")).header("te", "trailers");
+                    let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
                     let mut sender = self.sender.clone();
                     tokio::spawn(async move {
                         let answer = sender.send_request(request.body(body).unwrap()).await.unwrap();

@@ -46,6 +46,8 @@ struct State {
     untaken: Mutex<BTreeMap<usize, Vec<u8>>>,
     bytes: AtomicU64,
     stopped: AtomicBool,
+    /// Every connection, to be cut.
+    streams: Mutex<Vec<TcpStream>>,
 }
 
 const KEPT_WIRE: usize = 1024 * 1024;
@@ -68,6 +70,7 @@ impl Upstream {
             untaken: Mutex::default(),
             bytes: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
+            streams: Mutex::default(),
         });
         let serving = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -77,6 +80,7 @@ impl Upstream {
                 }
                 let Ok(stream) = stream else { continue };
                 let state = Arc::clone(&serving);
+                state.streams.lock().unwrap().push(stream.try_clone().unwrap());
                 let number = state.connections.fetch_add(1, Ordering::SeqCst);
                 state.open.fetch_add(1, Ordering::SeqCst);
                 std::thread::spawn(move || {
@@ -211,6 +215,16 @@ impl Upstream {
     /// Connections that are open now.
     pub(crate) fn open_connections(&self) -> usize {
         self.state.open.load(Ordering::SeqCst)
+    }
+
+    /// Ends as a process does that is killed: nothing listens any more, and every connection is cut.
+    pub(crate) fn kill(&self) {
+        self.state.stopped.store(true, Ordering::SeqCst);
+        TcpStream::connect(self.address).ok();
+        eventually("nobody listens", || TcpStream::connect(self.address).is_err());
+        for stream in self.state.streams.lock().unwrap().drain(..) {
+            stream.shutdown(std::net::Shutdown::Both).ok();
+        }
     }
 
     /// Forgets what came.

@@ -1,12 +1,12 @@
 //! `upstreams.*.token`
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use super::{Compiler, url::HttpUrl};
 use crate::{
     config::{
+        diagnostic::Span,
         file::{Egress, GrantWord},
-        interpolation::read_text,
         placeholder::PLACEHOLDER,
         reader::At,
     },
@@ -156,10 +156,11 @@ impl Compiler<'_> {
             true => written.value.clone(),
             false => {
                 let name = String::from_utf8_lossy(written.value.expose()).into_owned();
-                let path = self.path(written.span, &name);
-                match read_text(&path) {
-                    Ok(text) => Secret::new(text.into_bytes()),
-                    Err(_) if self.may_be_missing(&path, &name) => return Some(Signer::stand_in(&written.value)),
+                match self.text(written.span, &name) {
+                    Ok((_, text)) => Secret::new(text.into_bytes()),
+                    Err(_) if self.may_be_missing(written.span, &name) => {
+                        return Some(Signer::stand_in(&written.value));
+                    }
                     Err(words) => {
                         let finding = written.error(format!("the private key's file: {words}"));
                         return self.fail(finding.hint("the name of a PEM file, or the key itself in PEM"));
@@ -174,10 +175,10 @@ impl Compiler<'_> {
 
     /// Whether a key's file that isn't there may be so; notes that something stands for it. A text that isn't a file's
     /// name may be a key, and isn't told.
-    fn may_be_missing(&mut self, path: &Path, name: &str) -> bool {
+    fn may_be_missing(&mut self, span: Span, name: &str) -> bool {
         let is_name = name.starts_with('/') || name.contains('.');
         let is_placeholder = name.starts_with(PLACEHOLDER);
-        if !self.with_placeholders || path.exists() || !(is_name || is_placeholder) {
+        if !self.with_placeholders || self.source.folder(span).join(name).exists() || !(is_name || is_placeholder) {
             return false;
         }
         let file = format!("file:{name}");

@@ -44,14 +44,14 @@ impl Compiler<'_> {
         let defaults = defaults(name?, endpoint);
         let eject = written.eject.as_ref();
         Some(UpstreamSettings {
-            further_endpoints,
             balance: written.balance.unwrap_or_default(),
             http2: written.http2.unwrap_or(false),
             health: health?,
-            eject: Ejection {
+            eject: (eject.is_some() || !further_endpoints.is_empty()).then(|| Ejection {
                 failures: eject.and_then(|eject| eject.failures).unwrap_or(EJECT.failures),
                 rest: eject.and_then(|eject| eject.rest).unwrap_or(EJECT.rest),
-            },
+            }),
+            further_endpoints,
             retry: retry?,
             tls: tls?,
             ignores_case: written.ignores_case.unwrap_or(false),
@@ -188,8 +188,7 @@ impl Compiler<'_> {
             if !(forwards || has_own) || warned.contains(&index) {
                 continue;
             }
-            let mut endpoints = std::iter::once(&upstream.endpoint).chain(&upstream.further_endpoints);
-            if endpoints.all(|endpoint| endpoint.tls || is_local(endpoint)) {
+            if upstream.endpoints().all(|endpoint| endpoint.tls || is_local(endpoint)) {
                 continue;
             }
             warned.push(index);
@@ -226,7 +225,8 @@ fn defaults(name: Arc<str>, endpoint: EndpointAddress) -> UpstreamSettings {
         balance: Balance::default(),
         http2: false,
         health: None,
-        eject: EJECT,
+        // There is no other to go to.
+        eject: None,
         retry: no_more_than_connect(),
         tls: UpstreamTls::default(),
         ignores_case: false,

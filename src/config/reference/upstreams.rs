@@ -73,7 +73,7 @@ pub(super) const KEYS: &[Key] = &[
         Section,
         "An endpoint rests after failures in a row: refused and reset connections, timeouts, 502, 503 and 504.",
     )
-    .default("{}")
+    .absent("`{}` with several endpoints; a sole one never rests")
     .example("{}"),
     key("upstreams.*.eject.failures", Count { least: 1, most: 10_000 }, "After how many.").default("5").example("3"),
     key("upstreams.*.eject.for", Duration, "For how long.").default("10s").example("30s"),

@@ -21,9 +21,12 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::super::connection::{First, HTTP2_PREFACE};
+use super::{
+    super::connection::{First, HTTP2_PREFACE},
+    follow::{FrameHead, Frames},
+    goodbye::{Handover, Rest},
+};
 
-const FRAME_HEAD: usize = 9;
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// So much of what is read or sent pays for one frame that brings nothing.
 const BYTES_FOR_A_FRAME: u64 = 1024;
@@ -36,6 +39,10 @@ thread_local! {
 const RESETS: Budget = Budget { left: 500, most: 500, a_second: 50, since: None };
 /// PING, SETTINGS, PRIORITY, empty DATA and CONTINUATION, unknown frames.
 const IDLE_TALK: Budget = Budget { left: 2000, most: 2000, a_second: 330, since: None };
+/// WINDOW_UPDATE, beyond those for what was sent.
+const UPDATES: Budget = IDLE_TALK;
+/// A client may open the windows of a stream and of the connection for each frame that it got, and in two helpings.
+const UPDATES_FOR_A_FRAME: u64 = 4;
 
 mod kind {
     pub(super) const DATA: u8 = 0;
@@ -49,28 +56,36 @@ const END_HEADERS: u8 = 4;
 
 /// A connection's stream, as hyper may see it.
 pub(super) struct Watched<S> {
-    io: S,
+    /// None: handed over.
+    io: Option<S>,
     /// Read before the protocol was known.
     first: BytesMut,
     scan: Scan,
+    /// What is sent.
+    sent: Frames,
     header_timeout: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    handover: Handover<S>,
 }
 
-/// Follows frames byte by byte.
+/// Follows what comes.
 struct Scan {
     preface_left: usize,
-    head: [u8; FRAME_HEAD],
-    head_seen: usize,
-    payload_left: u32,
+    frames: Frames,
     /// Something must be complete soon: the preface, a frame's head, a header block.
     pending_since: Option<Instant>,
     in_header_block: bool,
+    last_stream: u32,
     answered: Arc<AtomicU64>,
     answers_used: u64,
     paid_for: u64,
+    /// DATA frames that were sent, and not yet paid in for `updates`.
+    data_sent: u64,
     resets: Budget,
+    updates: Budget,
     idle_talk: Budget,
+    /// The client has gone too far.
+    flooded: bool,
 }
 
 /// So many at once, and so many more each second.
@@ -87,22 +102,38 @@ struct Budget {
 struct Flood;
 
 impl<S> Watched<S> {
-    /// `answered` counts the answers that were begun on this connection.
-    pub(super) fn new(io: S, first: First, header_timeout: Duration, answered: Arc<AtomicU64>) -> Watched<S> {
+    /// `answered` counts the answers that were begun on this connection. What is left of it goes to `handover`.
+    pub(super) fn new(
+        io: S,
+        first: First,
+        header_timeout: Duration,
+        answered: Arc<AtomicU64>,
+        handover: Handover<S>,
+    ) -> Watched<S> {
         let scan = Scan {
             preface_left: HTTP2_PREFACE.len(),
-            head: [0; FRAME_HEAD],
-            head_seen: 0,
-            payload_left: 0,
+            frames: Frames::default(),
             pending_since: Some(first.since),
             in_header_block: false,
+            last_stream: 0,
             answered,
             answers_used: 0,
             paid_for: 0,
+            data_sent: 0,
             resets: RESETS,
+            updates: UPDATES,
             idle_talk: IDLE_TALK,
+            flooded: false,
         };
-        Watched { io, first: first.bytes, scan, header_timeout, timer: None }
+        let sent = Frames::default();
+        Watched { io: Some(io), first: first.bytes, scan, sent, header_timeout, timer: None, handover }
+    }
+
+    fn io(&mut self) -> io::Result<Pin<&mut S>>
+    where
+        S: Unpin,
+    {
+        self.io.as_mut().map(Pin::new).ok_or(io::ErrorKind::NotConnected.into())
     }
 
     /// Whether the time for what must be complete is over; if not, the task is woken then.
@@ -129,6 +160,23 @@ impl<S> Watched<S> {
         }
         Ok(())
     }
+
+    fn note_sent(&mut self, mut bytes: &[u8]) {
+        self.scan.paid_for += bytes.len() as u64;
+        while let Some(head) = self.sent.next_head(&mut bytes) {
+            self.scan.data_sent += u64::from(head.kind == kind::DATA);
+        }
+    }
+}
+
+impl<S> Drop for Watched<S> {
+    fn drop(&mut self) {
+        // Not before our own preface, nor in the middle of a frame.
+        let may_speak = self.scan.flooded && self.scan.preface_left == 0 && self.sent.is_between();
+        if let Some(io) = self.io.take() {
+            self.handover.give(Rest { io, calm_after: may_speak.then_some(self.scan.last_stream) });
+        }
+    }
 }
 
 impl Scan {
@@ -136,40 +184,32 @@ impl Scan {
         let skipped = self.preface_left.min(bytes.len());
         self.preface_left -= skipped;
         bytes = bytes.get(skipped..).unwrap_or_default();
-        while !bytes.is_empty() {
-            if self.payload_left > 0 {
-                let skipped = bytes.len().min(self.payload_left as usize);
-                self.payload_left -= skipped as u32;
-                bytes = bytes.get(skipped..).unwrap_or_default();
-                continue;
-            }
-            let (head, rest) = bytes.split_at(bytes.len().min(FRAME_HEAD - self.head_seen));
-            if let Some(place) = self.head.get_mut(self.head_seen..self.head_seen + head.len()) {
-                place.copy_from_slice(head);
-            }
-            self.head_seen += head.len();
-            bytes = rest;
-            if self.head_seen == FRAME_HEAD {
-                self.head_seen = 0;
-                self.frame(now)?;
-            }
+        while let Some(head) = self.frames.next_head(&mut bytes) {
+            self.frame(head, now).inspect_err(|_| self.flooded = true)?;
         }
-        let pending = self.preface_left > 0 || self.head_seen > 0 || self.in_header_block;
+        let pending = self.preface_left > 0 || self.frames.is_in_head() || self.in_header_block;
         self.pending_since = if pending { self.pending_since.or(Some(now)) } else { None };
         Ok(())
     }
 
-    fn frame(&mut self, now: Instant) -> Result<(), Flood> {
-        let [high, middle, low, kind, flags, ..] = self.head;
-        self.payload_left = u32::from_be_bytes([0, high, middle, low]);
+    fn frame(&mut self, head: FrameHead, now: Instant) -> Result<(), Flood> {
+        let FrameHead { length, kind, flags, stream } = head;
         self.in_header_block = matches!(kind, kind::HEADERS | kind::CONTINUATION) && flags & END_HEADERS == 0;
         match kind {
-            kind::DATA if self.payload_left > 0 || flags & END_STREAM != 0 => {
-                self.paid_for += u64::from(self.payload_left);
+            kind::DATA if length > 0 || flags & END_STREAM != 0 => {
+                self.paid_for += u64::from(length);
                 Ok(())
             }
-            kind::CONTINUATION if self.payload_left > 0 => Ok(()),
-            kind::HEADERS | kind::WINDOW_UPDATE => Ok(()),
+            kind::CONTINUATION if length > 0 => Ok(()),
+            kind::HEADERS => {
+                self.last_stream = self.last_stream.max(stream);
+                Ok(())
+            }
+            kind::WINDOW_UPDATE => {
+                self.updates.pay_in(self.data_sent.saturating_mul(UPDATES_FOR_A_FRAME));
+                self.data_sent = 0;
+                self.updates.spend(now)
+            }
             kind::RST_STREAM => {
                 let answered = self.answered.load(Ordering::Relaxed);
                 self.resets.pay_in(answered.saturating_sub(self.answers_used));
@@ -217,12 +257,13 @@ impl<S: AsyncRead + Unpin> hyper::rt::Read for Watched<S> {
         let read = SCRATCH.with_borrow_mut(|scratch| {
             let wanted = scratch.len().min(cursor.remaining());
             let mut buffer = ReadBuf::new(scratch.get_mut(..wanted).unwrap_or_default());
-            ready!(Pin::new(&mut this.io).poll_read(cx, &mut buffer))?;
+            ready!(this.io()?.poll_read(cx, &mut buffer))?;
             this.scan.feed(buffer.filled(), Instant::now())?;
             cursor.put_slice(buffer.filled());
             Poll::Ready(Ok(()))
         });
         if read.is_pending() && this.is_late(cx) {
+            this.scan.flooded = true;
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read
@@ -232,8 +273,8 @@ impl<S: AsyncRead + Unpin> hyper::rt::Read for Watched<S> {
 impl<S: AsyncWrite + Unpin> hyper::rt::Write for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.io).poll_write(cx, bytes))?;
-        this.scan.paid_for += written as u64;
+        let written = ready!(this.io()?.poll_write(cx, bytes))?;
+        this.note_sent(bytes.get(..written).unwrap_or_default());
         Poll::Ready(Ok(written))
     }
 
@@ -243,20 +284,25 @@ impl<S: AsyncWrite + Unpin> hyper::rt::Write for Watched<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.io).poll_write_vectored(cx, slices))?;
-        this.scan.paid_for += written as u64;
+        let written = ready!(this.io()?.poll_write_vectored(cx, slices))?;
+        let mut left = written;
+        for slice in slices {
+            let now = slice.len().min(left);
+            this.note_sent(slice.get(..now).unwrap_or_default());
+            left -= now;
+        }
         Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.io.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        self.get_mut().io()?.poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        self.get_mut().io()?.poll_shutdown(cx)
     }
 }

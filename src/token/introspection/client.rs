@@ -10,7 +10,7 @@ use hyper::{
 
 use super::Way;
 use crate::{
-    fetch::Call,
+    fetch::{Call, Over},
     form::{FORM, Form, NOT_A_HEADER, basic, secret_value},
     signer::{Assertion, Signer},
     token::secret::Secret,
@@ -56,7 +56,7 @@ pub(super) fn question(way: &Way, token: &str, audience: &str, now: i64) -> Resu
     match way {
         Way::Userinfo => {
             let fields = vec![(AUTHORIZATION, secret_value(&["Bearer ", token])?)];
-            Ok(Call { method: Method::GET, fields, body: Bytes::new() })
+            Ok(Call { method: Method::GET, fields, body: Bytes::new(), over: Over::OpenConnection })
         }
         Way::Introspection(client) => introspection(client, token, audience, now),
     }
@@ -95,7 +95,7 @@ fn introspection(client: &ClientSettings, token: &str, audience: &str, now: i64)
             }
         }
     }
-    Ok(Call { method: Method::POST, fields, body: form.into_body() })
+    Ok(Call { method: Method::POST, fields, body: form.into_body(), over: Over::OpenConnection })
 }
 
 #[cfg(test)]

@@ -1,0 +1,141 @@
+//! An upstream's answer on its way out: made safe to pass on, and tied to its connection.
+
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::{
+    HeaderMap, Response, StatusCode, Version,
+    body::Incoming,
+    header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE},
+};
+use tokio::time::{Duration, timeout};
+
+use super::{
+    Tunnel, Upstream,
+    exchange::{BROKEN, Try},
+    pool::Lease,
+    upgrade,
+};
+use crate::{
+    body::{Body, Held, OwesBody},
+    headers::remove_hop_by_hop,
+    refusal::{Refusal, UpstreamFault},
+};
+
+/// What is read of an answer in whose place another is asked for, so that its connection can be used again.
+const MOST_DISCARDED: usize = 64 * 1024;
+const DISCARDED_WITHIN: Duration = Duration::from_secs(1);
+
+/// An answer, and the tunnel behind it.
+pub(super) struct Answered {
+    pub(super) response: Response<Body>,
+    pub(super) tunnel: Option<Tunnel>,
+}
+
+impl Upstream {
+    /// Ties the connection to the answer's body.
+    pub(super) fn answer(
+        &self,
+        lease: Lease,
+        mut response: Response<Incoming>,
+        this_try: &mut Try,
+    ) -> Result<Answered, Refusal> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return switched(lease, response, this_try.asked.as_ref());
+        }
+        let deadline = this_try.deadline;
+        // On a connection that has seen an HTTP/1.0 answer hyper speaks HTTP/1.0, and drops bodies of unknown length.
+        // Whoever answers before the body was there may not read it, and take it for the next request. And what follows
+        // a head that speaks of a body that can't be would be taken for the next answer.
+        let reusable = response.version() == Version::HTTP_11
+            && this_try.upload.ended()
+            && !(response.body().is_end_stream() && announces_body(response.headers()));
+        cleaned(&mut response).map_err(Refusal::Upstream)?;
+        let unasked = this_try.held.take().and_then(Held::answered);
+        if unasked.is_some() {
+            response.extensions_mut().insert(OwesBody);
+        }
+        let response = response.map(|incoming| {
+            if incoming.is_end_stream() {
+                if reusable {
+                    lease.give_back();
+                }
+                return Body::Empty;
+            }
+            let at_end: Box<dyn FnOnce() + Send> = Box::new(move || {
+                drop(unasked);
+                if reusable {
+                    lease.give_back();
+                }
+            });
+            Body::streamed(incoming, deadline, Some(at_end))
+        });
+        Ok(Answered { response, tunnel: None })
+    }
+}
+
+/// The connection is no longer one for requests: it becomes a tunnel, or ends where nobody had asked for that.
+fn switched(lease: Lease, mut response: Response<Incoming>, asked: Option<&HeaderValue>) -> Result<Answered, Refusal> {
+    let Some(protocol) = upgrade::agreed(response.headers(), asked) else {
+        return Err(BROKEN);
+    };
+    let tunnel = Tunnel::new(hyper::upgrade::on(&mut response), lease);
+    let headers = response.headers_mut();
+    remove_hop_by_hop(headers);
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+    Ok(Answered { response: response.map(|_| Body::Empty), tunnel: Some(tunnel) })
+}
+
+/// The answer as it may leave: hop-by-hop fields removed, one length at most.
+fn cleaned<B>(response: &mut Response<B>) -> Result<(), UpstreamFault> {
+    // Nothing was asked to be upgraded, and no coding but chunked was (RFC 9112, section 7): what is left of another one
+    // would reach the client without its name.
+    if response.status().is_informational() || !is_plainly_coded(response.headers()) {
+        return Err(UpstreamFault::Broken);
+    }
+    // The version is each connection's own (RFC 9110, section 6.2).
+    *response.version_mut() = Version::HTTP_11;
+    let no_content = response.status() == StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    // Transfer-Encoding overrides a length, which then must go (RFC 9112, section 6.3); 204 has none (RFC 9110, 8.6).
+    if no_content || headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    // Equal lengths, or hyper would have refused them.
+    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+        && let Some(length) = headers.remove(CONTENT_LENGTH)
+    {
+        headers.insert(CONTENT_LENGTH, length);
+    }
+    remove_hop_by_hop(headers);
+    Ok(())
+}
+
+/// No transfer coding, or chunked once.
+fn is_plainly_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
+}
+
+/// Whether the head speaks of a body: one that sends it all the same, where there can be none, is heard too late.
+fn announces_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
+}
+
+/// Reads an answer that nobody wants to its end, if that is near.
+pub(super) fn discard(response: Response<Body>) {
+    let mut body = response.into_body();
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::spawn(timeout(DISCARDED_WITHIN, async move {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, bytes::Bytes::len);
+            if read > MOST_DISCARDED {
+                return;
+            }
+        }
+    }));
+}

@@ -1,0 +1,283 @@
+//! One endpoint is asked: on a connection from the pool or a new one, within its time limits.
+
+use std::{error::Error as _, pin::pin, sync::Arc};
+
+use http_body::Body as _;
+use hyper::{Request, Response, body::Incoming};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Upstream,
+    connection::{Connection, Sent},
+    dress::dress,
+    endpoint::{Endpoint, Entry, Seat},
+    exchange::{BROKEN, Reached, Stopped, Try, UNSENDABLE, is_over},
+    expectation::hold_back,
+    pool::Lease,
+    retry::is_idempotent,
+};
+use crate::{
+    body::{Kept, RequestBody, Upload},
+    observe::UpstreamAttempt,
+    refusal::{Refusal, UpstreamFault},
+};
+
+/// How sending a request on a connection ended without an answer.
+enum Failed {
+    /// Nothing of it was written: it may be sent again whatever it is.
+    Unsent(Box<Request<RequestBody>>),
+    /// The connection ended before a byte of an answer.
+    Silent(Option<Box<Spare>>),
+    /// The upstream says that it has done nothing of it (RFC 9113, section 8.7).
+    Unprocessed(Option<Box<Spare>>),
+    /// Out of time, or the upstream's answer was no good.
+    Refused(Refusal, Option<Box<Spare>>),
+    /// It can't be sent at all.
+    Unsendable,
+}
+
+/// A request once more, where it may be sent again.
+pub(super) struct Spare {
+    request: Request<RequestBody>,
+    /// Its body, if it has one.
+    kept: Option<Kept>,
+}
+
+/// What was opened, and its place among `max_connections` where it doesn't keep that itself.
+struct Opened {
+    connection: Connection,
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+impl Upstream {
+    /// A connection that had idled may turn out to be closed: then the request goes out once more, on a new one, if
+    /// none of it was written, or if it may be repeated (RFC 9110, section 9.2.2) and is at hand.
+    pub(super) async fn ask(
+        &self,
+        seat: Seat,
+        endpoint: &Arc<Endpoint>,
+        request: Request<RequestBody>,
+        this_try: &mut Try,
+    ) -> Result<Reached, Stopped> {
+        let worker = this_try.worker;
+        let (kept, slot) = match endpoint.entry(worker, this_try.asked.is_some()).await? {
+            Entry::Place(connection) => (Some(connection), None),
+            Entry::Slot(slot) => (endpoint.idle(worker), slot),
+        };
+        let Some(connection) = kept else {
+            return self.ask_anew(seat, endpoint, request, slot, this_try).await;
+        };
+        let mut lease = Lease::new(connection, seat, worker, slot);
+        let again = match self.attempt(endpoint, &mut lease, request, true, this_try).await {
+            Ok((response, spare)) => return Ok(Reached { lease, response, spare }),
+            Err(Failed::Unsent(request)) => request,
+            Err(Failed::Silent(Some(spare))) if is_idempotent(spare.request.method()) => {
+                spare.whole().ok_or(Stopped::Failed(BROKEN, None))?
+            }
+            Err(failed) => return Err(failed.into_stopped()),
+        };
+        let seat = Seat::new(endpoint.clone());
+        let slot = match lease.into_slot() {
+            // A shared connection that has ended gives its slot back as soon as it is looked for.
+            None => match endpoint.entry(worker, this_try.asked.is_some()).await? {
+                Entry::Place(connection) => {
+                    return self.ask_on(connection, None, seat, endpoint, *again, this_try).await;
+                }
+                Entry::Slot(slot) => slot,
+            },
+            slot => slot,
+        };
+        self.ask_anew(seat, endpoint, *again, slot, this_try).await
+    }
+
+    async fn ask_anew(
+        &self,
+        seat: Seat,
+        endpoint: &Endpoint,
+        request: Request<RequestBody>,
+        slot: Option<OwnedSemaphorePermit>,
+        this_try: &mut Try,
+    ) -> Result<Reached, Stopped> {
+        let Opened { connection, slot } = match self.connect(endpoint, slot, this_try).await {
+            Ok(opened) => opened,
+            Err(refusal @ Refusal::Upstream(_)) => return Err(Stopped::Unbegun(Box::new(request), refusal)),
+            Err(refusal) => return Err(refusal.into()),
+        };
+        self.ask_on(connection, slot, seat, endpoint, request, this_try).await
+    }
+
+    async fn ask_on(
+        &self,
+        connection: Connection,
+        slot: Option<OwnedSemaphorePermit>,
+        seat: Seat,
+        endpoint: &Endpoint,
+        request: Request<RequestBody>,
+        this_try: &mut Try,
+    ) -> Result<Reached, Stopped> {
+        let mut lease = Lease::new(connection, seat, this_try.worker, slot);
+        match self.attempt(endpoint, &mut lease, request, false, this_try).await {
+            Ok((response, spare)) => Ok(Reached { lease, response, spare }),
+            Err(failed) => Err(failed.into_stopped()),
+        }
+    }
+
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        mut slot: Option<OwnedSemaphorePermit>,
+        this_try: &mut Try,
+    ) -> Result<Opened, Refusal> {
+        let begin = Instant::now();
+        let until = begin + self.settings.connect_timeout;
+        let until = this_try.deadline.map_or(until, |deadline| deadline.min(until));
+        let http1_alone = this_try.asked.is_some();
+        let connecting = endpoint.connect(this_try.worker, &mut slot, http1_alone);
+        let fault = match timeout_at(until, connecting).await {
+            Ok(Ok(connection)) => return Ok(Opened { connection, slot }),
+            Ok(Err(fault)) => fault,
+            Err(_) => UpstreamFault::TimedOut,
+        };
+        this_try.attempts += 1;
+        UpstreamAttempt { result: "error", took: begin.elapsed() }.record(endpoint.pool.metrics());
+        let is_over = is_over(this_try.deadline);
+        Err(if is_over { out_of_time(&this_try.upload) } else { Refusal::Upstream(fault) })
+    }
+
+    /// Sends the request on this connection and waits for the answer's head. The request once more, too, where there
+    /// may be a use for it.
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        lease: &mut Lease,
+        mut request: Request<RequestBody>,
+        is_reused: bool,
+        this_try: &mut Try,
+    ) -> Result<(Response<Incoming>, Option<Box<Spare>>), Failed> {
+        let Some(connection) = lease.connection() else {
+            return Err(Failed::Unsent(Box::new(request)));
+        };
+        let idempotent = is_idempotent(request.method());
+        let by_status =
+            idempotent && !self.settings.retry.on_status.is_empty() && this_try.rounds < self.settings.retry.attempts;
+        let without_body = connection.is_http2() || is_reused && idempotent;
+        let mut spare =
+            if by_status || without_body && request.body().is_end_stream() { Spare::of(&mut request) } else { None };
+        this_try.upload = request.body().upload();
+        if dress(&mut request, connection.is_http2(), endpoint.address.tls).is_none() {
+            return Err(Failed::Unsendable);
+        }
+        this_try.held = if connection.is_http2() { None } else { hold_back(&mut request) };
+        this_try.attempts += 1;
+        let begin = Instant::now();
+        let heard_before = connection.heard();
+        let sent = connection.send(request);
+        let head = self.head_in_time(sent, begin, &this_try.upload, this_try.deadline).await;
+        let result = if matches!(head, Ok(Ok(_))) { "ok" } else { "error" };
+        UpstreamAttempt { result, took: begin.elapsed() }.record(endpoint.pool.metrics());
+        match head {
+            Ok(Ok(response)) => Ok((response, spare.filter(|_| by_status))),
+            Err(refusal) => Err(Failed::Refused(refusal, spare.filter(|_| by_status))),
+            Ok(Err(mut error)) => Err(match error.take_message() {
+                Some(request) => Failed::Unsent(Box::new(request)),
+                None if is_unprocessed(error.error()) => Failed::Unprocessed(spare),
+                None if connection.heard() == heard_before => Failed::Silent(spare),
+                None => Failed::Refused(BROKEN, spare.take().filter(|_| by_status)),
+            }),
+        }
+    }
+
+    /// `response_timeout` counts from when the upstream had all that there was of the request: while the client is
+    /// waited for, it doesn't run (its own limits do).
+    async fn head_in_time(
+        &self,
+        sent: impl Future<Output = Sent>,
+        begin: Instant,
+        upload: &Upload,
+        deadline: Option<Instant>,
+    ) -> Result<Sent, Refusal> {
+        let mut sent = pin!(sent);
+        loop {
+            let turn = upload.upstream_turn().unwrap_or(begin).max(begin);
+            let response_by = self.settings.response_timeout.map(|limit| turn + limit);
+            let Some(until) = earlier(response_by, deadline) else {
+                return Ok(sent.await);
+            };
+            if let Ok(head) = timeout_at(until, sent.as_mut()).await {
+                return Ok(head);
+            }
+            if is_over(deadline) {
+                return Err(out_of_time(upload));
+            }
+            if upload.upstream_turn().is_none_or(|now| now <= turn) {
+                return Err(Refusal::Upstream(UpstreamFault::TimedOut));
+            }
+        }
+    }
+}
+
+impl Spare {
+    /// None where the body can't be kept.
+    pub(super) fn of(request: &mut Request<RequestBody>) -> Option<Box<Spare>> {
+        let kept = match request.body().is_end_stream() {
+            true => None,
+            false => Some(request.body_mut().keep()?),
+        };
+        let mut copy = Request::new(request.body().emptied());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        Some(Box::new(Spare { request: copy, kept }))
+    }
+
+    /// The request, if all of it is at hand.
+    pub(super) fn whole(self) -> Option<Box<Request<RequestBody>>> {
+        let Some(kept) = self.kept else { return Some(Box::new(self.request)) };
+        let (head, body) = self.request.into_parts();
+        Some(Box::new(Request::from_parts(head, body.refilled(&kept)?)))
+    }
+}
+
+impl Failed {
+    /// What it is where the connection isn't to be replaced.
+    fn into_stopped(self) -> Stopped {
+        match self {
+            Failed::Unsent(request) => Stopped::Unbegun(request, BROKEN),
+            Failed::Unprocessed(Some(spare)) => match spare.whole() {
+                Some(request) => Stopped::Unprocessed(request),
+                None => Stopped::Failed(BROKEN, None),
+            },
+            Failed::Unprocessed(None) => Stopped::Failed(BROKEN, None),
+            // What isn't idempotent has a spare for `Unprocessed` alone.
+            Failed::Silent(spare) => {
+                Stopped::Failed(BROKEN, spare.filter(|spare| is_idempotent(spare.request.method())))
+            }
+            Failed::Refused(refusal, spare) => Stopped::Failed(refusal, spare),
+            Failed::Unsendable => Stopped::Finally(UNSENDABLE),
+        }
+    }
+}
+
+/// REFUSED_STREAM, or a GOAWAY that leaves the request out.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
+        return false;
+    };
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The route's time is over: whose fault that is depends on whether the request had arrived.
+fn out_of_time(upload: &Upload) -> Refusal {
+    if upload.ended() { Refusal::Upstream(UpstreamFault::TimedOut) } else { Refusal::UploadTimedOut }
+}
