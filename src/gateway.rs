@@ -290,7 +290,7 @@ async fn forward(
         Some(principal) => {
             let (upstream, worker, body_fault) = (upstream.clone(), arrival.worker, arrival.body_fault.clone());
             let forwarding = async move { upstream.forward(permit, worker, request, &body_fault).await };
-            snapshot.logouts.see_through(forwarding, principal, snapshot.revocations.clone()).await
+            snapshot.logouts.see_through(forwarding, principal, snapshot.revocations.clone()).await?
         }
     };
     exchange.forwarded(sent.elapsed(), outcome.attempts, outcome.endpoint);
