@@ -186,6 +186,32 @@ fn a_refresh_token_is_used_once_and_given_up_where_it_is_refused() {
     assert_eq!(counted(&gateway, "error"), failed, "a token came, so nothing failed");
 }
 
+/// Not only where it is refused: a server may not know what to say of one.
+#[test]
+fn the_grant_itself_is_tried_whatever_the_answer_to_a_refresh_token() {
+    for (status, body) in [(401, ""), (500, "oops"), (200, "<html>"), (302, "")] {
+        let (endpoint, _api, gateway) = scene(", expiry_margin: 1s");
+        endpoint.gives(json!({"expires_in": 2, "refresh_token": ""}));
+        endpoint.refuse_grant_with("refresh_token", status, body);
+        eventually("it was renewed", || {
+            assert_eq!(gateway.get("/").status, 200, "a request failed by a refresh token");
+            counted(&gateway, "ok") >= 2.0
+        });
+        assert_eq!(counted(&gateway, "error"), 0.0, "{status}");
+    }
+}
+
+#[test]
+fn a_token_that_was_taken_back_isnt_refreshed() {
+    let (endpoint, _api, gateway) = scene("");
+    endpoint.gives(json!({"expires_in": 3600, "refresh_token": ""}));
+    assert_eq!(gateway.get("/").status, 200);
+    endpoint.revoke_all();
+    assert_eq!(gateway.get("/").status, 200);
+    assert!(endpoint.questions().iter().all(|question| question.body.starts_with(b"grant_type=client_credentials")));
+    assert_eq!(endpoint.asked(), 2);
+}
+
 #[test]
 fn a_refresh_token_that_isnt_replaced_stays_good() {
     let (endpoint, _api, gateway) = scene(", expiry_margin: 1s");
