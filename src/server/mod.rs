@@ -98,6 +98,14 @@ pub fn start<H: Handler>(
             None => listener::bind(&settings.address, workers),
         };
         let bound = bound.map_err(failed)?;
+        // What is in the configuration was found good for this machine alone.
+        if settings.address.is_local() && !bound.address.is_local() {
+            return Err(StartError::Inherited(format!(
+                "the service manager passes a socket at {} for the listener {}, of which the configuration says {}: \
+                 one that others reach must be named there",
+                bound.address, settings.name, settings.address
+            )));
+        }
         addresses.push(bound.address);
         files.extend(bound.file);
         for (of_worker, socket) in sockets.iter_mut().zip(bound.listeners) {
