@@ -67,6 +67,8 @@ pub struct SharedState {
     /// One of the below.
     server: AtomicU8,
     is_maintained: AtomicBool,
+    /// Another has taken its place.
+    retired: AtomicBool,
 }
 
 const NOT_ASKED: u8 = 0;
@@ -86,6 +88,7 @@ impl SharedState {
             read: AtomicBool::new(false),
             server: AtomicU8::new(NOT_ASKED),
             is_maintained: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         })
     }
 
@@ -112,12 +115,26 @@ impl SharedState {
         }
     }
 
+    /// Another takes its place: no step of it begins any more, so that no change is told to its server alone. To be called
+    /// before the other is maintained.
+    pub fn retire(&self) {
+        if !self.retired.swap(true, Ordering::AcqRel) {
+            self.revocations.journal().close();
+        }
+    }
+
     async fn follow(this: Weak<SharedState>) {
         let mut session = None;
         let mut pause = FIRST_PAUSE;
         let mut swept = Instant::now();
         while let Some(shared) = this.upgrade() {
+            // One at a time tells changes: what follows one that is retired begins after its last step.
+            let turn = shared.revocations.journal().turn().await;
+            if shared.retired.load(Ordering::Acquire) {
+                return;
+            }
             let result = shared.step(&mut session, &mut swept).await;
+            drop(turn);
             shared.note(result.as_ref().err());
             let revocations = shared.revocations.clone();
             drop(shared);
@@ -171,6 +188,6 @@ impl SharedState {
 
 impl Drop for SharedState {
     fn drop(&mut self) {
-        self.revocations.journal().close();
+        self.retire();
     }
 }
