@@ -350,6 +350,16 @@ impl Snapshot {
         }
     }
 
+    /// Ends what must not go on beside another snapshot's, however long requests and tunnels hold this one. What that
+    /// one has in its place is maintained only after this.
+    pub fn retire_for(&self, next: &Snapshot) {
+        if let Some(shared) = &self.shared
+            && !next.shared.as_ref().is_some_and(|next| Arc::ptr_eq(shared, next))
+        {
+            shared.retire();
+        }
+    }
+
     /// The issuer of this name in the configuration.
     pub fn issuer(&self, name: &str) -> Option<&Arc<Issuer>> {
         self.issuers.iter().find(|issuer| &*issuer.settings.name == name)

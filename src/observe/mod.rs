@@ -317,7 +317,7 @@ impl Observer {
                     }
                 }
                 None => {
-                    gone::remove(metrics, &[("issuer".to_owned(), issuer.clone())]);
+                    metrics.removable.remove(&[("issuer".to_owned(), issuer.clone())]);
                 }
             }
             keys.is_some()

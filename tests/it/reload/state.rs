@@ -1,7 +1,17 @@
 //! What a reload keeps, and what it must not.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
 use super::*;
-use crate::support::issuer::Mood;
+use crate::support::{
+    http::Request,
+    issuer::Mood,
+    redis::Redis,
+    upstream::{After, respond},
+};
 
 const VERIFIED: &str = "bearward_verifications_total{algorithm=\"ES256\",issuer=\"main\",result=\"ok\"}";
 
@@ -122,9 +132,62 @@ fn series_of_what_is_gone_go() {
         &(scene.text().split("issuers:").next().unwrap().to_owned()
             + "issuers: {}\nroutes: [{name: version, path: /version, respond: {status: 200}, allow: public}]\n"),
     );
-    eventually("the series go", || {
-        !shown("route=\"open\"") && !shown("upstream=\"echo\"") && !shown("issuer=\"main\"")
-    });
+    for what in ["route=\"open\"", "upstream=\"echo\"", "issuer=\"main\""] {
+        eventually(&format!("{what} goes"), || !shown(what));
+    }
     assert_eq!(scene.get("/version").status, 200);
     eventually("the others stay", || shown("route=\"version\""));
+}
+
+/// A tunnel holds the configuration that let it in; what that one told another server must not be missed at the new one.
+#[test]
+fn another_redis_is_told_all_that_ends_from_then_on() {
+    let (Some(first), Some(second)) = (Redis::start(), Redis::start()) else { return };
+    let scene = Scene::with(|text, _| format!("state: {{redis: \"{}\"}}\n{text}", first.url()));
+    upgrade(&scene.upstream);
+    let mut tunnel = Client::connect(scene.address());
+    tunnel.send("GET /open/chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(tunnel.receive().status, 101);
+
+    scene.reload_with(&scene.text().replace(&first.url(), &second.url()));
+    let other = fs::canonicalize(scene.folder.path()).unwrap().join("other.yaml");
+    fs::write(&other, scene.text()).unwrap();
+    let other = Binary::run(&other);
+    for round in 0..30 {
+        let subject = format!("u{round}");
+        let body = format!("{{\"subject\": \"{subject}\"}}");
+        let mut admin = Client::connect(scene.binary.admin());
+        let host = scene.binary.admin();
+        admin.send(format!(
+            "POST /revocations HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        assert_eq!(admin.receive().status, 201);
+        let fields = format!("Authorization: Bearer {}\r\n", scene.issuer.token().sub(&subject).build());
+        eventually(&format!("{subject} is refused at the other replica"), || {
+            exchange(other.address(), "GET", "/closed/x", &fields).status == 401
+        });
+    }
+    tunnel.send("still there");
+    tunnel.receive_until(b"still there");
+    let held = |redis: &Redis| redis.ask::<usize>(&["HLEN", "{bearward:revocations}"]);
+    assert_eq!(held(&first), 0, "and the other one isn't told any more");
+    // Back again, while the first snapshot is still held.
+    scene.reload_with(&scene.text().replace(&second.url(), &first.url()));
+    eventually("the first one is told all", || held(&first) == 30);
+}
+
+/// Switches protocols at `/open/chat` and sends back what it gets; `hello` anywhere else.
+fn upgrade(upstream: &Upstream) {
+    upstream.answer(|request: &Request, stream: &mut TcpStream| {
+        if request.target != "/open/chat" {
+            return respond(stream, 200, "", b"hello");
+        }
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")?;
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            stream.write_all(&buffer[..count])?;
+        }
+        Ok(After::Close)
+    });
 }
