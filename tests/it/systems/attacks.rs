@@ -1,6 +1,6 @@
 //! What the four systems' tokens must not do.
 
-use std::{fs, thread};
+use std::{fs, thread, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -365,7 +365,14 @@ fn the_end_of_the_process_waits_for_a_logout_whose_client_has_gone() {
     let open = || scene.gateway.metric("bearward_connections{listener=\"127.0.0.1:0\"}");
     eventually("the gateway has seen that it is gone", || open() == 0.0);
     scene.gateway.drain();
+    let gateway = scene.gateway;
+    let end = thread::spawn(move || gateway.wait());
+    // Long enough for an end that doesn't wait; one that does is never too early.
+    for _ in 0..40 {
+        assert!(!end.is_finished(), "the process has ended");
+        thread::sleep(Duration::from_millis(50));
+    }
     login.send(()).unwrap();
-    assert!(scene.gateway.wait(), "all has ended in time");
+    assert!(end.join().unwrap(), "all has ended in time");
     assert_eq!(Gateway::start(&scene.yaml).get_with("/api/v2/users", token).status, 401);
 }
