@@ -33,6 +33,7 @@ use hyper::{Request, Response, body::Incoming};
 
 pub use self::{
     address::Address,
+    drain::Alive,
     inherited::Inherited,
     mode::{ListenMode, RequestFrom},
     tls::{ClientCertificate, Tls, TlsFault, TlsSettings},
@@ -293,6 +294,8 @@ pub struct Arrival {
     pub fault: Option<Refusal>,
     /// What the framing guard finds wrong in the body, later.
     pub body_fault: BodyFault,
+    /// Held by who goes on without the connection, so that the end of the process waits for it.
+    pub alive: Alive,
 }
 
 /// `server:`
