@@ -12,18 +12,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use crate::{
     admin::{self, AdminState, Health},
-    config::Policy,
+    config::{FileRead, Loaded, Origin, Policy},
     gateway::Gateway,
     observe::Observer,
-    server::{self, Address, Tls, TlsFault},
+    reload::{DrainTimes, InForce, Parts, ReloadHandle, Reloader},
+    server::{self, Address, Inherited, Tls, TlsFault},
+    shared_state::SharedState,
     snapshot::{LongLived, Snapshot},
     state_dir::StateDir,
     token::{issuer::Issuer, jwks::KeyStore},
-    upstream::Upstream,
 };
 
 /// A gateway that serves. Dropping it ends it at once; `drain` and `wait` end it in good order.
@@ -34,11 +36,21 @@ pub struct App {
     admin_address: Option<SocketAddr>,
     readiness: Arc<Readiness>,
     drain_asked: (mpsc::Sender<()>, mpsc::Receiver<()>),
-    drain_delay: Duration,
-    drain_timeout: Duration,
+    times: Arc<ArcSwap<DrainTimes>>,
     control: Option<Control>,
-    // Holds the registry that a later configuration takes its long-lived parts from.
-    _long_lived: LongLived,
+    reloads: Option<ReloadHandle>,
+    ready: Option<oneshot::Receiver<()>>,
+}
+
+/// What the control thread works at.
+struct Work {
+    admin: Option<std::net::TcpListener>,
+    state: AdminState,
+    stores: Vec<Arc<KeyStore>>,
+    certificates: Vec<Arc<Tls>>,
+    readiness: Arc<Readiness>,
+    ready: oneshot::Sender<()>,
+    reloader: Option<Reloader>,
 }
 
 /// The control thread, and how it is told to end.
@@ -76,6 +88,8 @@ pub enum StartError {
     },
     /// A thread or its runtime can't be had.
     Thread(io::Error),
+    /// The service manager can't be told anything.
+    Notify(io::Error),
 }
 
 impl App {
@@ -92,29 +106,70 @@ impl App {
     /// # Errors
     /// A policy that can't be put to work, an address that is taken.
     pub fn start_observed(policy: &Policy, observer: Arc<Observer>) -> Result<App, StartError> {
+        App::start_with(policy, observer, None, Inherited::default())
+    }
+
+    /// The same by a configuration that is read again whenever it changes, at sockets that are open already. `files` are
+    /// those that it was read from.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_from(
+        origin: Origin,
+        loaded: &Loaded,
+        files: Vec<FileRead>,
+        observer: Arc<Observer>,
+        inherited: Inherited,
+    ) -> Result<App, StartError> {
+        App::start_with(&loaded.policy, observer, Some((origin, loaded.clone(), files)), inherited)
+    }
+
+    fn start_with(
+        policy: &Policy,
+        observer: Arc<Observer>,
+        origin: Option<(Origin, Loaded, Vec<FileRead>)>,
+        mut inherited: Inherited,
+    ) -> Result<App, StartError> {
         if !policy.pending.is_empty() {
             let messages = policy.pending.iter().map(|pending| pending.message.as_str()).collect::<Vec<_>>();
             return Err(StartError::Policy(messages.join("; ")));
         }
         let state = policy.state_dir.as_deref().map(StateDir::open).transpose().map_err(StartError::Policy)?;
         let long_lived = LongLived::new(observer.clone(), policy.server.workers);
-        let long_lived = long_lived.with_state(state).map_err(StartError::Policy)?;
+        let long_lived = Arc::new(long_lived.with_state(state).map_err(StartError::Policy)?);
         let (snapshot, stores) = Snapshot::assemble(policy, &long_lived).map_err(StartError::Policy)?;
         let gateway = Arc::new(Gateway::new(snapshot, observer.clone()));
+        let hash = origin.as_ref().map(|(_, loaded, _)| Arc::from(loaded.hash.as_str()));
+        let in_force = InForce { hash: hash.unwrap_or_default(), is_current: true };
         let readiness = Arc::new(Readiness {
             gateway: gateway.clone(),
+            in_force: Arc::new(ArcSwap::from_pointee(in_force)),
+            has_been_ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             began: Instant::now(),
             ready_timeout: policy.server.ready_timeout,
         });
 
-        let admin = policy.admin.map(listen_for_admin).transpose()?;
+        let admin = policy.admin.map(|address| listen_for_admin(address, &mut inherited)).transpose()?;
         let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
         let metrics = policy.listen.iter().map(|listen| observer.listener(&listen.name)).collect();
-        let running =
-            server::start(&policy.listen, &policy.server, |_worker| gateway.clone(), metrics).map_err(from_server)?;
+        let make_handler = |_worker| gateway.clone();
+        let running = server::start(&policy.listen, &policy.server, make_handler, metrics, inherited);
+        let running = running.map_err(from_server)?;
         let addresses = running.addresses().to_vec();
-        let certificates = running.certificates().collect();
+        let adjustable = running.adjustable();
+        let certificates = adjustable.certificates().collect();
+        let times = Arc::new(ArcSwap::from_pointee(DrainTimes::of(&policy.server)));
+        let parts = Parts {
+            gateway: gateway.clone(),
+            long_lived,
+            server: adjustable,
+            times: times.clone(),
+            observer: observer.clone(),
+            in_force: readiness.in_force.clone(),
+        };
+        let reloader = origin.map(|(origin, loaded, files)| Reloader::new(origin, loaded, files, parts));
+        let (reloader, reloads) = reloader.unzip();
 
         for (listen, address) in policy.listen.iter().zip(&addresses) {
             tracing::info!(listener = %listen.name, address = %address, "listening");
@@ -122,18 +177,20 @@ impl App {
         if let Some(address) = admin_address {
             tracing::info!(listener = "admin", address = %address, "listening");
         }
-        let state = Arc::new(AdminState { health: readiness.clone(), observer: observer.clone(), gateway });
-        let control = Control::start(admin, state, stores, certificates, observer, readiness.clone())?;
+        let state = AdminState { health: readiness.clone(), observer, gateway, reloads: reloads.clone() };
+        let (ready, when_ready) = oneshot::channel();
+        let work = Work { admin, state, stores, certificates, readiness: readiness.clone(), ready, reloader };
+        let control = Control::start(work)?;
         Ok(App {
             running: Some(running),
             addresses,
             admin_address,
             readiness,
             drain_asked: mpsc::channel(),
-            drain_delay: policy.server.drain_delay,
-            drain_timeout: policy.server.drain_timeout,
+            times,
             control: Some(control),
-            _long_lived: long_lived,
+            reloads,
+            ready: Some(when_ready),
         })
     }
 
@@ -145,6 +202,16 @@ impl App {
     /// The real address of the admin listener.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
+    }
+
+    /// Tells once when it is ready for the first time. None: it was asked before.
+    pub fn when_ready(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.ready.take()
+    }
+
+    /// To have the configuration read again; None where it isn't from a file.
+    pub fn reloads(&self) -> Option<ReloadHandle> {
+        self.reloads.clone()
     }
 
     /// To drain it from elsewhere (a signal's handler).
@@ -162,11 +229,12 @@ impl App {
     pub fn wait(mut self) -> bool {
         // The sender is in self: this can't fail while we wait.
         let _ = self.drain_asked.1.recv();
-        thread::sleep(self.drain_delay);
+        thread::sleep(self.times.load().delay);
         let Some(running) = self.running.take() else { return true };
         running.begin_drain();
+        tracing::info!("no new connections are taken");
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(running.wait(self.drain_timeout)),
+            Ok(runtime) => runtime.block_on(running.wait(self.times.load().timeout)),
             Err(_) => false,
         }
     }
@@ -196,11 +264,15 @@ fn from_server(error: server::StartError) -> StartError {
     match error {
         server::StartError::Listen { address, source } => StartError::Listen { address, error: source },
         server::StartError::Tls { listener, fault } => StartError::Tls { listener, fault },
+        server::StartError::Inherited(why) => StartError::Policy(why),
         server::StartError::Worker(error) => StartError::Thread(error),
     }
 }
 
-fn listen_for_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+fn listen_for_admin(address: SocketAddr, inherited: &mut Inherited) -> Result<std::net::TcpListener, StartError> {
+    if let Some(listener) = inherited.take_admin(address) {
+        return Ok(listener);
+    }
     let listen = || {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -210,27 +282,22 @@ fn listen_for_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartE
 }
 
 impl Control {
-    fn start(
-        admin: Option<std::net::TcpListener>,
-        state: Arc<AdminState>,
-        stores: Vec<Arc<KeyStore>>,
-        certificates: Vec<Arc<Tls>>,
-        observer: Arc<Observer>,
-        readiness: Arc<Readiness>,
-    ) -> Result<Control, StartError> {
+    fn start(work: Work) -> Result<Control, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (end, ended) = oneshot::channel();
+        let Work { admin, state, stores, certificates, readiness, ready, reloader } = work;
+        let state = Arc::new(state);
         let work = move || {
             runtime.block_on(async move {
                 for store in stores {
                     tokio::spawn(store.maintain());
                 }
                 for certificate in certificates {
-                    tokio::spawn(certificate.maintain(observer.clone()));
+                    tokio::spawn(certificate.maintain(state.observer.clone()));
                 }
                 let snapshot = state.gateway.snapshot();
                 tokio::spawn(snapshot.revocations.clone().maintain());
-                snapshot.upstreams.iter().for_each(Upstream::maintain);
+                snapshot.maintain();
                 drop(snapshot);
                 if let Some(listener) = admin {
                     match tokio::net::TcpListener::from_std(listener) {
@@ -238,7 +305,10 @@ impl Control {
                         Err(error) => tracing::error!(%error, "the admin listener can't be served"),
                     }
                 }
-                tokio::spawn(say_when_ready(readiness));
+                tokio::spawn(say_when_ready(readiness, ready));
+                if let Some(reloader) = reloader {
+                    tokio::spawn(reloader.run());
+                }
                 // An error says that the app is gone without a word: the end all the same.
                 let _ = ended.await;
             });
@@ -248,17 +318,22 @@ impl Control {
     }
 }
 
-async fn say_when_ready(readiness: Arc<Readiness>) {
+async fn say_when_ready(readiness: Arc<Readiness>, ready: oneshot::Sender<()>) {
     while !readiness.waiting_for().is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tracing::info!("ready");
+    // An error says that nobody waits for it.
+    let _ = ready.send(());
 }
 
 /// What `/readyz` goes by.
 #[derive(Debug)]
 struct Readiness {
     gateway: Arc<Gateway>,
+    in_force: Arc<ArcSwap<InForce>>,
+    /// Then issuers that a reload brings aren't waited for.
+    has_been_ready: AtomicBool,
     draining: AtomicBool,
     began: Instant,
     ready_timeout: Duration,
@@ -270,18 +345,36 @@ impl Health for Readiness {
     }
 
     fn waiting_for(&self) -> Vec<String> {
-        if self.began.elapsed() >= self.ready_timeout {
+        if self.has_been_ready.load(Ordering::Relaxed) {
             return Vec::new();
         }
-        self.issuers(|issuer| !issuer.keys.is_ready())
+        let mut waiting = self.issuers(|issuer| !issuer.keys.is_ready());
+        waiting.extend(self.shared_state(|shared| !shared.is_read()));
+        if waiting.is_empty() || self.began.elapsed() >= self.ready_timeout {
+            self.has_been_ready.store(true, Ordering::Relaxed);
+            return Vec::new();
+        }
+        waiting
+    }
+
+    fn in_force(&self) -> InForce {
+        InForce::clone(&self.in_force.load())
     }
 
     fn degraded(&self) -> Vec<String> {
-        self.issuers(Issuer::is_degraded)
+        let mut names = self.issuers(Issuer::is_degraded);
+        names.extend(self.shared_state(|shared| !shared.is_up()));
+        names
     }
 }
 
 impl Readiness {
+    /// Its name, where it is there and such.
+    fn shared_state(&self, is_such: impl Fn(&SharedState) -> bool) -> Option<String> {
+        let snapshot = self.gateway.snapshot();
+        snapshot.shared.as_deref().filter(|shared| is_such(shared)).map(|_| "state.redis".to_owned())
+    }
+
     fn issuers(&self, which: impl Fn(&Issuer) -> bool) -> Vec<String> {
         let snapshot = self.gateway.snapshot();
         let chosen = snapshot.issuers.iter().filter(|issuer| which(issuer));
@@ -296,6 +389,7 @@ impl fmt::Display for StartError {
             StartError::Listen { address, error } => write!(f, "can't listen at {address}: {error}"),
             StartError::Tls { listener, fault } => write!(f, "listener {listener}: {fault}"),
             StartError::Thread(error) => write!(f, "can't start a thread: {error}"),
+            StartError::Notify(error) => write!(f, "NOTIFY_SOCKET can't be used: {error}"),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{borrow::Cow, sync::Arc};
 use hyper::{HeaderMap, Method};
 
 use crate::{
-    headers,
+    cors, headers,
     policy::{Access, Facts},
     refusal::{Refusal, RuleFault},
     request::RequestView,
@@ -118,6 +118,9 @@ fn judge(
     principal: Option<&Principal>,
     now: i64,
 ) -> Result<Option<Refusal>, Refusal> {
+    if principal.is_none() && lends_to_page(route, view) {
+        return Err(Refusal::ForeignPage);
+    }
     let rules = Rules::of(snapshot, route, view, now);
     let overruled = match principal.map(|principal| rules.admit(place, principal)) {
         Some(Err(fault)) if route.settings.enforce => return Err(Refusal::Rule(fault)),
@@ -128,6 +131,12 @@ fn judge(
     let judged = principal.filter(|_| overruled.is_none());
     same_in_every_reading(snapshot, &rules, place.route, judged)?;
     Ok(overruled)
+}
+
+/// Whether somebody who need not say who they are would spend the gateway's own token from a page of another origin:
+/// whoever uses a browser on this machine may look at one.
+fn lends_to_page(route: &Route, view: &RequestView<'_>) -> bool {
+    route.sends_own_token(false) && cors::is_foreign_page(view.headers, route.settings.cors.as_ref())
 }
 
 impl Denial {

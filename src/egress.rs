@@ -1,8 +1,23 @@
-//! Tokens of the gateway's own for an upstream: what `upstreams.*.token` says.
+//! Tokens of the gateway's own for an upstream (`upstreams.*.token`): got at a token endpoint, renewed ahead of time by
+//! one request at a time, shared by all workers; or, where a caller's token is exchanged, one for each caller.
+//!
+//! What they are sent to, and what comes of that, is `upstream::credentials`' affair.
+
+mod access_token;
+mod callers;
+mod question;
+mod slot;
+mod source;
+mod trouble;
 
 use std::time::Duration;
 
-use crate::{signer::Signer, token::secret::Secret};
+use crate::{
+    signer::{Assertion, Signer},
+    token::secret::Secret,
+};
+
+pub use source::{Fault, Lent, TokenSource};
 
 /// How a token for an upstream is got (RFC 6749, section 4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,19 +70,6 @@ pub enum Grant {
     },
     /// The caller's own token, each for one of its own (RFC 8693).
     TokenExchange,
-}
-
-/// The claims of a JWT bearer grant (RFC 7523, section 3).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Assertion {
-    /// `iss`
-    pub iss: String,
-    /// `sub`
-    pub sub: String,
-    /// `aud`
-    pub aud: String,
-    /// From `iat` to `exp`.
-    pub ttl: Duration,
 }
 
 /// RFC 6749, section 2.3.1.

@@ -1,7 +1,8 @@
 //! Every call of our own: https only, no redirects, bounded in size and time, never link-local.
 
+mod idle;
+
 use std::{
-    future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, OnceLock},
     time::Duration,
@@ -10,10 +11,10 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode, Uri,
-    body::Incoming,
+    HeaderMap, Method, Request, Response, StatusCode, Uri, Version,
+    body::{Body as _, Incoming},
     client::conn::http1,
-    header::{ACCEPT, HOST, HeaderName, HeaderValue, USER_AGENT},
+    header::{ACCEPT, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT},
     rt::{Read, Write},
 };
 use hyper_util::rt::TokioIo;
@@ -21,6 +22,7 @@ use rustls::{ClientConfig, pki_types::CertificateDer, sign::CertifiedKey};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
+use self::idle::{Connection, Idle, Origin};
 use crate::upstream::connect::{native_tls, tls_with_extra_roots};
 
 /// What came back.
@@ -30,7 +32,7 @@ pub struct Fetched {
     pub status: StatusCode,
     /// The fields of the answer.
     pub headers: HeaderMap,
-    /// The body, whole; empty unless the status is 200.
+    /// The body: whole where the status is 200; else what came of it soon, if it is short.
     pub body: Bytes,
 }
 
@@ -43,6 +45,18 @@ pub struct Call {
     pub fields: Vec<(HeaderName, HeaderValue)>,
     /// Empty for GET.
     pub body: Bytes,
+    /// What it is sent over.
+    pub over: Over,
+}
+
+/// The connection of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// A new one, which ends with the call.
+    NewConnection,
+    /// One that is open already, or else a new one that stays open for a while. A server may close it at that very
+    /// moment: then the call is sent once more, so it is one that does no harm if it arrives twice.
+    OpenConnection,
 }
 
 /// What may be called and how long it may take.
@@ -65,6 +79,8 @@ pub struct Trust {
     extra: Vec<CertificateDer<'static>>,
     identity: Option<Arc<CertifiedKey>>,
     with_extra: OnceLock<Arc<ClientConfig>>,
+    /// Connections that were opened by this, and are used by nobody else.
+    idle: Arc<Idle>,
 }
 
 impl Trust {
@@ -100,17 +116,25 @@ impl Trust {
 
 /// Why there is no answer. Prints what an operator needs; never a body or a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchError(pub String);
+pub struct FetchError {
+    /// For the operator.
+    pub message: String,
+    /// Whether the server has answered, and the answer is none that is taken.
+    pub was_answered: bool,
+}
 
 /// GETs a JSON document.
 ///
 /// # Errors
 /// Any answer but a 200, any redirect, and all that `FetchRules` forbid.
 pub async fn get_json(url: &str, rules: &FetchRules) -> Result<Fetched, FetchError> {
-    let get = Call { method: Method::GET, fields: vec![], body: Bytes::new() };
+    let get = Call { method: Method::GET, fields: vec![], body: Bytes::new(), over: Over::NewConnection };
     match call(url, get, rules).await? {
         fetched if fetched.status == StatusCode::OK => Ok(fetched),
-        other => Err(FetchError(format!("{}: status {}", Target::parse(url)?, other.status.as_u16()))),
+        other => Err(FetchError {
+            message: format!("{}: status {}", Target::parse(url)?, other.status.as_u16()),
+            was_answered: true,
+        }),
     }
 }
 
@@ -122,61 +146,98 @@ pub async fn call(url: &str, call: Call, rules: &FetchRules) -> Result<Fetched, 
     let target = Target::parse(url)?;
     match tokio::time::timeout(rules.timeout, make(call, &target, rules)).await {
         Ok(Ok(fetched)) => Ok(fetched),
-        Ok(Err(problem)) => Err(FetchError(format!("{target}: {problem}"))),
-        Err(_) => Err(FetchError(format!("{target}: no answer within {:?}", rules.timeout))),
+        Ok(Err(error)) => Err(FetchError { message: format!("{target}: {}", error.message), ..error }),
+        Err(_) => {
+            // Others that were opened to this server may lead nowhere, too.
+            rules.trust.idle.forget(&target.origin(rules));
+            Err(FetchError::unanswered(format!("{target}: no answer within {:?}", rules.timeout)))
+        }
     }
 }
 
-async fn make(call: Call, target: &Target, rules: &FetchRules) -> Result<Fetched, String> {
-    let addresses = target.resolve(rules).await?;
-    let stream = connect(&addresses, rules.timeout).await?;
-    let response = if target.is_tls {
-        let name = rustls::pki_types::ServerName::try_from(target.host.clone()).map_err(|_| "not a host name")?;
-        let tls = TlsConnector::from(rules.trust.tls().await?).connect(name, stream).await;
-        exchange(TokioIo::new(tls.map_err(|error| format!("TLS: {error}"))?), call, target, rules).await
-    } else {
-        exchange(TokioIo::new(stream), call, target, rules).await
+/// Over an open connection, and where that turns out to be closed, over a new one.
+async fn make(call: Call, target: &Target, rules: &FetchRules) -> Result<Fetched, FetchError> {
+    let open_one = match call.over {
+        Over::OpenConnection => rules.trust.idle.take(&target.origin(rules)),
+        Over::NewConnection => None,
     };
-    response.map_err(|error| format!("the answer can't be read: {error}"))?
+    if let Some(connection) = open_one
+        && let Ok(result) = exchange(connection, call.clone(), target, rules).await
+    {
+        return result;
+    }
+    let answer = exchange(open(target, rules).await?, call, target, rules).await;
+    answer.map_err(|error| format!("the answer can't be read: {error}"))?
 }
 
-/// Sends the request and reads all of the answer; the connection ends with it.
-async fn exchange<S: Read + Write + Unpin>(
-    stream: S,
+/// A connection to one of the target's addresses, if all of them may be called.
+async fn open(target: &Target, rules: &FetchRules) -> Result<Connection, FetchError> {
+    let addresses = target.resolve(rules).await?;
+    let stream = connect(&addresses, rules.timeout).await?;
+    if !target.is_tls {
+        return handshake(TokioIo::new(stream)).await;
+    }
+    let name = rustls::pki_types::ServerName::try_from(target.host.clone());
+    let name = name.map_err(|_| "not a host name".to_owned())?;
+    let tls = TlsConnector::from(rules.trust.tls().await?).connect(name, stream).await;
+    handshake(TokioIo::new(tls.map_err(|error| format!("TLS: {error}"))?)).await
+}
+
+async fn handshake<S: Read + Write + Unpin + Send + 'static>(stream: S) -> Result<Connection, FetchError> {
+    let made = http1::handshake(stream).await;
+    let (sender, connection) = made.map_err(|error| format!("the connection can't be used: {error}"))?;
+    // Its errors reach whoever waits for the answer. It ends when nobody has the other half any more.
+    tokio::spawn(connection);
+    Ok(Connection::new(sender))
+}
+
+/// Sends the request and reads all of the answer. The error is that of a connection on which no answer began.
+async fn exchange(
+    mut connection: Connection,
     call: Call,
     target: &Target,
     rules: &FetchRules,
-) -> Result<Result<Fetched, String>, hyper::Error> {
-    let (mut sender, connection) = http1::handshake(stream).await?;
-    let request = target.request(call);
-    let answer = async {
-        let response = sender.send_request(request).await?;
-        Ok(read(response, rules.max_body_bytes).await)
-    };
-    with_connection(answer, connection).await
+) -> Result<Result<Fetched, FetchError>, hyper::Error> {
+    let (over, is_long) = (call.over, call.body.len() > SURELY_SENT_BYTES);
+    let response = connection.sender.send_request(target.request(call)).await?;
+    // What follows a head that speaks of a body that can't be would be taken for the next answer; and a server that
+    // answers before it has read everything may take the rest for the next request.
+    let is_clean = response.version() == Version::HTTP_11
+        && !(response.body().is_end_stream() && announces_body(response.headers()))
+        && (response.status() == StatusCode::OK || !is_long);
+    Ok(read(response, rules.max_body_bytes).await.map(|(fetched, is_whole)| {
+        if over == Over::OpenConnection && is_clean && is_whole {
+            rules.trust.idle.give_back(target.origin(rules), connection);
+        }
+        fetched
+    }))
 }
 
-/// Drives the connection while the answer is awaited; what had arrived before it closed is still read.
-async fn with_connection<T>(answer: impl Future<Output = T>, connection: impl Future) -> T {
-    let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));
-    tokio::select! {
-        biased;
-        done = &mut answer => done,
-        _ = &mut connection => answer.await,
-    }
+fn announces_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
-async fn read(response: Response<Incoming>, max_body_bytes: usize) -> Result<Fetched, String> {
+/// The answer, and whether it was read to its end.
+async fn read(response: Response<Incoming>, max_body_bytes: usize) -> Result<(Fetched, bool), FetchError> {
     let (head, body) = response.into_parts();
     if head.status.is_redirection() {
-        return Err(format!("status {}; redirects are not followed", head.status.as_u16()));
+        let message = format!("status {}; redirects are not followed", head.status.as_u16());
+        return Err(FetchError { message, was_answered: true });
     }
-    if head.status != StatusCode::OK {
-        return Ok(Fetched { status: head.status, headers: head.headers, body: Bytes::new() });
-    }
-    let body = Limited::new(body, max_body_bytes).collect().await;
-    let body = body.map_err(|error| format!("the body broke off or is over {max_body_bytes} bytes: {error}"))?;
-    Ok(Fetched { status: head.status, headers: head.headers, body: body.to_bytes() })
+    let body = if head.status == StatusCode::OK {
+        let body = Limited::new(body, max_body_bytes).collect().await;
+        Some(body.map_err(|error| format!("the body broke off or is over {max_body_bytes} bytes: {error}"))?.to_bytes())
+    } else {
+        said(body).await
+    };
+    let is_whole = body.is_some();
+    Ok((Fetched { status: head.status, headers: head.headers, body: body.unwrap_or_default() }, is_whole))
+}
+
+/// What an answer says beside its status, if that is short and comes soon. Nothing depends on it.
+async fn said(body: Incoming) -> Option<Bytes> {
+    let body = tokio::time::timeout(SAID_WITHIN, Limited::new(body, MOST_SAID_BYTES).collect()).await;
+    Some(body.ok()?.ok()?.to_bytes())
 }
 
 /// A URL that may be called, in parts.
@@ -191,7 +252,7 @@ struct Target {
 
 impl Target {
     fn parse(url: &str) -> Result<Target, FetchError> {
-        let wrong = |what: &str| FetchError(format!("a URL that can't be called: {what}"));
+        let wrong = |what: &str| FetchError::unanswered(format!("a URL that can't be called: {what}"));
         let uri: Uri = url.parse().map_err(|_| wrong("it doesn't read as a URL"))?;
         let is_tls = match uri.scheme_str() {
             Some("https") => true,
@@ -213,6 +274,11 @@ impl Target {
             authority: authority.as_str().to_owned(),
             path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
         })
+    }
+
+    fn origin(&self, rules: &FetchRules) -> Origin {
+        let host = self.host.to_ascii_lowercase();
+        Origin { is_tls: self.is_tls, host, port: self.port, allow_http: rules.allow_http }
     }
 
     /// Where the host is, if all of its addresses may be called.
@@ -263,6 +329,10 @@ impl Target {
     }
 }
 
+/// So much fits into the system's buffers, so that it is sent at once.
+const SURELY_SENT_BYTES: usize = 16 * 1024;
+const SAID_WITHIN: Duration = Duration::from_millis(500);
+const MOST_SAID_BYTES: usize = 16 * 1024;
 const NOT_PLAIN: &str = "plain http off loopback needs `allow_http: true`";
 
 impl std::fmt::Debug for Call {
@@ -304,7 +374,11 @@ async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<TcpStream, 
     let mut problem = "the host name has no address".to_owned();
     for address in addresses {
         match tokio::time::timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => {
+                // A small question needn't wait until the one before is acknowledged.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
             Ok(Err(error)) => problem = format!("no connection: {error}"),
             Err(_) => problem = "no connection in time".to_owned(),
         }
@@ -312,11 +386,26 @@ async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<TcpStream, 
     Err(problem)
 }
 
-impl std::fmt::Display for FetchError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+impl FetchError {
+    fn unanswered(message: String) -> FetchError {
+        FetchError { message, was_answered: false }
     }
 }
 
+/// What goes wrong before there is an answer.
+impl From<String> for FetchError {
+    fn from(message: String) -> FetchError {
+        FetchError::unanswered(message)
+    }
+}
+
+impl std::fmt::Display for FetchError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod open_connections;
 #[cfg(test)]
 pub(crate) mod tests;

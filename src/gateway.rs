@@ -25,7 +25,7 @@ use crate::{
     route::{Destination, Found},
     server::{self, Arrival},
     snapshot::{Route, Snapshot},
-    token::{credential::Credential, principal::Principal},
+    token::credential::Credential,
     upstream::Upgrade,
 };
 
@@ -51,6 +51,11 @@ impl Gateway {
     /// What requests go by now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// From now on new requests go by this one. Those that are under way keep theirs.
+    pub fn go_by(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
     }
 
     /// Answers one request. Time, log and the form of refusals are this function's; what happens in between is
@@ -262,14 +267,6 @@ fn answer_here(
     Ok(response)
 }
 
-/// Ends a token with which somebody has logged out, before the answer tells of it.
-async fn end_token(snapshot: &Snapshot, principal: &Principal) -> Result<(), Refusal> {
-    snapshot.revocations.end_token(principal).await.map_err(|why| {
-        tracing::error!(token = %principal.fingerprint(), %why, "a token could not be ended after its logout");
-        Refusal::Upstream(UpstreamFault::TokenNotEnded)
-    })
-}
-
 /// Gives the permit up for the upstream's answer.
 async fn forward(
     snapshot: &Snapshot,
@@ -282,12 +279,16 @@ async fn forward(
     let Some(upstream) = &route.upstream else { return Err(Refusal::Upstream(UpstreamFault::Unavailable)) };
     let logged_out = permit.principal().filter(|_| route.settings.revokes).cloned();
     let sent = Instant::now();
-    let outcome = upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await;
+    let outcome = match logged_out {
+        None => upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await,
+        Some(principal) => {
+            let (upstream, worker, body_fault) = (upstream.clone(), arrival.worker, arrival.body_fault.clone());
+            let forwarding = async move { upstream.forward(permit, worker, request, &body_fault).await };
+            snapshot.logouts.see_through(forwarding, principal, snapshot.revocations.clone()).await
+        }
+    };
     exchange.forwarded(sent.elapsed(), outcome.attempts, outcome.endpoint);
     let mut response = outcome.answer?;
-    if let Some(principal) = logged_out.filter(|_| response.status().is_success()) {
-        end_token(snapshot, &principal).await?;
-    }
     if let Some(tunnel) = outcome.tunnel {
         exchange.switches(tunnel);
     }

@@ -13,6 +13,7 @@
 
 pub mod app;
 pub mod config;
+pub mod reload;
 pub mod snapshot;
 
 pub mod server;
@@ -36,6 +37,7 @@ pub mod egress;
 pub mod headers;
 pub mod identity;
 pub mod limit;
+pub mod logout;
 pub mod outgoing;
 pub mod protected_resource;
 pub mod upstream;
@@ -50,11 +52,14 @@ pub mod rehearsal;
 pub mod admin;
 pub mod descriptors;
 pub mod fetch;
+pub mod form;
 pub mod moment;
 pub mod observe;
 pub mod shared_state;
 pub mod signer;
+pub mod single_flight;
 pub mod state_dir;
+pub mod systemd;
 pub mod watch;
 
 pub mod policy_tests;

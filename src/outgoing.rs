@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hyper::{
     HeaderMap, Uri, Version,
-    header::{CONTENT_LENGTH, TRAILER},
+    header::{AUTHORIZATION, CONTENT_LENGTH, TRAILER, VIA},
     http::uri::PathAndQuery,
 };
 
@@ -34,19 +34,27 @@ pub struct Sender<'s> {
     pub trace: &'s TraceContext,
 }
 
-/// The fields that go on, but for those that tell who asks: these are written after them.
+/// The fields that go on, but for those that tell who asks: these are written after them. An upstream that is called with
+/// a token of the gateway's own gets nothing of what is known of the caller, whoever says it.
 pub fn fields(snapshot: &Snapshot, route: &Route, mut fields: HeaderMap, from: &Sender<'_>) -> HeaderMap {
+    let is_anonymous = route.has_own_token();
     headers::remove_hop_by_hop(&mut fields);
     // In HTTP/1.1 only a body without a length has trailers; HTTP/2 knows both together.
     if from.version == Version::HTTP_2 && fields.contains_key(TRAILER) {
         fields.remove(CONTENT_LENGTH);
     }
-    snapshot.reserved.strip(&mut fields, from.is_trusted);
+    snapshot.reserved.strip(&mut fields, from.is_trusted && !is_anonymous);
     route.settings.token_from.strip(&mut fields);
+    if is_anonymous {
+        fields.remove(AUTHORIZATION);
+        fields.remove(VIA);
+    }
     route.settings.headers.request.change_request(&mut fields);
 
-    let via = headers::via(from.version);
-    headers::add_forwarding(&mut fields, from.peer, from.is_trusted, from.scheme, from.authority.as_deref(), via);
+    if !is_anonymous {
+        let via = headers::via(from.version);
+        headers::add_forwarding(&mut fields, from.peer, from.is_trusted, from.scheme, from.authority.as_deref(), via);
+    }
     from.request_id.write(&mut fields);
     from.trace.write(&mut fields);
     fields

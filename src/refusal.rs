@@ -46,6 +46,8 @@ pub enum Refusal {
     },
     /// The token is good and isn't enough for this route.
     Rule(RuleFault),
+    /// A web page of another origin asks, in somebody's browser, where no token is needed: it would spend the gateway's own.
+    ForeignPage,
     /// The upstream's fault; the decision was a yes.
     Upstream(UpstreamFault),
 }
@@ -141,6 +143,13 @@ pub enum UpstreamFault {
     Unavailable,
     /// It said yes to a logout, and there is no room to note that the token has ended.
     TokenNotEnded,
+    /// The token that it is called with can't be had now.
+    TokenUnavailable {
+        /// When it is worth to ask again.
+        retry_after: Duration,
+    },
+    /// The token endpoint gives none to call it with.
+    TokenRefused,
 }
 
 impl Refusal {
@@ -158,12 +167,12 @@ impl Refusal {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Refusal::Rule(RuleFault::StepUp(_)) => StatusCode::UNAUTHORIZED,
-            Refusal::Rule(_) => StatusCode::FORBIDDEN,
-            Refusal::Upstream(UpstreamFault::Broken) => StatusCode::BAD_GATEWAY,
+            Refusal::Rule(_) | Refusal::ForeignPage => StatusCode::FORBIDDEN,
+            Refusal::Upstream(UpstreamFault::Broken | UpstreamFault::TokenRefused) => StatusCode::BAD_GATEWAY,
             Refusal::Upstream(UpstreamFault::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
-            Refusal::Upstream(UpstreamFault::Unavailable | UpstreamFault::TokenNotEnded) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Refusal::Upstream(
+                UpstreamFault::Unavailable | UpstreamFault::TokenNotEnded | UpstreamFault::TokenUnavailable { .. },
+            ) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -182,6 +191,7 @@ impl Refusal {
             Refusal::KeysUnavailable { .. } => "keys_unavailable",
             Refusal::IntrospectionUnavailable { .. } => "introspection_unavailable",
             Refusal::Rule(fault) => fault.reason(),
+            Refusal::ForeignPage => "header",
             Refusal::Upstream(_) => "ok",
         }
     }
@@ -217,10 +227,17 @@ impl Refusal {
             Refusal::KeysUnavailable { .. } => "the keys to verify this token are not available at the moment",
             Refusal::IntrospectionUnavailable { .. } => "whether this token is good can not be found out at the moment",
             Refusal::Rule(fault) => fault.detail(),
+            Refusal::ForeignPage => "web pages of other origins are not served here",
             Refusal::Upstream(UpstreamFault::Broken) => "the service behind the gateway failed to answer",
             Refusal::Upstream(UpstreamFault::TimedOut) => "the service behind the gateway took too long to answer",
             Refusal::Upstream(UpstreamFault::Unavailable) => "the service behind the gateway is not available",
             Refusal::Upstream(UpstreamFault::TokenNotEnded) => "the token could not be ended at the gateway",
+            Refusal::Upstream(UpstreamFault::TokenUnavailable { .. }) => {
+                "the token to call the service behind the gateway with can not be had at the moment"
+            }
+            Refusal::Upstream(UpstreamFault::TokenRefused) => {
+                "the gateway gets no token to call the service behind it with"
+            }
         }
     }
 }

@@ -317,6 +317,9 @@ fn upstream_fields(
     } else if fields.contains_key(AUTHORIZATION) {
         fields.insert(AUTHORIZATION, MASKED_AUTHORIZATION);
     }
+    if route.sends_own_token(decision.caller().is_some()) {
+        fields.insert(AUTHORIZATION, MASKED_AUTHORIZATION);
+    }
     if let Some(upstream) = &route.upstream
         && let Some(host) = upstream.host_for(&fields)
     {

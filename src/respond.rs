@@ -16,7 +16,7 @@ use hyper::{
 use crate::{
     body::Body,
     observe::push_json,
-    refusal::{Refusal, RuleFault},
+    refusal::{Refusal, RuleFault, UpstreamFault},
 };
 
 /// `errors.realm`, as challenges write it.
@@ -52,7 +52,9 @@ pub fn refuse(refusal: &Refusal, realm: &Realm, request_id: &str, head_only: boo
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
     match refusal {
-        Refusal::KeysUnavailable { retry_after } | Refusal::IntrospectionUnavailable { retry_after } => {
+        Refusal::KeysUnavailable { retry_after }
+        | Refusal::IntrospectionUnavailable { retry_after }
+        | Refusal::Upstream(UpstreamFault::TokenUnavailable { retry_after }) => {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(*retry_after)));
         }
         Refusal::Method { allow } => {
@@ -119,6 +121,7 @@ fn challenge(refusal: &Refusal, realm: &Realm) -> Option<HeaderValue> {
         | Refusal::Method { .. }
         | Refusal::KeysUnavailable { .. }
         | Refusal::IntrospectionUnavailable { .. }
+        | Refusal::ForeignPage
         | Refusal::Upstream(_) => return None,
     };
     let mut text = String::with_capacity(realm.challenge.len() + 160);

@@ -1,20 +1,176 @@
-//! What replicas share: what `state.redis` says.
+//! What replicas share through Redis or Valkey (`state.redis`). No request waits for it: this process goes by what it
+//! knows, and a task of the control thread brings what others know, and tells them.
 
-use crate::token::secret::Secret;
+mod link;
+mod revocations;
 
-/// Where a Redis or Valkey server is.
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::time::{sleep, timeout};
+
+use self::revocations::Session;
+use crate::{
+    observe::{Observer, SharedStateMetrics},
+    token::{revocation::Revocations, secret::Secret},
+};
+
+/// Between two looks for what others changed: with the time an answer may take, well below the second that is promised.
+const POLL: Duration = Duration::from_millis(200);
+/// After a failure; doubled with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Between two sweeps of what is over.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Who has ended something waits so long for the word to get out.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
+/// Where a Redis or Valkey server is, or several that are one: a cluster, or sentinels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RedisSettings {
     /// rediss: TLS, the server's certificate verified.
     pub tls: bool,
-    /// Name or address; IPv6 without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+    /// Where to ask first; the others if it isn't there. At least one.
+    pub nodes: Vec<Node>,
+    /// Of the masters that sentinels watch, which. None: there is one only.
+    pub master: Option<String>,
     /// Who asks; None: the server's default user.
     pub username: Option<String>,
     /// None: no authentication.
     pub password: Option<Secret>,
     /// The database's number.
     pub database: u32,
+}
+
+/// One server's address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Node {
+    /// Name or address; IPv6 without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// The state that is shared, as this process sees it.
+#[derive(Debug)]
+pub struct SharedState {
+    settings: RedisSettings,
+    revocations: Arc<Revocations>,
+    metrics: SharedStateMetrics,
+    /// Whether what others had written was read once.
+    read: AtomicBool,
+    /// One of the below.
+    server: AtomicU8,
+    is_maintained: AtomicBool,
+}
+
+const NOT_ASKED: u8 = 0;
+const UP: u8 = 1;
+const DOWN: u8 = 2;
+
+impl SharedState {
+    /// Reads and tells nothing until `maintain` runs.
+    pub fn new(settings: RedisSettings, revocations: Arc<Revocations>, observer: &Observer) -> Arc<SharedState> {
+        revocations.journal().open();
+        let metrics = observer.shared_state();
+        metrics.up(false);
+        Arc::new(SharedState {
+            settings,
+            revocations,
+            metrics,
+            read: AtomicBool::new(false),
+            server: AtomicU8::new(NOT_ASKED),
+            is_maintained: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether what others had ended before this process began is known here.
+    pub fn is_read(&self) -> bool {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server answered last time.
+    pub fn is_up(&self) -> bool {
+        self.server.load(Ordering::Relaxed) == UP
+    }
+
+    /// Waits, a second at most, until all changes so far are where the other replicas look; whether they are. Where
+    /// they aren't, they will be when the server is back.
+    pub async fn told(&self) -> bool {
+        self.is_up() && timeout(TOLD_WITHIN, self.revocations.journal().all_sent()).await.is_ok()
+    }
+
+    /// Begins to keep both sides up to date, until nobody holds the state any more; once only. In a runtime of tokio.
+    pub fn maintain(self: &Arc<Self>) {
+        if !self.is_maintained.swap(true, Ordering::Relaxed) {
+            tokio::spawn(SharedState::follow(Arc::downgrade(self)));
+        }
+    }
+
+    async fn follow(this: Weak<SharedState>) {
+        let mut session = None;
+        let mut pause = FIRST_PAUSE;
+        let mut swept = Instant::now();
+        while let Some(shared) = this.upgrade() {
+            let result = shared.step(&mut session, &mut swept).await;
+            shared.note(result.as_ref().err());
+            let revocations = shared.revocations.clone();
+            drop(shared);
+            match result {
+                Ok(()) => {
+                    pause = FIRST_PAUSE;
+                    // Elapsed or something to tell: either way it goes on.
+                    let _ = timeout(POLL, revocations.journal().waiting()).await;
+                }
+                Err(_) => {
+                    session = None;
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    async fn step(&self, session: &mut Option<Session>, swept: &mut Instant) -> Result<(), String> {
+        match session {
+            Some(session) => session.go_on(&self.revocations).await?,
+            None => *session = Some(Session::begin(&self.settings, &self.revocations).await?),
+        }
+        if let Some(session) = session
+            && swept.elapsed() >= SWEEP
+        {
+            session.sweep().await?;
+            *swept = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn note(&self, error: Option<&String>) {
+        let state = if error.is_none() { UP } else { DOWN };
+        let before = self.server.swap(state, Ordering::Relaxed);
+        self.metrics.up(state == UP);
+        self.read.fetch_or(state == UP, Ordering::Relaxed);
+        if state == before {
+            return;
+        }
+        match error {
+            Some(error) => tracing::warn!(
+                error,
+                "Redis can't be used: this process goes by what it knows, and tells the others when it is back"
+            ),
+            None if before == DOWN => tracing::info!("Redis is back: what changed meanwhile has been exchanged"),
+            None => tracing::info!("Redis is there: what others have ended is known here"),
+        }
+    }
+}
+
+impl Drop for SharedState {
+    fn drop(&mut self) {
+        self.revocations.journal().close();
+    }
 }

@@ -4,10 +4,11 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     sync::Arc,
+    time::Duration,
 };
 
 use aws_lc_rs::{
-    rand::SystemRandom,
+    rand::{SecureRandom, SystemRandom},
     signature::{
         ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
         Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
@@ -16,6 +17,7 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 use crate::token::secret::Secret;
 
@@ -32,9 +34,24 @@ enum Pair {
     Rsa(RsaKeyPair),
     Ec(EcdsaKeyPair, &'static str),
     Ed(Ed25519KeyPair),
+    /// It isn't there.
+    StandIn,
 }
 
-/// The key can't sign: the system has no random numbers.
+/// What a JWT says that is good once, for one server (RFC 7523, section 3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Assertion {
+    /// `iss`
+    pub iss: String,
+    /// `sub`
+    pub sub: String,
+    /// `aud`
+    pub aud: String,
+    /// From `iat` to `exp`; whole seconds, 1 at least.
+    pub ttl: Duration,
+}
+
+/// The key can't sign: the system has no random numbers, or it only stands for one.
 #[derive(Debug)]
 pub struct CannotSign;
 
@@ -62,12 +79,22 @@ impl Signer {
         Ok(Signer { pem: pem.clone(), key: Arc::new(key.ok_or(OTHER_KIND)?) })
     }
 
+    /// What stands for a key of this name that can't be had where a configuration is only checked. It signs nothing.
+    pub fn stand_in(name: &Secret) -> Signer {
+        Signer { pem: name.clone(), key: Arc::new(Pair::StandIn) }
+    }
+
+    /// Whether it stands for a key that isn't there.
+    pub fn is_stand_in(&self) -> bool {
+        matches!(*self.key, Pair::StandIn)
+    }
+
     /// What it signs with (RFC 7518, section 3.1; RFC 8037, section 3.1).
     pub fn algorithm(&self) -> &'static str {
         match &*self.key {
             Pair::Rsa(_) => "RS256",
             Pair::Ec(_, algorithm) => algorithm,
-            Pair::Ed(_) => "EdDSA",
+            Pair::Ed(_) | Pair::StandIn => "EdDSA",
         }
     }
 
@@ -83,6 +110,26 @@ impl Signer {
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
+    /// A JWT with these claims, `iat`, `exp` and a `jti` of its own. `now` in Unix seconds.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn assertion(&self, says: &Assertion, now: i64) -> Result<Zeroizing<String>, CannotSign> {
+        let mut random = [0; 16];
+        SystemRandom::new().fill(&mut random).map_err(|_| CannotSign)?;
+        let ttl = i64::try_from(says.ttl.as_secs().max(1)).unwrap_or(i64::MAX);
+        let claims = [
+            ("iss", json!(says.iss)),
+            ("sub", json!(says.sub)),
+            ("aud", json!(says.aud)),
+            ("iat", json!(now)),
+            ("exp", json!(now.saturating_add(ttl))),
+            ("jti", json!(URL_SAFE_NO_PAD.encode(random))),
+        ];
+        let claims: Map<_, _> = claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        self.jwt("JWT", &claims).map(Zeroizing::new)
+    }
+
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CannotSign> {
         let random = SystemRandom::new();
         match &*self.key {
@@ -93,6 +140,7 @@ impl Signer {
             }
             Pair::Ec(pair, _) => Ok(pair.sign(&random, message).map_err(|_| CannotSign)?.as_ref().to_vec()),
             Pair::Ed(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            Pair::StandIn => Err(CannotSign),
         }
     }
 }

@@ -10,13 +10,16 @@ use std::{
 
 use crate::{
     config::Policy,
+    egress::{EgressSettings, Grant, TokenSource},
     headers::TrustedProxies,
     identity::{IdentityPlan, ReservedNames},
+    logout::Logouts,
     observe::{Observer, RouteMetrics, token_parameter},
     path::{CanonicalPath, Reading},
     respond::Realm,
     route::{RouteSettings, RouteTable},
     server::ListenMode,
+    shared_state::{RedisSettings, SharedState},
     state_dir::StateDir,
     token::{
         cache::TokenCache,
@@ -48,6 +51,10 @@ pub struct Snapshot {
     pub tokens: Arc<TokenCache>,
     /// What has been ended before its time.
     pub revocations: Arc<Revocations>,
+    /// Logouts that are on their way.
+    pub logouts: Logouts,
+    /// What replicas share; None: nothing.
+    pub shared: Option<Arc<SharedState>>,
     /// What the admin listener asks of who wants more than health and metrics.
     pub admin_token: Option<Secret>,
     /// What no client may send.
@@ -91,6 +98,17 @@ impl Route {
         self.upstream.as_ref().is_some_and(|upstream| upstream.settings().ignores_case)
     }
 
+    /// Whether its upstream is called with a token of the gateway's own: who asks is then nobody's affair there.
+    pub fn has_own_token(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|upstream| upstream.settings().token.is_some())
+    }
+
+    /// Whether a request goes on with such a token: a caller's can't be exchanged where there is none.
+    pub fn sends_own_token(&self, has_caller: bool) -> bool {
+        let token = self.upstream.as_ref().and_then(|upstream| upstream.settings().token.as_ref());
+        token.is_some_and(|token| has_caller || token.grant != Grant::TokenExchange)
+    }
+
     /// How servers may read a path that this route takes, its upstream among them.
     pub fn readings<'p>(&self, path: &'p CanonicalPath) -> Cow<'p, [Reading]> {
         if self.ignores_case() { path.readings_ignoring_case().into() } else { path.readings().into() }
@@ -104,23 +122,34 @@ pub struct LongLived {
     workers: usize,
     state: Option<Arc<StateDir>>,
     revocations: Arc<Revocations>,
+    logouts: Logouts,
     keys: Registry<KeyStoreIdentity, KeyStore>,
     issuers: Registry<IssuerSettings, Issuer>,
     /// By its size.
     tokens: Registry<u64, TokenCache>,
     upstreams: Registry<UpstreamSettings, Upstream>,
+    /// By the upstream's name, too: each has its own.
+    egress: Registry<(Arc<str>, EgressSettings), TokenSource>,
     standings: Registry<EndpointIdentity, Standing>,
+    shared: Registry<RedisSettings, SharedState>,
 }
 
-/// What a key store depends on; a change to anything else of an issuer keeps its keys.
+/// What a key store depends on; a change to anything else of an issuer keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct KeyStoreIdentity {
-    name: Arc<str>,
-    issuer: Option<String>,
-    keys: KeySource,
+    origin: KeysOrigin,
     refresh: Duration,
     stale_keys: Duration,
     http_timeout: Duration,
+}
+
+/// Where keys come from and who vouches for it: a store that differs in how it fetches begins with the keys of the one
+/// before.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct KeysOrigin {
+    name: Arc<str>,
+    issuer: Option<String>,
+    keys: KeySource,
     allow_http: bool,
     tls_ca: Option<ExtraRoots>,
 }
@@ -128,14 +157,16 @@ struct KeyStoreIdentity {
 impl KeyStoreIdentity {
     fn of(settings: &IssuerSettings) -> KeyStoreIdentity {
         KeyStoreIdentity {
-            name: settings.name.clone(),
-            issuer: settings.issuer.clone(),
-            keys: settings.jwt.keys.clone(),
+            origin: KeysOrigin {
+                name: settings.name.clone(),
+                issuer: settings.issuer.clone(),
+                keys: settings.jwt.keys.clone(),
+                allow_http: settings.allow_http,
+                tls_ca: settings.tls_ca.clone(),
+            },
             refresh: settings.jwt.refresh,
             stale_keys: settings.jwt.stale_keys,
             http_timeout: settings.http_timeout,
-            allow_http: settings.allow_http,
-            tls_ca: settings.tls_ca.clone(),
         }
     }
 }
@@ -147,11 +178,14 @@ impl LongLived {
             workers,
             state: None,
             revocations: Arc::new(Revocations::new(&observer)),
+            logouts: Logouts::default(),
             keys: Registry::default(),
             issuers: Registry::default(),
             tokens: Registry::default(),
             upstreams: Registry::default(),
+            egress: Registry::default(),
             standings: Registry::default(),
+            shared: Registry::default(),
             observer,
         }
     }
@@ -166,6 +200,15 @@ impl LongLived {
         Ok(LongLived { state: Some(state), revocations, ..self })
     }
 
+    /// The same as before unless what is said of the token changed: what was got is kept.
+    fn token_source(&self, upstream: &UpstreamSettings) -> Result<Option<Arc<TokenSource>>, String> {
+        let Some(settings) = &upstream.token else { return Ok(None) };
+        let key = (upstream.name.clone(), settings.clone());
+        let (source, _) =
+            self.egress.get_or_make(key, || TokenSource::new(&upstream.name, settings, &self.observer))?;
+        Ok(Some(source))
+    }
+
     /// An endpoint keeps its standing when anything else of its upstream changes.
     fn endpoint(&self, settings: &UpstreamSettings, address: &EndpointAddress) -> Result<EndpointParts, String> {
         let label = address.label();
@@ -178,7 +221,7 @@ impl LongLived {
 
 impl Snapshot {
     /// Puts a policy to work with the parts that are there already; the key stores that are new need their
-    /// `KeyStore::maintain` spawned.
+    /// `KeyStore::maintain` spawned, the snapshot its own `maintain`.
     ///
     /// # Errors
     /// A local key set that can't be used, routes that contradict each other: in words for the configuration's author.
@@ -187,11 +230,16 @@ impl Snapshot {
         let mut new_stores = Vec::new();
         let mut issuers = Vec::new();
         for settings in &policy.issuers {
-            let (keys, new) = long_lived.keys.get_or_make(KeyStoreIdentity::of(settings), || {
+            let identity = KeyStoreIdentity::of(settings);
+            let earlier = long_lived.keys.find(|other| other.origin == identity.origin);
+            let (keys, new) = long_lived.keys.get_or_make(identity, || {
                 KeyStore::with_state(settings, observer.clone(), long_lived.state.clone())
                     .map_err(|why| format!("issuers.{}: {why}", settings.name))
             })?;
             if new {
+                if let Some(earlier) = earlier {
+                    keys.take_over(&earlier);
+                }
                 new_stores.push(keys.clone());
             }
             // The same issuer as before unless its settings changed: what it verified holds on.
@@ -208,7 +256,8 @@ impl Snapshot {
             let (upstream, _) = long_lived.upstreams.get_or_make(settings.clone(), || {
                 let parts = settings.endpoints().map(|address| long_lived.endpoint(settings, address));
                 let parts = parts.collect::<Result<Vec<_>, _>>()?;
-                Ok::<_, String>(Upstream::new(settings.clone(), long_lived.workers, parts))
+                let token = long_lived.token_source(settings)?;
+                Ok::<_, String>(Upstream::new(settings.clone(), long_lived.workers, parts, token))
             })?;
             upstreams.push(upstream);
         }
@@ -227,6 +276,13 @@ impl Snapshot {
                 settings: settings.clone(),
             });
         }
+        let shared = policy.redis.as_ref().map(|redis| {
+            let revocations = long_lived.revocations.clone();
+            long_lived
+                .shared
+                .get_or_make(redis.clone(), || Ok::<_, String>(SharedState::new(redis.clone(), revocations, observer)))
+        });
+        let shared = shared.transpose()?.map(|(shared, _)| shared);
         let ignores_case = routes.iter().any(Route::ignores_case);
         let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
         let reserved = ReservedNames::new(plans.flat_map(IdentityPlan::names));
@@ -241,6 +297,8 @@ impl Snapshot {
             main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),
             tokens,
             revocations: long_lived.revocations.clone(),
+            logouts: long_lived.logouts.clone(),
+            shared,
             admin_token: policy.admin_token.clone(),
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),
@@ -261,6 +319,13 @@ impl Snapshot {
 }
 
 impl Snapshot {
+    /// Begins what goes on beside the requests, to the end of each part: checks of upstreams, and what replicas share.
+    /// Parts of an earlier snapshot go on anyway. In a runtime of tokio.
+    pub fn maintain(&self) {
+        self.upstreams.iter().for_each(Upstream::maintain);
+        self.shared.iter().for_each(SharedState::maintain);
+    }
+
     /// The issuer of this name in the configuration.
     pub fn issuer(&self, name: &str) -> Option<&Arc<Issuer>> {
         self.issuers.iter().find(|issuer| &*issuer.settings.name == name)
@@ -278,6 +343,12 @@ impl<K, T> Default for Registry<K, T> {
 }
 
 impl<K: Eq + Hash, T> Registry<K, T> {
+    /// A part that is in use, of an identity of this kind.
+    fn find(&self, is_kin: impl Fn(&K) -> bool) -> Option<Arc<T>> {
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.iter().filter(|(key, _)| is_kin(key)).find_map(|(_, part)| part.upgrade())
+    }
+
     /// The part of this identity, and whether it was made now.
     fn get_or_make<E>(&self, key: K, make: impl FnOnce() -> Result<Arc<T>, E>) -> Result<(Arc<T>, bool), E> {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! Files that are read again when they change.
 
 use std::{
+    collections::HashMap,
     fs,
     io::Read,
     os::unix::fs::MetadataExt,
@@ -20,10 +21,16 @@ pub type Text = Result<String, String>;
 /// Files, and what was last read of them.
 #[derive(Debug)]
 pub struct WatchedFiles {
-    paths: Vec<PathBuf>,
+    files: Stamped,
     texts: Vec<Text>,
-    /// As they were when they were last read.
-    read: Vec<Option<Stamp>>,
+}
+
+/// Files and folders, and how they were when they were last looked at; what is in them isn't read.
+#[derive(Debug, Default)]
+pub struct Stamped {
+    paths: Vec<PathBuf>,
+    /// Outer None: not looked at so far. Inner None: there was nothing.
+    seen: Vec<Option<Option<Stamp>>>,
 }
 
 /// What changes with a file. None of it can be set back, since the time of the last change is part of it.
@@ -40,33 +47,53 @@ impl WatchedFiles {
     /// Files of which these texts are known already.
     pub fn new(files: impl IntoIterator<Item = (PathBuf, String)>) -> WatchedFiles {
         let (paths, texts): (Vec<_>, Vec<_>) = files.into_iter().map(|(path, text)| (path, Ok(text))).unzip();
-        WatchedFiles { read: Vec::new(), paths, texts }
+        WatchedFiles { files: Stamped::new(paths), texts }
     }
 
     /// Waits until one of the files says something else than when it was last read, and returns what all of them say,
     /// each beside its path. A change is told once the files have been at rest for a moment, so that a file in the
     /// middle of being written is rarely seen.
     pub async fn change(&mut self) -> impl Iterator<Item = (&Path, &Text)> {
+        loop {
+            self.files.change().await;
+            let paths = self.files.paths.clone();
+            let read = off_runtime(move || paths.iter().map(|path| read_text(path)).collect::<Vec<_>>()).await;
+            let Some(texts) = read else { continue };
+            if texts != self.texts {
+                self.texts = texts;
+                return self.files.paths.iter().map(PathBuf::as_path).zip(&self.texts);
+            }
+        }
+    }
+}
+
+impl Stamped {
+    /// None of them has been looked at: the first look is a change.
+    pub fn new(paths: Vec<PathBuf>) -> Stamped {
+        Stamped { seen: vec![None; paths.len()], paths }
+    }
+
+    /// These from now on. Those among them that it has watched before are known.
+    pub fn watch(&mut self, paths: Vec<PathBuf>) {
+        let before = self.paths.iter().zip(&self.seen).collect::<HashMap<_, _>>();
+        self.seen = paths.iter().map(|path| before.get(path).copied().cloned().flatten()).collect();
+        self.paths = paths;
+    }
+
+    /// Waits until one of them isn't as it was, and all have been at rest for a moment. Can be given up and begun anew.
+    pub async fn change(&mut self) {
         let mut before = None;
         loop {
             tokio::time::sleep(PAUSE).await;
             let paths = self.paths.clone();
-            let found = off_runtime(move || paths.iter().map(|path| stamp(path)).collect::<Vec<_>>()).await;
-            if found.is_none() || found.as_ref() == Some(&self.read) {
-                before = None;
-                continue;
-            }
-            if before != found {
-                before = found;
-                continue;
-            }
-            let paths = self.paths.clone();
-            let read = off_runtime(move || paths.iter().map(|path| read_text(path)).collect::<Vec<_>>()).await;
-            let Some(texts) = read else { continue };
-            self.read = found.unwrap_or_default();
-            if texts != self.texts {
-                self.texts = texts;
-                return self.paths.iter().map(PathBuf::as_path).zip(&self.texts);
+            let found = off_runtime(move || paths.iter().map(|path| Some(stamp(path))).collect::<Vec<_>>()).await;
+            match found {
+                Some(found) if found == self.seen => before = None,
+                Some(found) if before.as_ref() == Some(&found) => {
+                    self.seen = found;
+                    return;
+                }
+                found => before = found,
             }
         }
     }

@@ -1,7 +1,8 @@
-//! The admin listener: liveness, readiness, metrics, explanations, revocations. On the control runtime, away from the requests' workers.
+//! The admin listener: liveness, readiness, metrics, explanations, revocations, reloads. On the control runtime, away from the requests' workers.
 
 mod explain;
 mod guard;
+mod reload;
 mod revocations;
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -26,6 +27,7 @@ use crate::{
     body::Body,
     gateway::Gateway,
     observe::{Observer, push_json},
+    reload::{InForce, ReloadHandle},
     respond::problem,
 };
 
@@ -46,10 +48,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub trait Health: Send + Sync {
     /// Whether the process is about to end.
     fn draining(&self) -> bool;
-    /// The issuers whose keys are waited for at start; empty once `ready_timeout` is over.
+    /// The issuers whose keys are waited for at start, and `state.redis` until it was read; empty once `ready_timeout` is
+    /// over.
     fn waiting_for(&self) -> Vec<String>;
-    /// The issuers whose last fetch of keys failed.
+    /// The issuers whose last fetch of keys failed, and `state.redis` while it is down.
     fn degraded(&self) -> Vec<String>;
+    /// How it stands with the configuration.
+    fn in_force(&self) -> InForce;
 }
 
 /// What the admin listener tells of.
@@ -60,6 +65,8 @@ pub struct AdminState {
     pub observer: Arc<Observer>,
     /// The configuration in force, and the revocations.
     pub gateway: Arc<Gateway>,
+    /// None: the configuration isn't from a file.
+    pub reloads: Option<ReloadHandle>,
 }
 
 /// Answers on this listener until the task is dropped.
@@ -107,6 +114,7 @@ async fn route(request: Request<Incoming>, state: &AdminState, on_loopback: bool
     let path = request.uri().path().to_owned();
     match path.strip_prefix("/revocations") {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => revocations::answer(request, rest, state).await,
+        _ if path == "/reload" => reload::answer(&request, state).await,
         _ if path == "/explain" => explain::answer(request, state).await,
         _ => answer(&request, state),
     }
@@ -174,7 +182,10 @@ fn ready(state: &AdminState) -> Response<Body> {
     push_list(&mut text, &state.health.degraded());
     text.push_str(",\"waiting_for\":");
     push_list(&mut text, &waiting_for);
-    text.push_str("}\n");
+    let InForce { hash, is_current } = state.health.in_force();
+    text.push_str(",\"config\":{\"hash\":");
+    push_json(&mut text, &hash);
+    text.push_str(if is_current { ",\"last_reload\":\"ok\"}}\n" } else { ",\"last_reload\":\"error\"}}\n" });
     page(code, "application/json", text)
 }
 

@@ -66,12 +66,23 @@ async fn add(request: Request<Incoming>, state: &AdminState) -> Response<Body> {
     if !snapshot.revocations.keep().await {
         let warning = "in force, but it could not be written to state.dir: it ends with this process";
         document.insert("warning".to_owned(), warning.into());
+    } else if !is_told(&snapshot).await {
+        let warning = "in force here; Redis doesn't answer: the other replicas learn of it when it is back";
+        document.insert("warning".to_owned(), warning.into());
     }
     let mut response = page(StatusCode::CREATED, "application/json", format!("{}\n", Value::Object(document)));
     if let Ok(location) = HeaderValue::try_from(format!("/revocations/{}", revocation.id)) {
         response.headers_mut().insert(LOCATION, location);
     }
     response
+}
+
+/// Whether all replicas can know.
+async fn is_told(snapshot: &Snapshot) -> bool {
+    match &snapshot.shared {
+        Some(shared) => shared.told().await,
+        None => true,
+    }
 }
 
 async fn lift(id: &str, state: &AdminState) -> Response<Body> {

@@ -13,6 +13,7 @@ struct Told {
     draining: bool,
     waiting_for: Vec<String>,
     degraded: Vec<String>,
+    config_is_broken: bool,
 }
 
 #[derive(Default)]
@@ -27,6 +28,9 @@ impl Health for ToldHealth {
     }
     fn degraded(&self) -> Vec<String> {
         self.0.lock().unwrap().degraded.clone()
+    }
+    fn in_force(&self) -> InForce {
+        InForce { hash: "0123456789ab".into(), is_current: !self.0.lock().unwrap().config_is_broken }
     }
 }
 
@@ -54,7 +58,12 @@ async fn start() -> Admin {
     let health = Arc::new(ToldHealth::default());
     tokio::spawn(serve(
         listener,
-        Arc::new(AdminState { health: health.clone(), observer: Observer::silent(), gateway: gateway() }),
+        Arc::new(AdminState {
+            health: health.clone(),
+            observer: Observer::silent(),
+            gateway: gateway(),
+            reloads: None,
+        }),
     ));
     Admin { address, health }
 }
@@ -105,10 +114,19 @@ async fn readiness() {
     let starting =
         Told { waiting_for: names(&["keycloak", "a\"b"]), degraded: names(&["keycloak"]), ..Told::default() };
     let draining = Told { draining: true, ..starting.clone() };
-    assert_snapshot!(admin.ready(ready).await, @r#"200 {"status":"ready","degraded":[],"waiting_for":[]}"#);
-    assert_snapshot!(admin.ready(degraded).await, @r#"200 {"status":"ready","degraded":["keycloak"],"waiting_for":[]}"#);
-    assert_snapshot!(admin.ready(starting).await, @r#"503 {"status":"starting","degraded":["keycloak"],"waiting_for":["keycloak","a\"b"]}"#);
-    assert_snapshot!(admin.ready(draining).await, @r#"503 {"status":"draining","degraded":["keycloak"],"waiting_for":["keycloak","a\"b"]}"#);
+    assert_snapshot!(admin.ready(ready).await, @r#"200 {"status":"ready","degraded":[],"waiting_for":[],"config":{"hash":"0123456789ab","last_reload":"ok"}}"#);
+    assert_snapshot!(admin.ready(degraded).await, @r#"200 {"status":"ready","degraded":["keycloak"],"waiting_for":[],"config":{"hash":"0123456789ab","last_reload":"ok"}}"#);
+    assert_snapshot!(admin.ready(starting).await, @r#"503 {"status":"starting","degraded":["keycloak"],"waiting_for":["keycloak","a\"b"],"config":{"hash":"0123456789ab","last_reload":"ok"}}"#);
+    assert_snapshot!(admin.ready(draining).await, @r#"503 {"status":"draining","degraded":["keycloak"],"waiting_for":["keycloak","a\"b"],"config":{"hash":"0123456789ab","last_reload":"ok"}}"#);
+    let broken = Told { config_is_broken: true, ..Told::default() };
+    assert_snapshot!(admin.ready(broken).await, @r#"200 {"status":"ready","degraded":[],"waiting_for":[],"config":{"hash":"0123456789ab","last_reload":"error"}}"#);
+}
+
+#[tokio::test]
+async fn without_a_file_nothing_is_read_again() {
+    let admin = start().await;
+    let answer = admin.ask("POST", "/reload", "Host: localhost\r\nContent-Length: 0\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 422 ") && answer.contains("not from a file"), "{answer}");
 }
 
 #[tokio::test]
@@ -170,8 +188,12 @@ async fn a_web_page_gets_nothing() {
 
 #[tokio::test]
 async fn only_loopback_asks_for_a_loopback_host() {
-    let state =
-        AdminState { health: Arc::new(ToldHealth::default()), observer: Observer::silent(), gateway: gateway() };
+    let state = AdminState {
+        health: Arc::new(ToldHealth::default()),
+        observer: Observer::silent(),
+        gateway: gateway(),
+        reloads: None,
+    };
     let request = Request::builder().uri("/livez").header("host", "10.1.2.3:9901").body(()).unwrap();
     assert_eq!(answer(&request, &state).status(), StatusCode::OK);
     assert!(guard::admit(&request, None, false).is_ok());

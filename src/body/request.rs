@@ -139,13 +139,13 @@ impl RequestBody {
         self.limits.deadline
     }
 
-    /// Keeps what will be read of it, so that it can be sent again. None where it is known to be too large for that, or
+    /// Keeps what will be read of it, so that it can be sent again; whoever asks so, too, gets the same. None where it is known to be too large for that, or
     /// some of it was read already.
     pub(crate) fn keep(&mut self) -> Option<Kept> {
         if self.size_hint().lower() > MOST_KEPT as u64 || self.upload.bytes() > 0 {
             return None;
         }
-        Some(self.kept.insert(Kept::default()).clone())
+        Some(self.kept.get_or_insert_default().clone())
     }
 
     /// The same without anything in it, for a request whose body was empty.

@@ -39,7 +39,7 @@ pub struct Options {
     pub deny_warnings: bool,
     /// Says each route in a sentence.
     pub describe: bool,
-    /// Takes placeholders for unset variables and missing files in `${file:}`.
+    /// Takes placeholders for unset variables, and for missing files in `${file:}` and of private keys.
     pub without_secrets: bool,
     /// Fetches each issuer's keys.
     pub online: bool,
@@ -127,7 +127,7 @@ impl Answer<'_> {
     }
 
     fn as_json(&self, describe: bool) -> Value {
-        let diagnostics = self.diagnostics.iter().map(as_json).collect::<Vec<_>>();
+        let diagnostics = self.diagnostics.iter().map(Diagnostic::to_json).collect::<Vec<_>>();
         let mut answer = json!({"ok": self.ok, "diagnostics": diagnostics});
         if let Some(loaded) = self.loaded.as_ref().filter(|_| describe) {
             let routes = descriptions(loaded).map(|(name, sentence)| json!({"name": name, "description": sentence}));
@@ -192,22 +192,6 @@ fn ask_issuers(issuers: &[IssuerSettings]) -> io::Result<Vec<Asked>> {
             asked.push(Asked { issuer, keys });
         }
         Ok(asked)
-    })
-}
-
-fn as_json(diagnostic: &Diagnostic) -> Value {
-    let severity = match diagnostic.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    };
-    json!({
-        "severity": severity,
-        "message": diagnostic.message,
-        "file": diagnostic.file,
-        "line": diagnostic.line,
-        "column": diagnostic.column,
-        "path": diagnostic.path,
-        "hint": diagnostic.hint,
     })
 }
 
@@ -341,13 +325,43 @@ routes:
     }
 
     #[test]
+    fn without_private_keys() {
+        let of = |key: &str| {
+            format!("
+upstreams:
+  u:
+    url: https://api.example
+    token: {{endpoint: \"https://login.example/token\", grant: jwt_bearer, private_key: {key}, algorithm: RS256, assertion: {{iss: a}}}}
+identity: {{assertion: {{private_key: {key}, issuer: \"https://gateway.example\"}}}}
+issuers: {{i: {{audiences: [a], introspection: {{endpoint: \"https://login.example/i\", auth: private_key_jwt, client_id: a, private_key: {key}}}}}}}
+routes: [{{name: r, path: /r, upstream: u, allow: authenticated}}]
+")
+        };
+        let options = || Options { without_secrets: true, ..Options::default() };
+        for (key, shown) in [
+            ("client.pem", "${file:client.pem}"),
+            ("/run/secrets/client", "${file:/run/secrets/client}"),
+            ("\"${CLIENT_KEY}\"", "${CLIENT_KEY}"),
+            ("\"${file:client.pem}\"", "${file:client.pem}"),
+        ] {
+            let (code, out, _) = check_with(&of(key), options());
+            assert_eq!(code, 0, "{key}: {out}");
+            assert!(out.contains(&format!("placeholders stand for {shown}\n")), "{key}: {out}");
+            assert_eq!(check(&of(key), Format::Text).0, 1, "{key}");
+        }
+        // What may be a key itself is neither taken for a file nor shown.
+        let (code, out, err) = check_with(&of("MC4CAQAwBQYDK2VwBCIEIAAA"), options());
+        assert_eq!((code, out.contains("MC4"), err.contains("MC4")), (1, false, false));
+    }
+
+    #[test]
     fn described() {
         let options = Options { describe: true, ..Options::default() };
         let (code, out, _) = check_with(GOOD, options);
         assert_eq!(code, 0);
         assert_eq!(
             out,
-            "a: /a: every method is open to everybody.\na change needs a restart in: listen, admin.address, server.workers\ngateway.yaml: ok, 1 route, 0 issuers, 1 upstream\n"
+            "a: /a: every method is open to everybody.\na change needs a restart in: listen, admin.address, server.workers, state.dir\ngateway.yaml: ok, 1 route, 0 issuers, 1 upstream\n"
         );
         let (_, out, _) = check_with(GOOD, Options { format: Format::Json, ..options });
         let answer: Value = serde_json::from_str(&out).unwrap();

@@ -93,7 +93,8 @@ enum Command {
     Test(test::TestArguments),
     /// Show a gateway at work, in one process on loopback
     ///
-    /// Starts an issuer of tokens, an echo API and the gateway before it, and prints curl lines to paste.
+    /// Starts issuers of tokens that answer as four systems do (Docebo, Digitaleo, Degreed, CERN), an API that answers with
+    /// what it got, and the gateway before it. Prints curl lines to paste, each with the status that comes.
     #[command(after_help = "Examples:\n  \
         bearward demo\n  \
         bearward demo --port 9000")]
@@ -145,7 +146,7 @@ struct CheckArguments {
     /// Say each route in a sentence
     #[arg(long)]
     describe: bool,
-    /// Take placeholders for unset variables and missing files in `${file:…}`
+    /// Take placeholders for unset variables, and for missing files in `${file:…}` and of private keys
     #[arg(long)]
     without_secrets: bool,
     /// Fetch each issuer's keys, too

@@ -1,23 +1,37 @@
 //! `bearward run`
 
-use std::{io, path::Path, process::ExitCode, thread};
+use std::{io, path::Path, pin::pin, process::ExitCode, sync::Arc, thread};
 
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
 };
 
 use super::{UNUSABLE_CONFIGURATION, complain, complain_of, environment};
 use crate::{
     app::{App, Drainer, StartError},
-    config::{self, Loaded},
+    config::{Attempt, Loaded, Origin},
     descriptors,
     observe::Observer,
+    reload::{self, ReloadHandle},
+    server::Inherited,
+    systemd::Notifier,
 };
 
 /// Serves until it is told to end.
 pub(super) fn run(path: &Path) -> ExitCode {
-    let loaded = match config::load(path, &environment).and_then(Loaded::in_force) {
+    // While this is the only thread: it changes the environment.
+    let inherited = match Inherited::from_environment() {
+        Ok(inherited) => inherited,
+        Err(why) => {
+            complain(format_args!("error: {why}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let origin = Origin { path: path.to_owned(), environment };
+    let Attempt { files, outcome } = origin.read();
+    let loaded = match outcome.and_then(Loaded::in_force) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
             complain_of(&diagnostics);
@@ -37,12 +51,11 @@ pub(super) fn run(path: &Path) -> ExitCode {
     }
     observer.config_in_force(&loaded.hash);
     descriptors::raise_limit();
-    for warning in &loaded.warnings {
-        tracing::warn!(file = %warning.file, line = warning.line, key = %warning.path, "{}", warning.message);
-    }
+    reload::log_warnings(&loaded.warnings);
     let app = Signals::listen().map_err(StartError::Thread).and_then(|signals| {
-        let app = App::start_observed(&loaded.policy, observer.clone())?;
-        signals.drain(app.drainer());
+        let notifier = Notifier::from_environment().map_err(StartError::Notify)?;
+        let mut app = App::start_from(origin, &loaded, files, observer.clone(), inherited)?;
+        signals.obey(Told { drainer: app.drainer(), reloads: app.reloads(), ready: app.when_ready(), notifier });
         Ok(app)
     });
     let app = match app {
@@ -61,11 +74,12 @@ pub(super) fn run(path: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// SIGTERM and SIGINT, caught from the moment that this is made.
+/// SIGTERM, SIGINT and SIGHUP, caught from the moment that this is made.
 struct Signals {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -73,23 +87,84 @@ impl Signals {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let hangup = signal(SignalKind::hangup())?;
         drop(entered);
-        Ok(Signals { runtime, terminate, interrupt })
+        Ok(Signals { runtime, terminate, interrupt, hangup })
     }
 
-    /// The first signal drains; the second one ends the process as it stands.
-    fn drain(mut self, drainer: Drainer) {
+    /// SIGHUP reads the configuration again. The first other signal drains; the second one ends the process as it stands.
+    fn obey(self, told: Told) {
+        let Signals { runtime, mut terminate, mut interrupt, hangup } = self;
+        let Told { drainer, reloads, ready, notifier } = told;
+        let notifier = Arc::new(notifier);
         thread::spawn(move || {
-            self.runtime.block_on(async {
+            runtime.block_on(async {
+                let serving = tokio::spawn(serve(hangup, reloads, ready, notifier.clone()));
                 // Not in the event, which isn't evaluated where its level is off.
-                let signal = next(&mut self.terminate, &mut self.interrupt).await;
+                let signal = next(&mut terminate, &mut interrupt).await;
+                serving.abort();
+                notifier.stopping();
                 tracing::info!(signal, "draining");
                 drainer.drain();
-                next(&mut self.terminate, &mut self.interrupt).await;
+                next(&mut terminate, &mut interrupt).await;
                 std::process::exit(130);
             });
         });
     }
+}
+
+/// Who is told of signals, and of what comes of them.
+struct Told {
+    drainer: Drainer,
+    reloads: Option<ReloadHandle>,
+    ready: Option<oneshot::Receiver<()>>,
+    notifier: Notifier,
+}
+
+/// Until it is told to end.
+async fn serve(
+    mut hangup: Signal,
+    reloads: Option<ReloadHandle>,
+    ready: Option<oneshot::Receiver<()>>,
+    notifier: Arc<Notifier>,
+) {
+    let ready = async {
+        let is_ready = match ready {
+            Some(ready) => ready.await.is_ok(),
+            None => false,
+        };
+        // If not, it ends before it was.
+        if !is_ready {
+            std::future::pending::<()>().await;
+        }
+    };
+    let mut ready = pin!(ready);
+    let mut is_ready = false;
+    loop {
+        tokio::select! {
+            () = ready.as_mut(), if !is_ready => {
+                is_ready = true;
+                notifier.ready();
+            }
+            came = hangup.recv() => {
+                if came.is_none() {
+                    return;
+                }
+                reload(reloads.as_ref(), &notifier).await;
+            }
+        }
+    }
+}
+
+async fn reload(reloads: Option<&ReloadHandle>, notifier: &Notifier) {
+    notifier.reloading();
+    tracing::info!(signal = "SIGHUP", "reading the configuration again");
+    let outcome = match reloads {
+        Some(reloads) => reloads.reload().await,
+        None => None,
+    };
+    // What is wrong is logged.
+    notifier.reloaded(outcome.is_some_and(|outcome| outcome.result.is_ok()));
 }
 
 async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {

@@ -228,6 +228,23 @@ impl Diagnostic {
         Diagnostic { severity: Severity::Error, ..self }
     }
 
+    /// As `check --format json` and the admin listener have it.
+    pub fn to_json(&self) -> serde_json::Value {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        serde_json::json!({
+            "severity": severity,
+            "message": self.message,
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "path": self.path,
+            "hint": self.hint,
+        })
+    }
+
     /// As text, with terminal colours if wanted. Ends with a line break.
     pub fn render(&self, color: bool) -> String {
         let mut text = String::new();

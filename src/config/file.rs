@@ -36,6 +36,8 @@ pub(super) struct ConfigFile {
     pub(super) include: Vec<At<String>>,
     /// A file that it includes couldn't be read, so that names may seem to be missing.
     pub(super) incomplete: bool,
+    /// It is only checked: files of private keys may be missing.
+    pub(super) with_placeholders: bool,
     pub(super) listen: Option<Vec<Listener>>,
     pub(super) admin: Admin,
     pub(super) admin_token: Option<At<Secret>>,

@@ -8,6 +8,7 @@ use std::{
 use super::{
     diagnostic::{Finding, Findings},
     file::{self, ConfigFile},
+    files::{FileRead, FilesRead},
     interpolation::{Interpolation, read_text},
     reader::{At, Reader},
     source::{Source, Sources},
@@ -28,8 +29,8 @@ pub(super) struct Files<'e> {
     pub(super) interpolation: Interpolation<'e>,
     pub(super) findings: Findings,
     pub(super) sources: Sources,
-    /// As they were named, the first one apart.
-    pub(super) included: Vec<PathBuf>,
+    /// As they were named, the first one apart, and the folders in which wildcards were looked for.
+    pub(super) included: FilesRead,
     /// Resolved: those that are read, and those that are being read, from the first one down.
     seen: Vec<PathBuf>,
     chain: Vec<PathBuf>,
@@ -44,7 +45,7 @@ impl<'e> Files<'e> {
             interpolation,
             findings: Findings::default(),
             sources: Sources::default(),
-            included: Vec::new(),
+            included: FilesRead::default(),
             seen: Vec::new(),
             chain: Vec::new(),
             bytes: 0,
@@ -80,7 +81,7 @@ impl<'e> Files<'e> {
     fn include(&mut self, patterns: &[At<String>], all: &mut ConfigFile) {
         for pattern in patterns {
             let folder = self.sources.folder(pattern.span).to_owned();
-            match matching(&folder, &pattern.value) {
+            match matching(&folder, &pattern.value, &mut self.included) {
                 Err(words) => self.fail(pattern.error_about(&words)),
                 Ok(found) if found.is_empty() && has_wildcard(&pattern.value) => {
                     self.findings.push(pattern.warning(format!("no file fits {}", pattern.shown())));
@@ -103,6 +104,7 @@ impl<'e> Files<'e> {
             let text = read_text(path)?;
             Ok((resolved, text))
         });
+        self.included.note(FileRead::new(path.to_owned(), text.as_ref().ok().map(|(_, text)| text.as_str())));
         let (resolved, text) = match text {
             Ok(read) => read,
             Err(words) => return self.fail(pattern.error(format!("{shown}{words}"))),
@@ -129,7 +131,6 @@ impl<'e> Files<'e> {
             return self.fail(pattern.error(words));
         }
         self.seen.push(resolved.clone());
-        self.included.push(path.to_owned());
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let folder = path.parent().unwrap_or(Path::new(""));
         let Some(tree) = self.tree(text, &path.display().to_string(), folder) else { return };
@@ -149,8 +150,9 @@ fn has_wildcard(pattern: &str) -> bool {
     pattern.contains(['*', '?'])
 }
 
-/// The files that a pattern names, in the order of their names. Without a wildcard: the one, if it is there.
-fn matching(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+/// The files that a pattern names, in the order of their names. Without a wildcard: the one, if it is there. Notes where
+/// it looks: what comes there later may fit, too.
+fn matching(folder: &Path, pattern: &str, looked_at: &mut FilesRead) -> Result<Vec<PathBuf>, String> {
     if pattern.contains(['[', ']', '{', '}']) || pattern.split('/').any(|part| part == "**") {
         return Err(format!("`{pattern}`: the wildcards here are `*` and `?`, within a name"));
     }
@@ -163,11 +165,18 @@ fn matching(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
         let mut next = Vec::new();
         for path in found {
             match name {
-                Some(name) => next.extend(entries(&path, name).map_err(|error| format!("`{pattern}`: {error}"))?),
+                Some(name) => {
+                    let here = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
+                    looked_at.note(FileRead { is_folder: true, ..FileRead::new(here.to_owned(), None) });
+                    next.extend(entries(&path, name).map_err(|error| format!("`{pattern}`: {error}"))?);
+                }
                 None => next.push(path.join(part)),
             }
         }
         found = next;
+    }
+    for path in &found {
+        looked_at.note_missing(path);
     }
     found.retain(|path| path.exists());
     Ok(found)

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::placeholder::Placeholders;
+use super::{
+    files::{FileRead, FilesRead},
+    placeholder::Placeholders,
+};
 
 /// Bytes that one file may have: the configuration, a `${file:}`, a key set.
 pub(super) const LARGEST_FILE: u64 = 1 << 20;
@@ -21,7 +24,7 @@ pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
 pub(super) struct Interpolation<'e> {
     environment: &'e Environment<'e>,
     folder: PathBuf,
-    files: Vec<PathBuf>,
+    files: FilesRead,
     budget: usize,
     placeholders: Option<Placeholders>,
 }
@@ -59,7 +62,7 @@ impl<'e> Interpolation<'e> {
         Interpolation {
             environment,
             folder: folder.to_owned(),
-            files: Vec::new(),
+            files: FilesRead::default(),
             budget: LARGEST_EXPANSION,
             placeholders: None,
         }
@@ -76,8 +79,13 @@ impl<'e> Interpolation<'e> {
     }
 
     /// Takes out which files have come in.
-    pub(super) fn take_files(&mut self) -> Vec<PathBuf> {
+    pub(super) fn take_files(&mut self) -> FilesRead {
         std::mem::take(&mut self.files)
+    }
+
+    /// Whether placeholders stand for what isn't there.
+    pub(super) fn has_placeholders(&self) -> bool {
+        self.placeholders.is_some()
     }
 
     /// What placeholders stood for, as it is written between `${` and `}`.
@@ -160,13 +168,13 @@ impl<'e> Interpolation<'e> {
             return Err(Fault::new("`${file:}` without a path"));
         }
         let file = self.folder.join(path);
-        if !self.files.contains(&file) {
-            self.files.push(file.clone());
-        }
         if self.placeholders.is_some() && !file.exists() {
+            self.files.note(FileRead::new(file, None));
             return Ok(None);
         }
-        let mut text = read_text(&file).map_err(|fault| Fault::new(format!("`{path}`: {fault}")))?;
+        let read = read_text(&file);
+        self.files.note(FileRead::new(file, read.as_deref().ok()));
+        let mut text = read.map_err(|fault| Fault::new(format!("`{path}`: {fault}")))?;
         if text.ends_with('\n') {
             text.pop();
             if text.ends_with('\r') {

@@ -4,6 +4,7 @@ mod analysis;
 mod compile;
 mod diagnostic;
 mod file;
+mod files;
 mod include;
 mod interpolation;
 mod keys;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use self::{
     diagnostic::{Diagnostic, Severity},
+    files::{Attempt, FileRead, Origin},
     interpolation::Environment,
     test_file::{Expectation, ExpectedHeader, Spot, TestFile, WrittenRequest, WrittenTest, WrittenToken, read_tests},
 };
@@ -47,12 +49,13 @@ use crate::{
 use self::{
     diagnostic::Finding,
     file::ConfigFile,
+    files::FilesRead,
     include::Files,
     interpolation::{Interpolation, LARGEST_FILE},
 };
 
 /// The keys whose change a running process can't take up (of `listen`, certificates can change).
-pub const NEEDS_RESTART: [&str; 3] = ["listen", "admin.address", "server.workers"];
+pub const NEEDS_RESTART: [&str; 4] = ["listen", "admin.address", "server.workers", "state.dir"];
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
@@ -108,8 +111,8 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Vec<Di
     load_with(path, |folder| Interpolation::new(environment, folder))
 }
 
-/// The same with placeholders for variables that aren't set and for files in `${file:}` that aren't there: enough to
-/// check a configuration where its secrets are not, nothing to run it with.
+/// The same with placeholders for variables that aren't set, for files in `${file:}` and for private keys' files that
+/// aren't there: enough to check a configuration where its secrets are not, nothing to run it with.
 ///
 /// # Errors
 /// As `load`.
@@ -121,17 +124,25 @@ fn load_with<'p>(
     path: &'p Path,
     interpolation: impl FnOnce(&'p Path) -> Interpolation<'p>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
+    attempt(path, interpolation).outcome
+}
+
+fn attempt<'p>(path: &'p Path, interpolation: impl FnOnce(&'p Path) -> Interpolation<'p>) -> Attempt {
     let name = path.display().to_string();
     let folder = path.parent().unwrap_or(Path::new(""));
-    match interpolation::read_text(path) {
-        Ok(text) => load_from(&text, &name, folder, Some(path), interpolation(folder)),
+    let text = interpolation::read_text(path);
+    let mut files = FilesRead::default();
+    files.note(FileRead::new(path.to_owned(), text.as_deref().ok()));
+    let outcome = match text {
+        Ok(text) => load_from(&text, &name, folder, Some(path), interpolation(folder), &mut files),
         Err(words) => {
             let hint =
                 "`--config FILE` names the configuration; `bearward demo` needs none, and writes one to start from";
             let message = format!("can't read the configuration: {words}");
             Err(vec![Diagnostic::about(&name, "", message, (!path.exists()).then(|| hint.to_owned()))])
         }
-    }
+    };
+    Attempt { files: files.into_list(), outcome }
 }
 
 /// The same for a text at hand, without environment variables; relative paths are relative to where the process is.
@@ -160,7 +171,7 @@ fn load_text(
     folder: &Path,
     interpolation: Interpolation<'_>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    load_from(text, name, folder, None, interpolation)
+    load_from(text, name, folder, None, interpolation, &mut FilesRead::default())
 }
 
 fn load_from(
@@ -169,6 +180,7 @@ fn load_from(
     folder: &Path,
     path: Option<&Path>,
     interpolation: Interpolation<'_>,
+    all_files: &mut FilesRead,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     if text.len() as u64 > LARGEST_FILE {
         let message = format!("the configuration is larger than {} MiB", LARGEST_FILE >> 20);
@@ -178,8 +190,11 @@ fn load_from(
     let mut read = Files::new(interpolation);
     let file = read.read(text, name, folder, path);
     let Files { mut interpolation, mut findings, sources, included, incomplete, .. } = read;
-    let policy = file.map(|file| ConfigFile { incomplete, ..file }).and_then(|file| {
-        let policy = compile::compile(&file, &sources, &mut findings)?;
+    let with_placeholders = interpolation.has_placeholders();
+    all_files.append(included);
+    all_files.append(interpolation.take_files());
+    let policy = file.map(|file| ConfigFile { incomplete, with_placeholders, ..file }).and_then(|file| {
+        let policy = compile::compile(&file, &sources, &mut findings, all_files)?;
         if !findings.failed() {
             analysis::look(&policy, &file, &sources, &mut findings);
         }
@@ -188,12 +203,12 @@ fn load_from(
     match policy {
         Some(mut policy) if !findings.failed() => {
             policy.pending = findings.take_pending(&sources);
-            let mut files = path.map(Path::to_owned).into_iter().chain(included).collect::<Vec<_>>();
-            files.extend(interpolation.take_files());
-            files.append(&mut policy.key_files);
+            let files = all_files.paths().collect();
             let hash = short_hash(sources.texts());
             let warnings = findings.into_diagnostics(&sources);
-            Ok(Loaded { policy, warnings, files, hash, placeholders: interpolation.into_placeholders() })
+            let mut placeholders = interpolation.into_placeholders();
+            placeholders.append(&mut policy.stand_ins);
+            Ok(Loaded { policy, warnings, files, hash, placeholders })
         }
         _ => {
             if !findings.failed() {
@@ -238,6 +253,6 @@ pub struct Policy {
     /// What the file has that is read, checked and compiled, and that nothing acts on yet. Nobody serves by a policy
     /// that has any: a file never promises more than the gateway keeps.
     pub pending: Vec<Diagnostic>,
-    /// Files of keys and certificates; moved to `Loaded::files`.
-    key_files: Vec<PathBuf>,
+    /// What something stands for; moved to `Loaded::placeholders`.
+    stand_ins: Vec<String>,
 }

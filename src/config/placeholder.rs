@@ -1,5 +1,8 @@
 //! What stands for a variable that isn't set or a secret's file that isn't there, where a configuration is only checked.
 
+/// What placeholders of no special kind begin with.
+pub(super) const PLACEHOLDER: &str = "placeholder-";
+
 /// Dynamic ports begin here (RFC 6335, section 6).
 const FIRST_PORT: usize = 49_152;
 const PORTS: usize = 16_384;
@@ -16,7 +19,7 @@ impl Placeholders {
             self.0.push(reference.to_owned());
             self.0.len() - 1
         });
-        let name = format!("placeholder-{}", place + 1);
+        let name = format!("{PLACEHOLDER}{}", place + 1);
         let port = FIRST_PORT + place % PORTS;
         if before.ends_with(':') {
             return port.to_string();

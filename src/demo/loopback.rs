@@ -12,9 +12,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::Value;
 
-const MAX_BODY_BYTES: usize = 64 * 1024;
+/// A token of the longest kind in a form fits.
+const MAX_BODY_BYTES: usize = 256 * 1024;
 
 pub(super) struct Server {
     listener: std::net::TcpListener,
@@ -36,7 +36,7 @@ impl Server {
     /// Answers requests for as long as the listener lives.
     pub(super) async fn serve<A>(self, answer: A)
     where
-        A: Fn(Request<Bytes>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+        A: Fn(&Request<Bytes>) -> Response<Full<Bytes>> + Send + Sync + 'static,
     {
         let Ok(listener) = tokio::net::TcpListener::from_std(self.listener) else {
             return;
@@ -51,7 +51,7 @@ impl Server {
             let service = service_fn(move |request| {
                 let answer = Arc::clone(&answer);
                 async move {
-                    Ok::<_, Infallible>(collect(request).await.map_or_else(|refused| refused, |whole| answer(whole)))
+                    Ok::<_, Infallible>(collect(request).await.map_or_else(|refused| refused, |whole| answer(&whole)))
                 }
             });
             let connection =
@@ -66,13 +66,13 @@ async fn collect(request: Request<Incoming>) -> Result<Request<Bytes>, Response<
     let (head, body) = request.into_parts();
     match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(body) => Ok(Request::from_parts(head, body.to_bytes())),
-        Err(_) => Err(json(StatusCode::PAYLOAD_TOO_LARGE, &serde_json::json!({"error": "the body is too large"}))),
+        Err(_) => Err(json(StatusCode::PAYLOAD_TOO_LARGE, r#"{"error":"the body is too large"}"#.to_owned())),
     }
 }
 
-/// A JSON answer that nobody keeps (RFC 6749, section 5.1).
-pub(super) fn json(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(format!("{value}\n"))));
+/// An answer of this JSON text that nobody keeps (RFC 6749, section 5.1).
+pub(super) fn json(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text + "\n")));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -141,7 +141,7 @@ async fn anything_but_a_small_200_is_refused() {
     ] {
         let server = Server::start(move |_| answer.clone()).await;
         let error = get_json(&format!("{}/x?secret=s3cr3t", server.url), &rules()).await.unwrap_err();
-        assert!(!error.0.contains("s3cr3t"), "{error}");
+        assert!(!error.message.contains("s3cr3t"), "{error}");
         assert_eq!(server.heads().len(), 1);
     }
 }
@@ -151,7 +151,7 @@ async fn a_server_that_hangs_costs_the_timeout() {
     let server = Server::start(|_| String::new()).await;
     server.hold(true);
     let error = get_json(&server.url, &FetchRules { timeout: Duration::from_millis(50), ..rules() }).await.unwrap_err();
-    assert!(error.0.contains("no answer within"), "{error}");
+    assert!(error.message.contains("no answer within"), "{error}");
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn a_server_that_drips_costs_the_timeout() {
             }
         });
         let error = get_json(&url, &FetchRules { timeout: Duration::from_millis(200), ..rules() }).await.unwrap_err();
-        assert!(error.0.contains("no answer within") || error.0.contains("can't be read"), "{error}");
+        assert!(error.message.contains("no answer within") || error.message.contains("can't be read"), "{error}");
     }
 }
 
@@ -187,7 +187,7 @@ async fn addresses_that_are_never_called() {
         ("http://[::ffff:0:a9fe:a9fe]/", "link-local"),
     ] {
         let error = get_json(url, &allow).await.unwrap_err();
-        assert!(error.0.contains(why), "{url}: {error}");
+        assert!(error.message.contains(why), "{url}: {error}");
     }
     for url in [
         "http://example.org/",
@@ -198,7 +198,7 @@ async fn addresses_that_are_never_called() {
         "http://localhost.example/",
     ] {
         let error = get_json(url, &rules()).await.unwrap_err();
-        assert!(error.0.contains("allow_http"), "{url}: {error}");
+        assert!(error.message.contains("allow_http"), "{url}: {error}");
     }
     for url in [
         "",
@@ -212,7 +212,7 @@ async fn addresses_that_are_never_called() {
         "http://[::1",
     ] {
         let error = get_json(url, &allow).await.unwrap_err();
-        assert!(error.0.contains("can't be called") && !error.0.contains("pass@"), "{url}: {error}");
+        assert!(error.message.contains("can't be called") && !error.message.contains("pass@"), "{url}: {error}");
     }
 }
 
@@ -255,11 +255,11 @@ async fn a_certificate_must_be_vouched_for_by_the_machine_or_by_tls_ca() {
     });
     let url = format!("https://localhost:{port}/");
     let error = get_json(&url, &rules()).await.unwrap_err();
-    assert!(error.0.contains("TLS: invalid peer certificate"), "{error}");
+    assert!(error.message.contains("TLS: invalid peer certificate"), "{error}");
     let trusting = FetchRules { trust: Arc::new(Trust::with([made.cert.der().clone()])), ..rules() };
     assert_eq!(&get_json(&url, &trusting).await.unwrap().body[..], b"{}");
     let error = get_json(&format!("https://127.0.0.1:{port}/"), &trusting).await.unwrap_err();
-    assert!(error.0.contains("TLS: invalid peer certificate"), "another name: {error}");
+    assert!(error.message.contains("TLS: invalid peer certificate"), "another name: {error}");
 }
 
 #[tokio::test]

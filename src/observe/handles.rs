@@ -14,7 +14,7 @@ use std::{
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::{metrics::Metrics, sink::lock};
+use super::{gone::Held, metrics::Metrics, sink::lock};
 
 /// The methods that metrics name; any other is the last one.
 const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "OTHER"];
@@ -84,6 +84,7 @@ fn cells<const N: usize>() -> Box<Cells<N>> {
 #[derive(Debug)]
 pub struct RouteMetrics {
     route: Box<str>,
+    _held: Held,
     requests: IntCounterVec,
     by_method: [OnceLock<Box<Cells<{ STATUSES.len() }>>>; METHODS.len()],
     decisions: IntCounterVec,
@@ -107,9 +108,10 @@ impl DecisionCells {
 }
 
 impl RouteMetrics {
-    pub(super) fn new(metrics: &Metrics, route: &str) -> RouteMetrics {
+    pub(super) fn new(metrics: &Metrics, held: Held, route: &str) -> RouteMetrics {
         RouteMetrics {
             route: route.into(),
+            _held: held,
             requests: metrics.requests.clone(),
             by_method: array::from_fn(|_| OnceLock::new()),
             decisions: metrics.decisions.clone(),
@@ -269,6 +271,22 @@ impl IntrospectionMetrics {
     }
 }
 
+/// The metrics of an upstream's own tokens, bound.
+#[derive(Debug)]
+pub struct EgressMetrics {
+    pub(super) ok: IntCounter,
+    pub(super) error: IntCounter,
+}
+
+impl EgressMetrics {
+    pub(super) fn new(metrics: &Metrics, upstream: &str) -> EgressMetrics {
+        EgressMetrics {
+            ok: metrics.egress_tokens.with_label_values(&[upstream, "ok"]),
+            error: metrics.egress_tokens.with_label_values(&[upstream, "error"]),
+        }
+    }
+}
+
 /// The token cache's metrics, bound.
 #[derive(Clone, Debug)]
 pub struct TokenCacheMetrics {
@@ -323,9 +341,21 @@ impl RevocationMetrics {
     }
 }
 
+/// Whether what replicas share can be reached.
+#[derive(Clone, Debug)]
+pub struct SharedStateMetrics(pub(super) IntGauge);
+
+impl SharedStateMetrics {
+    /// Whether the server answered.
+    pub fn up(&self, up: bool) {
+        self.0.set(i64::from(up));
+    }
+}
+
 /// The metrics of an upstream's endpoint, bound.
 #[derive(Debug)]
 pub struct UpstreamMetrics {
+    _held: [Held; 2],
     pub(super) ok: IntCounter,
     pub(super) error: IntCounter,
     pub(super) seconds: Histogram,
@@ -334,8 +364,9 @@ pub struct UpstreamMetrics {
 }
 
 impl UpstreamMetrics {
-    pub(super) fn new(metrics: &Metrics, upstream: &str, endpoint: &str) -> UpstreamMetrics {
+    pub(super) fn new(metrics: &Metrics, held: [Held; 2], upstream: &str, endpoint: &str) -> UpstreamMetrics {
         UpstreamMetrics {
+            _held: held,
             ok: metrics.upstream_requests.with_label_values(&[upstream, endpoint, "ok"]),
             error: metrics.upstream_requests.with_label_values(&[upstream, endpoint, "error"]),
             seconds: metrics.upstream_seconds.with_label_values(&[upstream]),

@@ -2,7 +2,10 @@
 
 use std::{
     fmt::{self, Write},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -26,6 +29,36 @@ pub(super) struct Style {
     pub(super) colour: bool,
 }
 
+/// How lines look by now: the format may change while the process runs.
+#[derive(Debug)]
+pub(super) struct Look {
+    is_text: AtomicBool,
+    /// What decides where the settings don't say.
+    on_terminal: bool,
+    colour: bool,
+}
+
+impl Look {
+    pub(super) fn new(on_terminal: bool, colour: bool) -> Look {
+        Look { is_text: AtomicBool::new(on_terminal), on_terminal, colour }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(style: Style) -> Look {
+        Look { is_text: AtomicBool::new(style.format == LogFormat::Text), on_terminal: false, colour: style.colour }
+    }
+
+    pub(super) fn set(&self, format: Option<LogFormat>) {
+        let is_text = format.map_or(self.on_terminal, |format| format == LogFormat::Text);
+        self.is_text.store(is_text, Ordering::Relaxed);
+    }
+
+    pub(super) fn style(&self) -> Style {
+        let format = if self.is_text.load(Ordering::Relaxed) { LogFormat::Text } else { LogFormat::Json };
+        Style { format, colour: self.colour }
+    }
+}
+
 /// Reads `logging.level`: a level, or RUST_LOG syntax (`info,hyper=debug`).
 ///
 /// # Errors
@@ -43,14 +76,15 @@ pub fn parse_level(text: &str) -> Result<EnvFilter, String> {
 #[derive(Debug)]
 pub(super) struct LineLayer {
     pub(super) sink: Arc<Sink>,
-    pub(super) style: Style,
+    pub(super) look: Arc<Look>,
 }
 
 impl<S: Subscriber> Layer<S> for LineLayer {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let style = self.look.style();
         with_line(|line| {
-            push_head(line, *event.metadata().level(), self.style, SystemTime::now());
-            let format = self.style.format;
+            push_head(line, *event.metadata().level(), style, SystemTime::now());
+            let format = style.format;
             if format == LogFormat::Json {
                 line.push_str(",\"message\":\"");
             }
@@ -225,7 +259,10 @@ mod tests {
     /// The lines without their times.
     fn lines(format: LogFormat, colour: bool, log: impl FnOnce()) -> String {
         let buffer = LogBuffer::default();
-        let layer = LineLayer { sink: Arc::new(Sink::Buffer(buffer.clone())), style: Style { format, colour } };
+        let layer = LineLayer {
+            sink: Arc::new(Sink::Buffer(buffer.clone())),
+            look: Arc::new(Look::of(Style { format, colour })),
+        };
         tracing::subscriber::with_default(registry().with(layer), log);
         let text = buffer.take();
         let time = match format {

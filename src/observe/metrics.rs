@@ -39,6 +39,9 @@ pub(super) struct Metrics {
     pub(super) introspections: IntCounterVec,
     pub(super) introspection_seconds: HistogramVec,
     pub(super) revocations: IntGaugeVec,
+    pub(super) egress_tokens: IntCounterVec,
+    /// Without a label, and without a sample where nothing is shared.
+    pub(super) state_up: IntGaugeVec,
     pub(super) upstream_requests: IntCounterVec,
     pub(super) upstream_seconds: HistogramVec,
     pub(super) upstream_healthy: IntGaugeVec,
@@ -46,6 +49,8 @@ pub(super) struct Metrics {
     pub(super) connections: IntGaugeVec,
     pub(super) certificate_expiry: IntGaugeVec,
     pub(super) config_info: IntGaugeVec,
+    pub(super) config_reloads: IntCounterVec,
+    pub(super) config_last_reload_success: IntGauge,
 }
 
 impl Metrics {
@@ -110,10 +115,16 @@ impl Metrics {
                 &["issuer"],
                 &EXCHANGE,
             )?,
+            state_up: r.int_gauges("state_up", "Whether Redis, where what replicas share is kept, answers.", &[])?,
             revocations: r.int_gauges(
                 "revocations",
                 "Revocations that are held, by who asked for them.",
                 &["source"],
+            )?,
+            egress_tokens: r.counters(
+                "egress_tokens_total",
+                "Tokens to call an upstream with, by whether the token endpoint gave one.",
+                &["upstream", "result"],
             )?,
             upstream_requests: r.counters(
                 "upstream_requests_total",
@@ -143,6 +154,15 @@ impl Metrics {
                 &["file"],
             )?,
             config_info: r.int_gauges("config_info", "1 for the configuration that is in force.", &["hash"])?,
+            config_reloads: r.counters(
+                "config_reloads_total",
+                "How often the configuration was read again, by what came of it.",
+                &["result"],
+            )?,
+            config_last_reload_success: r.int_gauge(
+                "config_last_reload_success",
+                "Whether the configuration could be used when it was read last: 1 or 0.",
+            )?,
             names: std::mem::take(&mut r.names),
             registry: r.registry.clone(),
         })

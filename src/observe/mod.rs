@@ -2,6 +2,8 @@
 //! request looks a metric up by its labels' text.
 
 mod access_log;
+mod config;
+mod gone;
 mod handles;
 mod line;
 mod log;
@@ -15,28 +17,33 @@ use std::{
     env,
     io::{self, IsTerminal},
     net::IpAddr,
-    sync::{Arc, Mutex, Weak},
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tracing::Dispatch;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, reload};
 
 pub(crate) use self::line::civil_date;
 pub(crate) use self::line::push_json;
 pub(crate) use self::query::token_parameter;
 pub use self::{
+    config::{ConfigReloaded, NewConfig},
     handles::{
-        EndpointHealth, IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics, RouteMetrics,
-        TokenCacheMetrics, UpstreamMetrics,
+        EgressMetrics, EndpointHealth, IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics,
+        RouteMetrics, SharedStateMetrics, TokenCacheMetrics, UpstreamMetrics,
     },
     log::parse_level,
     sink::LogBuffer,
 };
 use self::{
+    gone::Bound,
     handles::{HealthState, KeysState},
     line::with_line,
-    log::{LineLayer, Style},
+    log::{LineLayer, Look},
     metrics::Metrics,
     sink::{Background, Sink, lock},
 };
@@ -76,13 +83,17 @@ pub enum LogFormat {
 pub struct Observer {
     metrics: Metrics,
     sink: Arc<Sink>,
-    style: Style,
-    level: String,
-    access: bool,
+    look: Arc<Look>,
+    level: Mutex<String>,
+    /// Once it is installed.
+    filter: OnceLock<reload::Handle<EnvFilter, Registry>>,
+    access: AtomicBool,
     /// By name: an issuer keeps its state over a reload, and is forgotten when no snapshot has it any more.
     issuers: Mutex<HashMap<String, Weak<KeysState>>>,
     /// By upstream and endpoint: forgotten when no snapshot has them any more.
     endpoints: Mutex<HashMap<(String, String), Weak<HealthState>>>,
+    /// What else is named by the configuration.
+    bound: Bound,
     /// When certificates end, in Unix seconds, by file.
     certificates: Mutex<HashMap<String, i64>>,
 }
@@ -104,17 +115,16 @@ impl Observer {
     pub fn new(settings: &LoggingSettings) -> Result<Arc<Observer>, String> {
         let terminal = io::stdout().is_terminal();
         let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let format = settings.format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
-        let style = Style { format, colour: terminal && !no_colour };
+        let look = Arc::new(Look::new(terminal, terminal && !no_colour));
         parse_level(&settings.level)?;
-        let sink = Sink::Background(Background::start(io::stdout(), style)?);
-        Ok(Observer::with_sink(sink, style, settings))
+        let sink = Sink::Background(Background::start(io::stdout(), look.clone())?);
+        Ok(Observer::with_sink(sink, look, settings))
     }
 
     /// One that counts, and logs nowhere.
     pub fn silent() -> Arc<Observer> {
         let settings = LoggingSettings { level: "off".to_owned(), format: None, access: false };
-        Observer::with_sink(Sink::Nowhere, Style { format: LogFormat::Json, colour: false }, &settings)
+        Observer::with_sink(Sink::Nowhere, Arc::new(Look::new(false, false)), &settings)
     }
 
     /// One that counts and logs to memory, for tests. JSON unless the settings say otherwise.
@@ -123,20 +133,22 @@ impl Observer {
     /// A level that can't be read.
     pub fn to_buffer(settings: &LoggingSettings) -> Result<(Arc<Observer>, LogBuffer), String> {
         parse_level(&settings.level)?;
-        let style = Style { format: settings.format.unwrap_or(LogFormat::Json), colour: false };
-        let buffer = LogBuffer::default();
-        Ok((Observer::with_sink(Sink::Buffer(buffer.clone()), style, settings), buffer))
+        let (look, buffer) = (Arc::new(Look::new(false, false)), LogBuffer::default());
+        Ok((Observer::with_sink(Sink::Buffer(buffer.clone()), look, settings), buffer))
     }
 
-    fn with_sink(sink: Sink, style: Style, settings: &LoggingSettings) -> Arc<Observer> {
+    fn with_sink(sink: Sink, look: Arc<Look>, settings: &LoggingSettings) -> Arc<Observer> {
+        look.set(settings.format);
         Arc::new(Observer {
             metrics: Metrics::new(),
             sink: Arc::new(sink),
-            style,
-            level: settings.level.clone(),
-            access: settings.access,
+            look,
+            level: Mutex::new(settings.level.clone()),
+            filter: OnceLock::new(),
+            access: AtomicBool::new(settings.access),
             issuers: Mutex::default(),
             endpoints: Mutex::default(),
+            bound: Bound::default(),
             certificates: Mutex::default(),
         })
     }
@@ -154,8 +166,29 @@ impl Observer {
     /// # Errors
     /// A level that can't be read.
     pub fn dispatch(&self) -> Result<Dispatch, String> {
-        let lines = LineLayer { sink: self.sink.clone(), style: self.style };
-        Ok(Dispatch::new(tracing_subscriber::registry().with(parse_level(&self.level)?).with(lines)))
+        let lines = LineLayer { sink: self.sink.clone(), look: self.look.clone() };
+        let (filter, handle) = reload::Layer::new(parse_level(&lock(&self.level))?);
+        // The first one is the process's own, which `log_by` changes.
+        let _ = self.filter.set(handle);
+        Ok(Dispatch::new(tracing_subscriber::registry().with(filter).with(lines)))
+    }
+
+    /// Logs by other settings from now on.
+    ///
+    /// # Errors
+    /// A level that can't be read: nothing changes then.
+    pub fn log_by(&self, settings: &LoggingSettings) -> Result<(), String> {
+        let filter = parse_level(&settings.level)?;
+        let mut level = lock(&self.level);
+        if *level != settings.level {
+            settings.level.clone_into(&mut level);
+            if let Some(handle) = self.filter.get() {
+                handle.reload(filter).map_err(|error| error.to_string())?;
+            }
+        }
+        self.look.set(settings.format);
+        self.access.store(settings.access, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Waits until all lines so far are written, two seconds at most. For the end of the process.
@@ -165,7 +198,7 @@ impl Observer {
 
     /// Binds a route's metrics; "" for requests that no route takes.
     pub fn route(&self, route: &str) -> RouteMetrics {
-        RouteMetrics::new(&self.metrics, route)
+        RouteMetrics::new(&self.metrics, self.bound.hold(&[("route", route)]), route)
     }
 
     /// Binds an issuer's metrics, by its key in the configuration.
@@ -185,6 +218,11 @@ impl Observer {
         IntrospectionMetrics::new(&self.metrics, issuer)
     }
 
+    /// Binds the metrics of the tokens that an upstream is called with.
+    pub fn egress(&self, upstream: &str) -> EgressMetrics {
+        EgressMetrics::new(&self.metrics, upstream)
+    }
+
     /// Binds the token cache's metrics.
     pub fn token_cache(&self) -> TokenCacheMetrics {
         TokenCacheMetrics::new(&self.metrics)
@@ -195,9 +233,15 @@ impl Observer {
         RevocationMetrics(self.metrics.revocations.clone())
     }
 
+    /// Binds the metrics of what replicas share; there are none before.
+    pub fn shared_state(&self) -> SharedStateMetrics {
+        SharedStateMetrics(self.metrics.state_up.with_label_values::<&str>(&[]))
+    }
+
     /// Binds an upstream's metrics. `endpoint` is its authority.
     pub fn upstream(&self, upstream: &str, endpoint: &str) -> UpstreamMetrics {
-        UpstreamMetrics::new(&self.metrics, upstream, endpoint)
+        let held = [&[("upstream", upstream)][..], &[("upstream", upstream), ("endpoint", endpoint)]];
+        UpstreamMetrics::new(&self.metrics, held.map(|labels| self.bound.hold(labels)), upstream, endpoint)
     }
 
     /// Binds the metric of an endpoint's health.
@@ -224,9 +268,25 @@ impl Observer {
         }
     }
 
+    /// Forgets the certificates of all other files.
+    pub fn certificates_are(&self, files: &[String]) {
+        lock(&self.certificates).retain(|file, _| {
+            let is_there = files.contains(file);
+            if !is_there {
+                // An error says that it was never shown.
+                let _ = self.metrics.certificate_expiry.remove_label_values(&[file]);
+            }
+            is_there
+        });
+    }
+
     /// Names the configuration that is in force from now on by its hash.
     pub fn config_in_force(&self, hash: &str) {
         self.metrics.config_info.reset();
+        self.metrics.config_last_reload_success.set(1);
+        for result in ["ok", "error"] {
+            self.metrics.config_reloads.with_label_values(&[result]);
+        }
         self.metrics.config_info.with_label_values(&[hash]).set(1);
     }
 
@@ -235,6 +295,7 @@ impl Observer {
         self.update_key_ages();
         self.update_certificates();
         self.forget_endpoints();
+        self.bound.remove_gone(&self.metrics);
         let mut text = self.metrics.render();
         process::render(&mut text);
         text
@@ -256,9 +317,7 @@ impl Observer {
                     }
                 }
                 None => {
-                    // Not there if the keys never came.
-                    let _ = metrics.jwks_age.remove_label_values(&[issuer]);
-                    let _ = metrics.jwks_keys.remove_label_values(&[issuer]);
+                    gone::remove(metrics, &[("issuer".to_owned(), issuer.clone())]);
                 }
             }
             keys.is_some()
@@ -285,9 +344,9 @@ impl Observer {
     }
 
     fn log_request(&self, request: &RequestFinished<'_>) {
-        if self.access {
+        if self.access.load(Ordering::Relaxed) {
             with_line(|line| {
-                access_log::push_request(line, request, self.style, SystemTime::now());
+                access_log::push_request(line, request, self.look.style(), SystemTime::now());
                 self.sink.push(line);
             });
         }
@@ -423,6 +482,41 @@ impl Introspected<'_> {
                     tracing::warn!(issuer, error, "a token could not be asked about");
                 } else {
                     tracing::debug!(issuer, error, "a token could not be asked about");
+                }
+            }
+        }
+    }
+}
+
+/// A token endpoint has given a token to call an upstream with, or none. Metric and log line.
+#[derive(Debug)]
+pub struct EgressTokenAsked<'e> {
+    /// The upstream's key in the configuration.
+    pub upstream: &'e str,
+    /// How long the token is good, or what went wrong. Holds nothing of a token, a secret or the answer.
+    pub result: Result<Duration, &'e str>,
+}
+
+impl EgressTokenAsked<'_> {
+    /// Counts it. `is_news`: whether the time before it went otherwise; the same again is told at debug.
+    pub fn record(&self, metrics: &EgressMetrics, is_news: bool) {
+        let upstream = self.upstream;
+        match self.result {
+            Ok(lifetime) => {
+                metrics.ok.inc();
+                let expires_in = lifetime.as_secs();
+                if is_news {
+                    tracing::info!(upstream, expires_in, "there are tokens for the upstream again");
+                } else {
+                    tracing::debug!(upstream, expires_in, "a token for the upstream");
+                }
+            }
+            Err(error) => {
+                metrics.error.inc();
+                if is_news {
+                    tracing::warn!(upstream, error, "no token for the upstream");
+                } else {
+                    tracing::debug!(upstream, error, "no token for the upstream");
                 }
             }
         }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::log::{Style, dropped_line};
+use super::log::{Look, dropped_line};
 
 /// Bytes that wait at most.
 const LIMIT: usize = 4 * 1024 * 1024;
@@ -95,18 +95,18 @@ impl Background {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(super) fn start(out: impl Write + Send + 'static, style: Style) -> Result<Background, String> {
-        Background::with_limit(out, style, LIMIT)
+    pub(super) fn start(out: impl Write + Send + 'static, look: Arc<Look>) -> Result<Background, String> {
+        Background::with_limit(out, look, LIMIT)
     }
 
-    fn with_limit(out: impl Write + Send + 'static, style: Style, limit: usize) -> Result<Background, String> {
+    fn with_limit(out: impl Write + Send + 'static, look: Arc<Look>, limit: usize) -> Result<Background, String> {
         // Reserved at once and touched only as it fills: no copy of a growing buffer while others wait.
         let queue = Mutex::new(Queue { bytes: Vec::with_capacity(limit), ..Queue::default() });
         let shared = Arc::new(Shared { queue, limit, arrived: Condvar::new(), written: Condvar::new() });
         let writer = shared.clone();
         thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || writer.write_until_closed(out, style))
+            .spawn(move || writer.write_until_closed(out, &look))
             .map_err(|error| format!("no thread for the log: {error}"))?;
         Ok(Background(shared))
     }
@@ -146,12 +146,12 @@ impl Shared {
         }
     }
 
-    fn write_until_closed(&self, mut out: impl Write, style: Style) {
+    fn write_until_closed(&self, mut out: impl Write, look: &Look) {
         let mut batch = Vec::with_capacity(self.limit);
         while let Some((dropped, accepted)) = self.next_batch(&mut batch) {
             write_all(&mut out, &batch);
             if dropped > 0 {
-                write_all(&mut out, dropped_line(dropped, style, SystemTime::now()).as_bytes());
+                write_all(&mut out, dropped_line(dropped, look.style(), SystemTime::now()).as_bytes());
             }
             let _ = out.flush();
             batch.clear();
@@ -208,9 +208,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::observe::LogFormat;
 
-    const STYLE: Style = Style { format: LogFormat::Json, colour: false };
+    fn look() -> Arc<Look> {
+        Arc::new(Look::new(false, false))
+    }
 
     #[derive(Clone, Default)]
     struct Collected(Arc<Mutex<Vec<u8>>>);
@@ -252,7 +253,7 @@ mod tests {
     #[test]
     fn flush_writes_all_lines_in_order() {
         let out = Collected::default();
-        let sink = Sink::Background(Background::start(out.clone(), STYLE).unwrap());
+        let sink = Sink::Background(Background::start(out.clone(), look()).unwrap());
         let mut expected = String::new();
         for number in 0..5000 {
             let line = format!("line {number}\n");
@@ -269,7 +270,7 @@ mod tests {
     #[test]
     fn lines_of_many_threads_stay_whole() {
         let out = Collected::default();
-        let sink = Sink::Background(Background::start(out.clone(), STYLE).unwrap());
+        let sink = Sink::Background(Background::start(out.clone(), look()).unwrap());
         thread::scope(|scope| {
             for name in ["a", "b", "c", "d"] {
                 let sink = &sink;
@@ -288,7 +289,7 @@ mod tests {
         let (go, may_go) = channel();
         let out = Collected::default();
         let stuck = Stuck { entered, go: may_go, then: out.clone() };
-        let sink = Sink::Background(Background::with_limit(stuck, STYLE, 100).unwrap());
+        let sink = Sink::Background(Background::with_limit(stuck, look(), 100).unwrap());
         sink.push("first\n");
         has_entered.recv().unwrap();
         // The writer is stuck now. Ten lines of ten bytes fit; seven don't.
@@ -310,7 +311,7 @@ mod tests {
     #[test]
     fn a_line_over_the_limit_is_told_of_too() {
         let out = Collected::default();
-        let background = Background::with_limit(out.clone(), STYLE, 10).unwrap();
+        let background = Background::with_limit(out.clone(), look(), 10).unwrap();
         let shared = background.0.clone();
         let sink = Sink::Background(background);
         sink.push(&"x".repeat(11));
@@ -336,7 +337,7 @@ mod tests {
                 Err(ErrorKind::BrokenPipe.into())
             }
         }
-        let sink = Sink::Background(Background::start(Broken, STYLE).unwrap());
+        let sink = Sink::Background(Background::start(Broken, look()).unwrap());
         for _ in 0..3 {
             sink.push("lost\n");
             sink.flush();

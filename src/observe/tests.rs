@@ -63,7 +63,9 @@ fn metric_names_are_these() {
     bearward_jwks_keys{issuer}
     bearward_introspections_total{issuer,result}
     bearward_introspection_seconds{issuer}
+    bearward_state_up
     bearward_revocations{source}
+    bearward_egress_tokens_total{upstream,result}
     bearward_upstream_requests_total{upstream,endpoint,result}
     bearward_upstream_seconds{upstream}
     bearward_upstream_healthy{upstream,endpoint}
@@ -71,6 +73,8 @@ fn metric_names_are_these() {
     bearward_connections{listener}
     bearward_certificate_expiry_seconds{file}
     bearward_config_info{hash}
+    bearward_config_reloads_total{result}
+    bearward_config_last_reload_success
     process_cpu_seconds_total
     process_resident_memory_bytes
     process_open_fds
@@ -188,12 +192,45 @@ fn every_reason_status_and_issuer_counts_with_a_cell_or_without() {
 #[test]
 fn a_route_bound_again_counts_on() {
     let observer = Observer::silent();
+    let bind = || (observer.route("r"), observer.upstream("u", "e"));
+    let mut bound = bind();
     for _ in 0..2 {
-        observer.route("r").count_request("GET", 200);
-        observer.upstream("u", "e").connections(1, 0);
+        let (route, upstream) = &bound;
+        route.count_request("GET", 200);
+        upstream.connections(1, 0);
+        // As a reload does it: the new ones, then away with the old ones.
+        bound = bind();
     }
     assert!(samples(&observer, "bearward_requests_total").ends_with(" 2\n"));
     assert!(samples(&observer, "bearward_upstream_connections{state=\"active\"").ends_with(" 2\n"));
+}
+
+#[test]
+fn what_nobody_works_with_any_more_is_not_shown() {
+    let observer = Observer::silent();
+    let (kept, issuer) = (observer.route("kept"), observer.issuer("kept"));
+    let (one, other) = (observer.upstream("u", "one"), observer.upstream("u", "other"));
+    let count = || {
+        for route in [&kept, &observer.route("gone")] {
+            route.count_request("GET", 200);
+            route.count_decision(Some("kept"), true, "ok");
+        }
+        for issuer in [&issuer, &observer.issuer("gone")] {
+            Verified { algorithm: "RS256", result: "ok", took: Duration::ZERO }.record(issuer);
+        }
+        for upstream in [&one, &other] {
+            UpstreamAttempt { result: "ok", took: Duration::ZERO }.record(upstream);
+        }
+    };
+    count();
+    let text = observer.render_metrics();
+    assert!(!text.contains("gone") && text.contains("route=\"kept\"") && text.contains("issuer=\"kept\""), "{text}");
+    drop(one);
+    let text = observer.render_metrics();
+    assert!(!text.contains("endpoint=\"one\"") && text.contains("endpoint=\"other\""), "{text}");
+    drop(other);
+    let text = observer.render_metrics();
+    assert!(!text.contains("upstream=\"u\""), "{text}");
 }
 
 #[test]
@@ -274,6 +311,9 @@ fn verifications_upstreams_and_connections() {
     bearward_upstream_seconds_count{upstream="campaigns"} 3
     bearward_connections{listener="public"} 1
     bearward_config_info{hash="bb"} 1
+    bearward_config_last_reload_success 1
+    bearward_config_reloads_total{result="error"} 0
+    bearward_config_reloads_total{result="ok"} 0
     "#);
 }
 
@@ -328,14 +368,14 @@ fn levels_filter_events() {
 #[ignore = "a measurement"]
 #[allow(clippy::print_stdout)]
 fn cost() {
-    let style = Style { format: LogFormat::Json, colour: false };
-    let to_null = || Sink::Background(Background::start(io::sink(), style).unwrap());
+    let look = || Arc::new(Look::new(false, false));
+    let to_null = || Sink::Background(Background::start(io::sink(), look()).unwrap());
     for (name, sink, access) in [
         ("metrics alone", Sink::Nowhere, false),
         ("metrics, line to nowhere", Sink::Nowhere, true),
         ("metrics and line", to_null(), true),
     ] {
-        let observer = Observer::with_sink(sink, style, &settings(access));
+        let observer = Observer::with_sink(sink, look(), &settings(access));
         let route = observer.route("campaigns");
         let request = a_request();
         let rounds = 1_000_000u32;

@@ -49,6 +49,9 @@ fn all_refusals() -> Vec<Refusal> {
         Refusal::Upstream(UpstreamFault::TimedOut),
         Refusal::Upstream(UpstreamFault::Unavailable),
         Refusal::Upstream(UpstreamFault::TokenNotEnded),
+        Refusal::Upstream(UpstreamFault::TokenUnavailable { retry_after: Duration::from_millis(250) }),
+        Refusal::Upstream(UpstreamFault::TokenRefused),
+        Refusal::ForeignPage,
     ];
     all.extend(TOKEN_FAULTS.map(Refusal::Token));
     all
@@ -135,6 +138,9 @@ fn the_table_of_refusals() {
     504
     503
     503
+    503 | retry-after: 1
+    502
+    403
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is too long"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is malformed"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is signed with an algorithm that is not accepted"
@@ -193,7 +199,9 @@ fn challenges_parse_and_name_the_error_that_belongs_to_the_status() {
     for refusal in all_refusals() {
         let response = refuse(&refusal, &Realm::new("a \"quoted\" \\ realm"), "req-1", false);
         let Some(challenge) = header(&response, "www-authenticate") else {
-            assert!(!matches!(response.status().as_u16(), 401 | 403), "{refusal:?}");
+            // No token would help a page.
+            let is_open = matches!(response.status().as_u16(), 401 | 403) && refusal != Refusal::ForeignPage;
+            assert!(!is_open, "{refusal:?}");
             continue;
         };
         let (scheme, params) = parse_challenge(challenge).unwrap();

@@ -22,11 +22,11 @@ const BACKLOG: i32 = 4096;
 /// Of a Unix socket's file: its owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
 
-/// One worker's socket of a listener.
+/// One worker's socket of a listener. Unix sockets and those that the process was started with are the same for all
+/// workers: whoever is awake first takes the connection.
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
-    /// The same for all workers: whoever is awake first takes the connection.
     Unix(UnixListener),
 }
 
@@ -43,6 +43,19 @@ pub(super) struct SocketFile {
     path: Arc<Path>,
     device: u64,
     inode: u64,
+}
+
+/// One socket for all workers.
+///
+/// # Errors
+/// The system gives no descriptors.
+pub(super) fn share(address: Address, first: Listener, workers: usize) -> io::Result<Bound> {
+    let mut listeners = Vec::with_capacity(workers);
+    for _ in 1..workers {
+        listeners.push(first.try_clone()?);
+    }
+    listeners.push(first);
+    Ok(Bound { listeners, address, file: None })
 }
 
 /// Opens a socket for each worker.
@@ -90,12 +103,8 @@ fn bind_unix(path: &Arc<Path>, workers: usize) -> io::Result<Bound> {
     let file = SocketFile { path: path.clone(), device: there.dev(), inode: there.ino() };
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
     first.set_nonblocking(true)?;
-    let mut listeners = Vec::with_capacity(workers);
-    for _ in 1..workers {
-        listeners.push(Listener::Unix(first.try_clone()?));
-    }
-    listeners.push(Listener::Unix(first));
-    Ok(Bound { listeners, address: Address::Unix(path.clone()), file: Some(file) })
+    let shared = share(Address::Unix(path.clone()), Listener::Unix(first), workers)?;
+    Ok(Bound { file: Some(file), ..shared })
 }
 
 /// Removes what a process that was killed has left behind: a socket that nobody listens at.
@@ -114,6 +123,13 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 impl Listener {
+    fn try_clone(&self) -> io::Result<Listener> {
+        match self {
+            Listener::Tcp(listener) => listener.try_clone().map(Listener::Tcp),
+            Listener::Unix(listener) => listener.try_clone().map(Listener::Unix),
+        }
+    }
+
     /// The next connection and who it is from. Whoever comes by a Unix socket is on this machine: 127.0.0.1.
     pub(super) fn accept(&self) -> io::Result<(Socket, IpAddr)> {
         match self {

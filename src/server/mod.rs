@@ -6,8 +6,10 @@ mod drain;
 mod framing;
 mod http1;
 mod http2;
+mod inherited;
 mod listener;
 mod mode;
+mod places;
 mod stall;
 #[cfg(test)]
 mod tests;
@@ -26,11 +28,12 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use hyper::{Request, Response, body::Incoming};
-use tokio::sync::Semaphore;
 
 pub use self::{
     address::Address,
+    inherited::Inherited,
     mode::{ListenMode, RequestFrom},
     tls::{ClientCertificate, Tls, TlsFault, TlsSettings},
 };
@@ -38,12 +41,13 @@ use self::{
     drain::{AllGone, Phase, PhaseSender},
     framing::Limits,
     listener::SocketFile,
+    places::Places,
     worker::Worker,
 };
 use crate::{
     body::{Body, BodyFault},
     headers::TrustedProxies,
-    observe::ListenerMetrics,
+    observe::{ListenerMetrics, Observer},
     refusal::Refusal,
 };
 
@@ -66,8 +70,8 @@ pub(crate) fn is_authority(text: &str) -> bool {
     framing::is_authority(text)
 }
 
-/// Opens all listeners and starts the workers. `make_handler` is called once for each worker, here and now;
-/// `listener_metrics` are in the order of `listen`.
+/// Opens all listeners, or takes them from `inherited`, and starts the workers. `make_handler` is called once for each
+/// worker, here and now; `listener_metrics` are in the order of `listen`.
 ///
 /// # Errors
 /// An address can't be listened on, a certificate can't be used, or a thread can't be had; nothing serves then.
@@ -76,6 +80,7 @@ pub fn start<H: Handler>(
     settings: &ServerSettings,
     make_handler: impl Fn(usize) -> H,
     listener_metrics: Vec<ListenerMetrics>,
+    mut inherited: Inherited,
 ) -> Result<Running, StartError> {
     let workers = settings.workers.max(1);
     let mut addresses = Vec::with_capacity(listen.len());
@@ -88,24 +93,25 @@ pub fn start<H: Handler>(
             certificates.map_err(|fault| StartError::Tls { listener: settings.name.clone(), fault })?.map(Arc::new),
         );
         let failed = |source| StartError::Listen { address: settings.address.clone(), source };
-        let bound = listener::bind(&settings.address, workers).map_err(failed)?;
+        let bound = match inherited.take(&settings.name, &settings.address) {
+            Some((address, socket)) => listener::share(address, socket, workers),
+            None => listener::bind(&settings.address, workers),
+        };
+        let bound = bound.map_err(failed)?;
         addresses.push(bound.address);
         files.extend(bound.file);
         for (of_worker, socket) in sockets.iter_mut().zip(bound.listeners) {
             of_worker.push(socket);
         }
     }
+    inherited.all_taken().map_err(StartError::Inherited)?;
     let tls: Arc<[Option<Arc<Tls>>]> = tls.into();
 
     let (sender, phases) = drain::phases();
     let (alive, all_gone) = drain::alive();
     let metrics: Arc<[ListenerMetrics]> = listener_metrics.into();
-    let places = settings.max_connections.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))));
-    let limits = Limits {
-        max_header_bytes: settings.max_header_bytes,
-        header_timeout: settings.header_timeout,
-        idle_timeout: settings.idle_timeout,
-    };
+    let places = Arc::new(Places::new(settings.max_connections));
+    let limits = Arc::new(ArcSwap::from_pointee(limits(settings)));
     let mut threads = Vec::with_capacity(workers);
     for (number, listeners) in sockets.into_iter().enumerate() {
         let worker = Worker {
@@ -113,7 +119,7 @@ pub fn start<H: Handler>(
             listeners,
             tls: tls.clone(),
             handler: make_handler(number),
-            limits,
+            limits: limits.clone(),
             places: places.clone(),
             metrics: metrics.clone(),
             phases: phases.clone(),
@@ -121,7 +127,61 @@ pub fn start<H: Handler>(
         };
         threads.push(worker.start().map_err(StartError::Worker)?);
     }
-    Ok(Running { addresses, files: Mutex::new(files), tls, phases: sender, all_gone, threads })
+    let adjustable = Adjustable { tls, limits, places };
+    Ok(Running { addresses, files: Mutex::new(files), adjustable, phases: sender, all_gone, threads })
+}
+
+fn limits(settings: &ServerSettings) -> Limits {
+    Limits {
+        max_header_bytes: settings.max_header_bytes,
+        header_timeout: settings.header_timeout,
+        idle_timeout: settings.idle_timeout,
+    }
+}
+
+/// What new connections go by. Can change while a server runs.
+#[derive(Clone, Debug)]
+pub struct Adjustable {
+    tls: Arc<[Option<Arc<Tls>>]>,
+    limits: Arc<ArcSwap<Limits>>,
+    places: Arc<Places>,
+}
+
+/// Certificates that were read and are good, for listeners that have changed: `Adjustable::adjust` puts them to work.
+#[derive(Debug)]
+pub struct Certificates(Vec<(Arc<Tls>, Tls)>);
+
+impl Adjustable {
+    /// The certificates that it serves with.
+    pub fn certificates(&self) -> impl Iterator<Item = Arc<Tls>> + '_ {
+        self.tls.iter().flatten().cloned()
+    }
+
+    /// Reads the listeners' certificates, which may be in other files than before. The listeners are the same ones.
+    ///
+    /// # Errors
+    /// Of the first that can't be used.
+    pub fn read_certificates(&self, listen: &[ListenSettings]) -> Result<Certificates, StartError> {
+        let mut read = Vec::new();
+        for (listen, tls) in listen.iter().zip(&*self.tls) {
+            if let Some((settings, tls)) = listen.tls.clone().zip(tls.clone()) {
+                let new =
+                    Tls::load(settings).map_err(|fault| StartError::Tls { listener: listen.name.clone(), fault })?;
+                read.push((tls, new));
+            }
+        }
+        Ok(Certificates(read))
+    }
+
+    /// From now on new connections go by these. Connections that are open go on as they are.
+    pub fn adjust(&self, settings: &ServerSettings, certificates: Certificates, observer: &Observer) {
+        self.limits.store(Arc::new(limits(settings)));
+        self.places.resize(settings.max_connections);
+        for (tls, new) in certificates.0 {
+            tls.replace(new, observer);
+        }
+        observer.certificates_are(&self.certificates().map(|tls| tls.file()).collect::<Vec<_>>());
+    }
 }
 
 /// A server at work. Dropped, it stops at once and cuts off what is under way.
@@ -129,7 +189,7 @@ pub fn start<H: Handler>(
 pub struct Running {
     addresses: Vec<Address>,
     files: Mutex<Vec<SocketFile>>,
-    tls: Arc<[Option<Arc<Tls>>]>,
+    adjustable: Adjustable,
     phases: PhaseSender,
     all_gone: AllGone,
     threads: Vec<JoinHandle<()>>,
@@ -141,9 +201,9 @@ impl Running {
         &self.addresses
     }
 
-    /// The certificates that it serves with.
-    pub fn certificates(&self) -> impl Iterator<Item = Arc<Tls>> + '_ {
-        self.tls.iter().flatten().cloned()
+    /// What of it can change.
+    pub fn adjustable(&self) -> Adjustable {
+        self.adjustable.clone()
     }
 
     /// Takes no new connections, ends idle ones, and the others with the answer that is under way. Returns at once.
@@ -182,6 +242,8 @@ pub enum StartError {
         /// Which, and why.
         fault: TlsFault,
     },
+    /// A socket that was passed is nobody's; in words for the operator.
+    Inherited(String),
     /// A thread or its runtime can't be had.
     Worker(io::Error),
 }
@@ -191,6 +253,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Listen { address, .. } => write!(formatter, "cannot listen on {address}"),
             StartError::Tls { listener, fault } => write!(formatter, "listener {listener}: {fault}"),
+            StartError::Inherited(why) => formatter.write_str(why),
             StartError::Worker(_) => write!(formatter, "cannot start a worker"),
         }
     }
@@ -200,7 +263,7 @@ impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             StartError::Listen { source, .. } | StartError::Worker(source) => Some(source),
-            StartError::Tls { .. } => None,
+            StartError::Tls { .. } | StartError::Inherited(_) => None,
         }
     }
 }

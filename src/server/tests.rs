@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{Request, Response, StatusCode, body::Incoming};
 
-use super::{Address, Handler, ListenSettings, Running, ServerSettings, StartError, start};
+use super::{Address, Handler, Inherited, ListenSettings, Running, ServerSettings, StartError, start};
 use crate::{
     body::Body,
     headers::TrustedProxies,
@@ -104,7 +104,7 @@ fn listen(address: &str) -> ListenSettings {
 
 fn serve(settings: &ServerSettings) -> (Running, SocketAddr) {
     let metrics: Vec<ListenerMetrics> = vec![Observer::silent().listener("test")];
-    let running = start(&[listen("127.0.0.1:0")], settings, |_| Echo, metrics).unwrap();
+    let running = start(&[listen("127.0.0.1:0")], settings, |_| Echo, metrics, Inherited::default()).unwrap();
     let address = running.addresses()[0].socket().unwrap();
     (running, address)
 }
@@ -574,7 +574,7 @@ fn connections_over_the_limit_wait() {
 #[test]
 fn an_address_in_use_is_an_error() {
     let (_running, address) = serve(&settings());
-    let again = start(&[listen(&address.to_string())], &settings(), |_| Echo, Vec::new());
+    let again = start(&[listen(&address.to_string())], &settings(), |_| Echo, Vec::new(), Inherited::default());
     match again {
         Err(StartError::Listen { source, .. }) => {
             assert_eq!(source.kind(), std::io::ErrorKind::AddrInUse)

@@ -62,8 +62,14 @@ pub enum TlsFault {
 /// A listener's certificate at work.
 #[derive(Debug)]
 pub struct Tls {
+    at_work: ArcSwap<AtWork>,
+}
+
+/// What is in the files, and which they are.
+#[derive(Debug)]
+struct AtWork {
     settings: TlsSettings,
-    current: ArcSwap<Loaded>,
+    loaded: Loaded,
 }
 
 #[derive(Debug)]
@@ -89,39 +95,68 @@ impl Tls {
     /// One can't be read, holds something else, or the key isn't the certificate's.
     pub fn load(settings: TlsSettings) -> Result<Tls, TlsFault> {
         let loaded = Loaded::of(&Files::read(&settings)?, &settings)?;
-        Ok(Tls { settings, current: ArcSwap::from_pointee(loaded) })
+        Ok(Tls { at_work: ArcSwap::from_pointee(AtWork { settings, loaded }) })
     }
 
     /// What new connections shake hands by.
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.current.load().config.clone()
+        self.at_work.load().loaded.config.clone()
     }
 
     /// Looks at the files for ever, and takes over what is in them once it has changed and is good. Until then, what was
     /// there before stays.
     pub async fn maintain(self: Arc<Tls>, observer: Arc<Observer>) {
-        let file = self.settings.certificate.display().to_string();
-        observer.certificate(&file, self.current.load().expires_at);
+        let at_work = self.at_work.load_full();
+        observer.certificate(&at_work.file(), at_work.loaded.expires_at);
         let mut refused = None;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let files = Files::read(&self.settings);
+            let at_work = self.at_work.load_full();
+            let files = Files::read(&at_work.settings);
             let contents = files.as_ref().map(Files::hash).map_err(Clone::clone);
-            if contents == Ok(self.current.load().contents) {
+            if contents == Ok(at_work.loaded.contents) {
                 refused = None;
                 continue;
             }
             if refused.as_ref() == Some(&contents) {
                 continue;
             }
-            let loaded = files.and_then(|files| Loaded::of(&files, &self.settings));
+            let loaded = files.and_then(|files| Loaded::of(&files, &at_work.settings));
             let result = loaded.as_ref().map(|loaded| loaded.expires_at).map_err(TlsFault::to_string);
-            CertificateLoaded { file: &file, result }.record(&observer);
+            CertificateLoaded { file: &at_work.file(), result }.record(&observer);
             match loaded {
-                Ok(loaded) => self.current.store(Arc::new(loaded)),
+                // Unless it was replaced meanwhile.
+                Ok(loaded) => drop(
+                    self.at_work
+                        .compare_and_swap(&at_work, Arc::new(AtWork { settings: at_work.settings.clone(), loaded })),
+                ),
                 Err(_) => refused = Some(contents),
             }
         }
+    }
+
+    /// Takes over what was read for another one, if it isn't the same.
+    pub(super) fn replace(&self, new: Tls, observer: &Observer) {
+        let (new, old) = (new.at_work.into_inner(), self.at_work.load_full());
+        if new.settings == old.settings && new.loaded.contents == old.loaded.contents {
+            return;
+        }
+        CertificateLoaded { file: &new.file(), result: Ok(new.loaded.expires_at) }.record(observer);
+        self.at_work.store(new);
+    }
+}
+
+impl Tls {
+    /// Its certificate's file, as metrics and log name it.
+    pub(super) fn file(&self) -> String {
+        self.at_work.load().file()
+    }
+}
+
+impl AtWork {
+    /// As metrics and log name it.
+    fn file(&self) -> String {
+        self.settings.certificate.display().to_string()
     }
 }
 

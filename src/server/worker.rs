@@ -8,16 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    io::unix::AsyncFd,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use arc_swap::ArcSwap;
+use tokio::io::unix::AsyncFd;
 
 use super::{
     Arrival, Handler, connection,
     drain::{Alive, Phase, Phases, alive},
     framing::Limits,
     listener::Listener,
+    places::{Place, Places},
     tls::Tls,
     transport::Socket,
 };
@@ -36,9 +35,9 @@ pub(super) struct Worker<H> {
     /// In the same order.
     pub(super) tls: Arc<[Option<Arc<Tls>>]>,
     pub(super) handler: H,
-    pub(super) limits: Limits,
-    /// Connections that all workers together may still take.
-    pub(super) places: Option<Arc<Semaphore>>,
+    pub(super) limits: Arc<ArcSwap<Limits>>,
+    /// Connections that all workers together may take.
+    pub(super) places: Arc<Places>,
     pub(super) metrics: Arc<[ListenerMetrics]>,
     pub(super) phases: Phases,
     /// Dropped with the worker's last connection.
@@ -68,7 +67,7 @@ impl<H: Handler> Worker<H> {
                 worker: self.number,
                 tls: self.tls.get(listener).cloned().flatten(),
                 handler: self.handler.clone(),
-                limits: self.limits,
+                limits: self.limits.clone(),
                 places: self.places.clone(),
                 metrics: self.metrics.clone(),
                 phases: self.phases.clone(),
@@ -91,8 +90,8 @@ struct Acceptor<H> {
     worker: usize,
     tls: Option<Arc<Tls>>,
     handler: H,
-    limits: Limits,
-    places: Option<Arc<Semaphore>>,
+    limits: Arc<ArcSwap<Limits>>,
+    places: Arc<Places>,
     metrics: Arc<[ListenerMetrics]>,
     phases: Phases,
     alive: Alive,
@@ -104,7 +103,7 @@ impl<H: Handler> Acceptor<H> {
         let mut said = None;
         loop {
             tokio::select! {
-                accepted = accept(&socket, self.places.as_ref()) => match accepted {
+                accepted = accept(&socket, &self.places) => match accepted {
                     Ok((stream, peer, place)) => self.spawn(stream, peer, place),
                     Err(error) if is_of_the_connection(&error) => {}
                     Err(error) => {
@@ -119,17 +118,13 @@ impl<H: Handler> Acceptor<H> {
             }
         }
         // Clients whose connections wait in the queue believe to be connected: they are served too.
-        while let Ok(place) = self.try_place() {
+        while let Ok(place) = self.places.try_take() {
             match socket.get_ref().accept() {
                 Ok((stream, peer)) => self.spawn(stream, peer, place),
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(_) => break,
             }
         }
-    }
-
-    fn try_place(&self) -> Result<Place, tokio::sync::TryAcquireError> {
-        self.places.as_ref().map(|places| places.clone().try_acquire_owned()).transpose()
     }
 
     /// A task of its own: a panic in it ends that connection only.
@@ -147,7 +142,7 @@ impl<H: Handler> Acceptor<H> {
             Open { metrics: self.metrics.clone(), listener: self.listener, _place: place, _alive: self.alive.clone() };
         open.count(1);
         let tls = self.tls.as_ref().map(|tls| tls.config());
-        let (handler, limits, phases) = (self.handler.clone(), self.limits, self.phases.clone());
+        let (handler, limits, phases) = (self.handler.clone(), **self.limits.load(), self.phases.clone());
         tokio::spawn(connection::serve(socket, open, tls, arrival, handler, limits, phases));
     }
 }
@@ -159,22 +154,16 @@ fn watched(socket: Listener) -> io::Result<AsyncFd<Listener>> {
 }
 
 /// A place is taken only for a connection that is there: a worker without any must not hold one back.
-async fn accept(socket: &AsyncFd<Listener>, places: Option<&Arc<Semaphore>>) -> io::Result<(Socket, IpAddr, Place)> {
+async fn accept(socket: &AsyncFd<Listener>, places: &Arc<Places>) -> io::Result<(Socket, IpAddr, Place)> {
     loop {
         let mut ready = socket.readable().await?;
-        let place = match places {
-            Some(places) => Some(places.clone().acquire_owned().await.map_err(io::Error::other)?),
-            None => None,
-        };
+        let place = places.take().await.ok_or(io::ErrorKind::Other)?;
         match ready.try_io(|socket| socket.get_ref().accept()) {
             Ok(accepted) => return accepted.map(|(stream, peer)| (stream, peer, place)),
             Err(_would_block) => continue,
         }
     }
 }
-
-/// None where connections aren't limited.
-type Place = Option<OwnedSemaphorePermit>;
 
 /// An open connection, counted.
 pub(super) struct Open {

@@ -45,6 +45,7 @@ use crate::{
     fetch::{self, FetchRules, Fetched, Trust},
     observe::{Introspected, IntrospectionMetrics, Observer},
     refusal::TokenFault,
+    single_flight::{Look, SingleFlight},
 };
 
 /// Of an answer or a metadata document.
@@ -129,7 +130,8 @@ pub(in crate::token) struct Introspector {
     settings: IntrospectionSettings,
     rules: FetchRules,
     metadata_rules: FetchRules,
-    discovered: ArcSwapOption<(String, Instant)>,
+    discovered: ArcSwapOption<Discovered>,
+    discovery: Arc<SingleFlight<Result<Arc<Discovered>, String>>>,
     permits: Arc<Semaphore>,
     /// Questions that wait for their answer.
     questions: Mutex<HashMap<TokenName, watch::Receiver<Option<Said>>>>,
@@ -155,6 +157,7 @@ impl Introspector {
             rules: rules(own.timeout),
             metadata_rules: rules(settings.http_timeout),
             discovered: ArcSwapOption::empty(),
+            discovery: Arc::default(),
             permits: Arc::new(Semaphore::new(own.max_concurrent)),
             questions: Mutex::default(),
             is_failing: AtomicBool::new(false),
@@ -240,18 +243,41 @@ impl Introspector {
         self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn endpoint(&self) -> Result<String, String> {
+    /// Where the question goes: as configured, or as the issuer's metadata say, which are asked for once for all who wait.
+    async fn endpoint(self: &Arc<Self>) -> Result<Endpoint, String> {
         if let Some(endpoint) = &self.settings.endpoint {
-            return Ok(endpoint.clone());
+            return Ok(Endpoint::Configured(endpoint.clone()));
         }
-        let discovered = self.discovered.load_full();
-        if let Some(found) = discovered.filter(|found| found.1.elapsed() < DISCOVERED_FOR) {
-            return Ok(found.0.clone());
+        if let Some(found) = self.discovered() {
+            return Ok(Endpoint::Discovered(found));
         }
-        let issuer = self.issuer.as_deref().ok_or("neither an endpoint nor an issuer to discover it from")?;
-        let endpoint = discovery::find(issuer, self.settings.way.metadata_member(), &self.metadata_rules).await?;
-        self.discovered.store(Some(Arc::new((endpoint.clone(), Instant::now()))));
-        Ok(endpoint)
+        let issuer = self.issuer.clone().ok_or("neither an endpoint nor an issuer to discover it from")?;
+        let found = self.discovery.ask(|| match self.discovered() {
+            Some(found) => Look::There(Ok(found)),
+            None => Look::Begin(self.clone().discover(issuer)),
+        });
+        found
+            .await
+            .unwrap_or_else(|| Err("the worker that asked for the metadata has ended".to_owned()))
+            .map(Endpoint::Discovered)
+    }
+
+    fn discovered(&self) -> Option<Arc<Discovered>> {
+        self.discovered.load_full().filter(|found| found.at.elapsed() < DISCOVERED_FOR)
+    }
+
+    async fn discover(self: Arc<Self>, issuer: String) -> Result<Arc<Discovered>, String> {
+        let uri = discovery::find(&issuer, self.settings.way.metadata_member(), &self.metadata_rules).await?;
+        let found = Arc::new(Discovered { uri, at: Instant::now() });
+        self.discovered.store(Some(found.clone()));
+        Ok(found)
+    }
+
+    /// It may have moved. What somebody has found since stays.
+    fn forget(&self, endpoint: &Endpoint) {
+        if let Endpoint::Discovered(found) = endpoint {
+            self.discovered.compare_and_swap(found, None);
+        }
     }
 
     /// Asks once, and neither counts nor remembers anything.
@@ -259,7 +285,7 @@ impl Introspector {
     /// # Errors
     /// There is no answer that can be used; in words for the operator.
     pub(in crate::token) async fn judged(
-        &self,
+        self: &Arc<Self>,
         issuer: &Arc<Issuer>,
         token: &str,
         fingerprint: Fingerprint,
@@ -277,12 +303,25 @@ impl Introspector {
     }
 
     /// The members of the issuer's answer; None: it says no.
-    async fn answer(&self, issuer: &Arc<Issuer>, token: &str) -> Result<Option<Map<String, Value>>, String> {
+    async fn answer(self: &Arc<Self>, issuer: &Arc<Issuer>, token: &str) -> Result<Option<Map<String, Value>>, String> {
         let endpoint = self.endpoint().await?;
+        let answer = self.answer_of(endpoint.uri(), issuer, token).await;
+        if answer.is_err() {
+            self.forget(&endpoint);
+        }
+        answer
+    }
+
+    async fn answer_of(
+        &self,
+        endpoint: &str,
+        issuer: &Arc<Issuer>,
+        token: &str,
+    ) -> Result<Option<Map<String, Value>>, String> {
         let asked_at = now();
-        let audience = self.issuer.as_deref().unwrap_or(&endpoint);
+        let audience = self.issuer.as_deref().unwrap_or(endpoint);
         let question = client::question(&self.settings.way, token, audience, asked_at)?;
-        let fetched = fetch::call(&endpoint, question, &self.rules).await.map_err(|error| error.to_string())?;
+        let fetched = fetch::call(endpoint, question, &self.rules).await.map_err(|error| error.to_string())?;
         match (&self.settings.way, fetched.status) {
             (Way::Introspection(client), StatusCode::OK) if client.signed => {
                 let text = signed_text(&fetched)?;
@@ -296,6 +335,28 @@ impl Introspector {
             },
             (Way::Userinfo, status) if is_no(status, &fetched.headers) => Ok(None),
             (_, status) => Err(format!("the answer has status {}", status.as_u16())),
+        }
+    }
+}
+
+/// What an issuer's metadata said.
+#[derive(Debug)]
+struct Discovered {
+    uri: String,
+    at: Instant,
+}
+
+/// Where a question goes.
+enum Endpoint {
+    Configured(String),
+    Discovered(Arc<Discovered>),
+}
+
+impl Endpoint {
+    fn uri(&self) -> &str {
+        match self {
+            Endpoint::Configured(uri) => uri,
+            Endpoint::Discovered(found) => &found.uri,
         }
     }
 }
@@ -334,11 +395,7 @@ impl Question {
             took: began.elapsed(),
         }
         .record(&own.metrics, is_news);
-        let Ok(said) = result else {
-            // It may have moved.
-            own.discovered.store(None);
-            return UNAVAILABLE;
-        };
+        let Ok(said) = result else { return UNAVAILABLE };
         self.cache.keep_said(self.name, &self.issuer, &own.settings, &said, now());
         said
     }

@@ -1,6 +1,7 @@
 //! One issuer: what its tokens must be, and its keys.
 
 use std::{
+    hash::{Hash, Hasher},
     path::PathBuf,
     sync::{
         Arc,
@@ -123,21 +124,40 @@ pub enum KeySource {
     Discovery,
     /// A JWKS by URL.
     Uri(String),
-    /// A JWKS file: where it is, and what was in it at load.
-    File {
-        /// Resolved.
-        path: PathBuf,
-        /// The JSON text as of load.
-        text: String,
-    },
+    /// A JWKS file.
+    File(KeyFile),
     /// A JWKS in place: its JSON text.
     Inline(String),
-    /// PEM files of public keys or certificates: where each is, and what was in it at load.
-    PublicKeys(Vec<(PathBuf, String)>),
+    /// PEM files of public keys or certificates.
+    PublicKeys(Vec<KeyFile>),
     /// A secret shared with the issuer. Who has it can make tokens.
     Secret(Secret),
     /// Nothing that it signs is verified here.
     Nowhere,
+}
+
+/// A file of keys. What is in it is the key store's affair, which takes up what changes: it doesn't make another issuer, so
+/// two are equal if they are at the same place.
+#[derive(Clone, Debug)]
+pub struct KeyFile {
+    /// Resolved.
+    pub path: PathBuf,
+    /// As of load.
+    pub text: String,
+}
+
+impl PartialEq for KeyFile {
+    fn eq(&self, other: &KeyFile) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for KeyFile {}
+
+impl Hash for KeyFile {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.path.hash(state);
+    }
 }
 
 /// A signature algorithm (RFC 7518, section 3.1; RFC 8037, section 3.1).

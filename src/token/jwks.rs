@@ -1,7 +1,7 @@
 //! Key sets at work: fetch, refresh, unknown kid, files that change. What is in a set is read by `key_set`.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    issuer::{IssuerSettings, KeySource},
+    issuer::{IssuerSettings, KeyFile, KeySource},
     kept_keys::KeptKeys,
     key_server::{FetchedKeys, KeyServer, retry_after},
     key_set::KeySet,
@@ -62,7 +62,7 @@ type NamedText<'t> = (&'t Path, &'t str);
 /// Files of keys, with what was in them at load.
 #[derive(Clone, Debug)]
 struct KeyFiles {
-    files: Vec<(PathBuf, String)>,
+    files: Vec<KeyFile>,
     read: fn(&[NamedText<'_>]) -> Result<KeySet, String>,
 }
 
@@ -108,9 +108,7 @@ impl KeyStore {
     ) -> Result<Arc<KeyStore>, String> {
         let origin = match (&settings.jwt.keys, KeyServer::of(settings)) {
             (_, Some(server)) => Origin::Server(server, state.and_then(|state| KeptKeys::of(settings, state))),
-            (KeySource::File { path, text }, _) => {
-                Origin::Files(KeyFiles { files: vec![(path.clone(), text.clone())], read: read_jwks })
-            }
+            (KeySource::File(file), _) => Origin::Files(KeyFiles { files: vec![file.clone()], read: read_jwks }),
             (KeySource::PublicKeys(files), _) => Origin::Files(KeyFiles { files: files.clone(), read: read_pem }),
             _ => Origin::InPlace,
         };
@@ -133,6 +131,13 @@ impl KeyStore {
             store.hold(keys, Duration::ZERO);
         }
         Ok(Arc::new(store))
+    }
+
+    /// Begins with the keys that another store of the same source serves by, unless it has some.
+    pub fn take_over(&self, earlier: &KeyStore) {
+        if !self.is_ready() && earlier.at_hand().is_some() {
+            self.keys.store(earlier.keys.load_full());
+        }
     }
 
     /// Fetches at start, refreshes in the background and answers requests for unknown kids; reads files again when they
@@ -191,7 +196,8 @@ impl KeyStore {
         let mut gone = self.fetches.subscribe();
         let store = Arc::downgrade(&self);
         drop(self);
-        let mut watched = WatchedFiles::new(files.files.clone());
+        let known = files.files.iter().map(|file| (file.path.clone(), file.text.clone()));
+        let mut watched = WatchedFiles::new(known);
         loop {
             let result = tokio::select! {
                 texts = watched.change() => files.now(texts),
@@ -233,6 +239,14 @@ impl KeyStore {
     /// Whether keys have arrived (`/readyz`). Once they have, trouble shows in `is_degraded` alone.
     pub fn is_ready(&self) -> bool {
         self.keys.load().is_some()
+    }
+
+    /// Waits until the first fetch has ended, however it did; not at all where none is needed. `maintain` must run.
+    pub async fn fetched(&self) {
+        if self.is_remote() {
+            // The sender is in self: this can't fail.
+            let _ = self.fetches.subscribe().wait_for(|fetches| fetches.ended > 0).await;
+        }
     }
 
     /// Whether the last fetch failed (`degraded` in `/readyz`).
@@ -326,7 +340,7 @@ impl Held {
 
 impl KeyFiles {
     fn at_load(&self) -> Result<KeySet, String> {
-        (self.read)(&self.files.iter().map(|(path, text)| (&**path, text.as_str())).collect::<Vec<_>>())
+        (self.read)(&self.files.iter().map(|file| (&*file.path, file.text.as_str())).collect::<Vec<_>>())
     }
 
     /// The keys of what the files say now: all of them, or none.

@@ -34,7 +34,7 @@ impl KeptKeys {
         let place = match &settings.jwt.keys {
             KeySource::Discovery => "discovery",
             KeySource::Uri(uri) => uri,
-            KeySource::File { .. }
+            KeySource::File(_)
             | KeySource::Inline(_)
             | KeySource::PublicKeys(_)
             | KeySource::Secret(_)

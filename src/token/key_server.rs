@@ -50,7 +50,7 @@ impl KeyServer {
         let place = match &settings.jwt.keys {
             KeySource::Discovery => Place::Discovered(settings.issuer.clone()?),
             KeySource::Uri(uri) => Place::Uri(uri.clone()),
-            KeySource::File { .. }
+            KeySource::File(_)
             | KeySource::Inline(_)
             | KeySource::PublicKeys(_)
             | KeySource::Secret(_)

@@ -4,6 +4,7 @@
 //! token that was ended must not come back in it.
 
 mod index;
+mod journal;
 mod kept;
 mod written;
 
@@ -23,6 +24,7 @@ use aws_lc_rs::{
 };
 use tokio::{sync::watch, time::sleep};
 
+pub(crate) use self::journal::{Change, Journal};
 use self::{index::Index, kept::Kept};
 use super::{
     credential::{Credential, Fingerprint},
@@ -138,6 +140,8 @@ pub struct Revocations {
     /// Counts changes.
     version: AtomicU64,
     kept: Option<Kept>,
+    /// For other replicas.
+    journal: Journal,
     most: usize,
     metrics: RevocationMetrics,
 }
@@ -154,6 +158,7 @@ impl Revocations {
             added: watch::Sender::new(()),
             version: AtomicU64::new(0),
             kept: None,
+            journal: Journal::default(),
             most: MOST,
             metrics: observer.revocations(),
         }
@@ -220,9 +225,33 @@ impl Revocations {
         let id = random_id().ok_or(NotRevoked::NoId)?;
         let revocation = Revocation { id, target, issuer, issued_before, expires_at, created_at: now, source };
         let revocation = self.insert(&mut ledger, revocation);
+        self.journal.push(Change::Added(revocation.clone()));
         drop(ledger);
         self.added.send_replace(());
         Ok(revocation)
+    }
+
+    /// One that another replica has added: in force when this returns, unless it is known or over.
+    pub(crate) fn learn(&self, revocation: Revocation) {
+        let now = now();
+        let mut ledger = self.ledger();
+        if revocation.is_over(now) || ledger.contains_key(&revocation.id) {
+            return;
+        }
+        if ledger.len() >= self.most {
+            self.sweep_ledger(&mut ledger, now);
+        }
+        if ledger.len() >= self.most {
+            tracing::error!(
+                id = &*revocation.id,
+                "another replica's revocation is not in force here: {}",
+                NotRevoked::Full
+            );
+            return;
+        }
+        self.insert(&mut ledger, revocation);
+        drop(ledger);
+        self.added.send_replace(());
     }
 
     /// Ends the token that has been verified as this principal's, for as long as it would be good, and returns when
@@ -248,7 +277,21 @@ impl Revocations {
         let mut ledger = self.ledger();
         let Some(revocation) = ledger.remove(id) else { return false };
         self.forget(&revocation);
+        self.journal.push(Change::Lifted(revocation.id.clone()));
         !revocation.is_over(now())
+    }
+
+    /// Lifts one that another replica has lifted.
+    pub(crate) fn lift_here(&self, id: &str) {
+        let mut ledger = self.ledger();
+        if let Some(revocation) = ledger.remove(id) {
+            self.forget(&revocation);
+        }
+    }
+
+    /// What was changed here, for other replicas.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Those in force, the oldest first.

@@ -221,7 +221,7 @@ impl Upstream {
 
 impl Spare {
     /// None where the body can't be kept.
-    fn of(request: &mut Request<RequestBody>) -> Option<Box<Spare>> {
+    pub(super) fn of(request: &mut Request<RequestBody>) -> Option<Box<Spare>> {
         let kept = match request.body().is_end_stream() {
             true => None,
             false => Some(request.body_mut().keep()?),

@@ -90,6 +90,11 @@ impl Try {
             held: None,
         }
     }
+
+    /// The same request once more, whatever was tried; what was done so far counts.
+    pub(super) fn anew(&self, request: &Request<RequestBody>) -> Try {
+        Try { path: self.path.clone(), attempts: self.attempts, ..Try::new(self.worker, request, self.caller) }
+    }
 }
 
 impl Upstream {

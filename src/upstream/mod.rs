@@ -6,6 +6,7 @@ mod attempt;
 mod balance;
 pub mod connect;
 mod connection;
+mod credentials;
 mod dress;
 mod endpoint;
 mod exchange;
@@ -35,11 +36,11 @@ use hyper::{
     header::{HOST, HeaderValue},
 };
 
-use crate::egress::EgressSettings;
 use crate::{
     body::{Body, BodyFault, RequestBody},
     decision::Permit,
-    refusal::Refusal,
+    egress::{EgressSettings, TokenSource},
+    refusal::{Refusal, UpstreamFault},
 };
 use answered::Answered;
 use endpoint::Endpoint;
@@ -104,6 +105,8 @@ pub struct Upstream {
     turn: AtomicUsize,
     budget: Budget,
     is_maintained: AtomicBool,
+    /// What it is called with in the place of the caller's token.
+    token: Option<Arc<TokenSource>>,
 }
 
 /// What came of a request.
@@ -120,11 +123,13 @@ pub struct Exchange {
 
 impl Upstream {
     /// One with an empty pool for each of so many workers at each endpoint, whose `parts` are in the order of the
-    /// settings. May read the machine's trust store.
+    /// settings. `token`: where the settings say that it has a token of its own, what gets it; without, nothing is sent to
+    /// such an upstream. May read the machine's trust store.
     pub fn new(
         settings: UpstreamSettings,
         workers: usize,
         parts: impl IntoIterator<Item = EndpointParts>,
+        token: Option<Arc<TokenSource>>,
     ) -> Arc<Upstream> {
         let endpoints = settings.endpoints().zip(parts);
         let endpoints = endpoints
@@ -136,6 +141,7 @@ impl Upstream {
             turn: AtomicUsize::new(0),
             budget,
             is_maintained: AtomicBool::new(false),
+            token,
             settings,
         })
     }
@@ -175,8 +181,12 @@ impl Upstream {
         body_fault: &BodyFault,
     ) -> Exchange {
         let mut this_try = Try::new(worker, &request, self.caller(&permit));
-        let answer =
-            self.exchange(request, &mut this_try).await.map_err(|fault| body_fault.get().cloned().unwrap_or(fault));
+        let answer = match (&self.token, &self.settings.token) {
+            (None, None) => self.exchange(request, &mut this_try).await,
+            (Some(source), _) => self.exchange_with_token(source, &permit, request, &mut this_try).await,
+            (None, Some(_)) => Err(Refusal::Upstream(UpstreamFault::Unavailable)),
+        };
+        let answer = answer.map_err(|fault| body_fault.get().cloned().unwrap_or(fault));
         let Try { attempts, endpoint, .. } = this_try;
         match answer {
             Ok(Answered { response, tunnel }) => Exchange { answer: Ok(response), attempts, endpoint, tunnel },

@@ -117,7 +117,7 @@ fn upstream(settings: UpstreamSettings) -> Arc<Upstream> {
         standing: Arc::new(Standing::new(observer.endpoint_health("up", &address.label()))),
     });
     let parts: Vec<_> = parts.collect();
-    Upstream::new(settings, 2, parts)
+    Upstream::new(settings, 2, parts, None)
 }
 
 async fn follow(mut stream: TcpStream, script: Vec<Step>, record: Arc<Mutex<String>>) {

@@ -334,6 +334,82 @@ fn an_endpoint_can_be_discovered_and_found_again() {
     assert_eq!((server.discoveries(), server.asked()), (1, 3));
 }
 
+/// Of many who come at once, each with a connection of its own, after an outage of everything that was known.
+#[test]
+fn many_at_once_cause_one_discovery_and_one_question_a_token() {
+    const MANY: usize = 200;
+    for is_one_token in [true, false] {
+        let (server, upstream) = (AuthorizationServer::start(), Upstream::start());
+        let tokens: Vec<_> = (0..MANY).map(|number| format!("t{}", if is_one_token { 0 } else { number })).collect();
+        for token in &tokens {
+            server.active(token, json!({}));
+        }
+        let issuer = format!(
+            "  a: {{issuer: \"{}\", audiences: [api], http_timeout: 30s, introspection: {{client_id: gw, client_secret: x, timeout: 30s, max_concurrent: {MANY}}}}}\n",
+            server.url()
+        );
+        let gateway = gateway(&issuer, &upstream);
+        server.hold_discovery(true);
+        std::thread::scope(|scope| {
+            for token in &tokens {
+                scope.spawn(|| assert_eq!(gateway.get_with("/closed", token).status, 200));
+            }
+            let waiting = || gateway.metric("bearward_connections{listener=\"127.0.0.1:0\"}");
+            eventually("all are there", || waiting() >= MANY as f64 || server.discoveries() > 1);
+            assert_eq!(server.asked(), 0);
+            server.hold_discovery(false);
+        });
+        assert_eq!(server.discoveries(), 1);
+        assert_eq!(server.asked(), if is_one_token { 1 } else { MANY });
+    }
+}
+
+#[test]
+fn a_discovery_that_fails_is_shared_and_tried_again() {
+    let (server, upstream) = (AuthorizationServer::start(), Upstream::start());
+    let issuer = format!(
+        "  a: {{issuer: \"{}\", audiences: [api], introspection: {{client_id: gw, client_secret: x}}}}\n",
+        server.url()
+    );
+    let gateway = gateway(&issuer, &upstream);
+    server.active("t1", json!({}));
+    server.answer_instead(500, "", "oops");
+    for _ in 0..3 {
+        unavailable(&gateway.get_with("/closed", "t1"));
+    }
+    server.recover();
+    assert_eq!(gateway.get_with("/closed", "t1").status, 200);
+    assert_eq!((server.discoveries(), server.asked()), (1, 1));
+    // What an answer that can't be used was asked of is looked up anew.
+    server.active("t2", json!({}));
+    server.answer_instead(500, "", "oops");
+    unavailable(&gateway.get_with("/closed", "t2"));
+    server.recover();
+    assert_eq!(gateway.get_with("/closed", "t2").status, 200);
+    assert_eq!(server.discoveries(), 2);
+}
+
+#[test]
+fn questions_share_a_connection() {
+    for is_userinfo in [false, true] {
+        let (server, upstream) = (AuthorizationServer::start(), Upstream::start());
+        let issuers = match is_userinfo {
+            false => asked_at("a", &server, ", cache_ttl: 0s, negative_ttl: 0s"),
+            true => {
+                format!("  a: {{audiences: any, userinfo: {{endpoint: \"{}\", cache_ttl: 0s}}}}\n", server.userinfo())
+            }
+        };
+        let one_worker = configuration_of(&issuers, &upstream.url(), ROUTES).replace("workers: 2", "workers: 1");
+        let gateway = Gateway::start(&one_worker);
+        server.active("t1", json!({"sub": "joe"}));
+        for number in 0..20 {
+            assert_eq!(gateway.get_with("/closed", "t1").status, 200);
+            refused(&gateway.get_with("/closed", &format!("unknown-{number}")), "not active");
+        }
+        assert_eq!((server.asked(), server.connections()), (40, 1));
+    }
+}
+
 #[test]
 fn a_server_that_is_gone_is_503_until_it_is_back() {
     let (port, upstream) = (ClosedPort::reserve(), Upstream::start());
@@ -659,40 +735,4 @@ fn no_output_holds_a_token_or_a_secret() {
         assert!(!output.contains(secret.as_str()), "{secret} is in the log: {output}");
         assert!(!answers.contains(secret.as_str()), "{secret} is in an answer");
     }
-}
-
-#[test]
-fn the_example_of_a_learning_platform_works() {
-    let (server, upstream) = (AuthorizationServer::start(), Upstream::start());
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/docebo/gateway.yaml");
-    let upstream_url = upstream.url();
-    let variables = [
-        ("LISTEN", "127.0.0.1:0"),
-        ("ADMIN", "127.0.0.1:0"),
-        ("AUTH_URL", server.url()),
-        ("LMS_URL", &upstream_url),
-        ("GATEWAY_SECRET", "s3cret"),
-    ];
-    let binary = Binary::spawn_with(&["run", "--config", example], &variables);
-    let (user, client) = ("87b567fa3de847fb3adef9492b294bb83f8cd266", "2af6ac532cfef197b00f69639aeeef86621d1975");
-    server.active(user, json!({"sub": "13007", "client_id": "app", "scope": "api"}));
-    server.active(client, json!({"client_id": "My-Client-Name", "scope": "api"}));
-    let status = |token: &str, path: &str| {
-        exchange(binary.address(), "GET", path, &format!("Authorization: Bearer {token}\r\n")).status
-    };
-    assert_eq!(status(user, "/learn/v1/courses"), 200);
-    assert_eq!(status(client, "/learn/v1/courses"), 403);
-    assert_eq!(status(client, "/api/user/profile"), 200);
-    assert_eq!(status(&user.replace('8', "9"), "/api/user/profile"), 401);
-    assert_eq!(status("not-hex", "/api/user/profile"), 401);
-    assert_eq!(exchange(binary.address(), "POST", "/oauth2/token", "Content-Length: 0\r\n").status, 200);
-    assert_eq!(server.asked(), 3);
-}
-
-#[test]
-fn the_examples_policy_tests_pass() {
-    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/docebo/policy-tests.yaml");
-    let output = Binary::command().args(["test", tests]).output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(0), "{text}");
 }

@@ -31,6 +31,9 @@ struct State {
     /// Instead of an answer: status, fields and body.
     instead: Mutex<Option<(u16, String, String)>>,
     is_held: Mutex<bool>,
+    is_discovery_held: Mutex<bool>,
+    discovery_changed: Condvar,
+    connections: AtomicUsize,
     changed: Condvar,
     questions: Mutex<Vec<Request>>,
     discoveries: AtomicUsize,
@@ -55,6 +58,9 @@ impl AuthorizationServer {
             answers: Mutex::default(),
             instead: Mutex::default(),
             is_held: Mutex::default(),
+            is_discovery_held: Mutex::default(),
+            discovery_changed: Condvar::new(),
+            connections: AtomicUsize::new(0),
             changed: Condvar::new(),
             questions: Mutex::default(),
             discoveries: AtomicUsize::new(0),
@@ -68,6 +74,7 @@ impl AuthorizationServer {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
+                serving.connections.fetch_add(1, Ordering::SeqCst);
                 let state = Arc::clone(&serving);
                 // A gateway that gives up is part of some tests.
                 std::thread::spawn(move || serve(&state, stream).ok());
@@ -124,6 +131,17 @@ impl AuthorizationServer {
         self.state.changed.notify_all();
     }
 
+    /// While held, whoever asks for metadata isn't answered.
+    pub(crate) fn hold_discovery(&self, is_held: bool) {
+        *self.state.is_discovery_held.lock().unwrap() = is_held;
+        self.state.discovery_changed.notify_all();
+    }
+
+    /// Connections that were ever made.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
     /// What `/jwks` answers.
     pub(crate) fn publish(&self, jwks: &str) {
         jwks.clone_into(&mut self.state.jwks.lock().unwrap());
@@ -147,6 +165,7 @@ impl Drop for AuthorizationServer {
     fn drop(&mut self) {
         self.state.stopped.store(true, Ordering::SeqCst);
         self.hold(false);
+        self.hold_discovery(false);
         TcpStream::connect(self.address).ok();
     }
 }
@@ -205,6 +224,8 @@ fn answer(state: &State, request: Request, stream: &mut TcpStream) -> io::Result
     let (status, body) = match (target.as_str(), token) {
         ("/.well-known/openid-configuration", _) => {
             state.discoveries.fetch_add(1, Ordering::SeqCst);
+            let held = state.is_discovery_held.lock().unwrap();
+            drop(state.discovery_changed.wait_timeout_while(held, PATIENCE, |is_held| *is_held).unwrap());
             let url = &state.url;
             let metadata = json!({
                 "issuer": url,

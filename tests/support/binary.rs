@@ -35,15 +35,16 @@ impl Binary {
     #[track_caller]
     pub(crate) fn spawn_with(arguments: &[&str], variables: &[(&str, &str)]) -> Binary {
         let mut command = Binary::command();
-        command.args(arguments).envs(variables.iter().copied());
+        command.args(arguments).envs(variables.iter().copied()).stderr(Stdio::piped());
         Binary::collected(command)
     }
 
+    /// The same by this command, which runs it in the end.
     #[track_caller]
-    fn collected(mut command: Command) -> Binary {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    pub(crate) fn collected(mut command: Command) -> Binary {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = collect(child.stdout.take().unwrap());
-        let stderr = collect(child.stderr.take().unwrap());
+        let stderr = child.stderr.take().map(collect).unwrap_or_default();
         Binary { child, stdout, stderr }
     }
 
@@ -60,7 +61,7 @@ impl Binary {
     pub(crate) fn run_limited(limits: &str, config: &std::path::Path) -> Binary {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit {limits} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_bearward"), "run"]);
-        command.arg("--config").arg(config).env_remove("RUST_LOG").stdin(Stdio::null());
+        command.arg("--config").arg(config).env_remove("RUST_LOG").stdin(Stdio::null()).stderr(Stdio::piped());
         let binary = Binary::collected(command);
         binary.line("ready");
         binary

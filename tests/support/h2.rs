@@ -109,6 +109,30 @@ impl Connection {
         self.send(kind::HEADERS, flags, stream, &block(fields));
     }
 
+    /// A whole request head that may not fit into one frame (RFC 9113, section 6.10), without a body.
+    #[track_caller]
+    pub(crate) fn large_request(&mut self, stream: u32, fields: &[(&str, &str)]) {
+        const FRAME: usize = 16 * 1024;
+        let block = block(fields);
+        let parts: Vec<_> = block.chunks(FRAME).collect();
+        for (number, part) in parts.iter().enumerate() {
+            let ends_headers = if number + 1 == parts.len() { END_HEADERS } else { 0 };
+            match number {
+                0 => self.send(kind::HEADERS, END_STREAM | ends_headers, stream, part),
+                _ => self.send(kind::CONTINUATION, ends_headers, stream, part),
+            }
+        }
+    }
+
+    /// Waits until so many answers have begun, on whatever streams.
+    #[track_caller]
+    pub(crate) fn await_answers(&mut self, count: usize) {
+        let mut begun = 0;
+        while begun < count {
+            begun += usize::from(self.next().expect("another answer").kind == kind::HEADERS);
+        }
+    }
+
     /// Lets the gateway send so much more on a stream; 0: on all together.
     #[track_caller]
     pub(crate) fn open_window(&mut self, stream: u32, bytes: u32) {

@@ -6,6 +6,7 @@ pub(crate) mod binary;
 pub(crate) mod certificates;
 pub(crate) mod challenge;
 pub(crate) mod corpus;
+pub(crate) mod demo;
 pub(crate) mod gateway;
 pub(crate) mod h2;
 pub(crate) mod http;
@@ -15,9 +16,11 @@ pub(crate) mod keys;
 pub(crate) mod modern;
 pub(crate) mod peers;
 pub(crate) mod raw;
+pub(crate) mod redis;
 pub(crate) mod servers;
 pub(crate) mod strict;
 pub(crate) mod token;
+pub(crate) mod token_endpoint;
 pub(crate) mod upstream;
 
 use std::{

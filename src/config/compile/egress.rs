@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::{Compiler, url::HttpUrl};
 use crate::{
     config::{
+        diagnostic::Span,
         file::{Egress, GrantWord},
-        interpolation::read_text,
+        placeholder::PLACEHOLDER,
         reader::At,
     },
-    egress::{Assertion, Client, EgressSettings, Grant},
-    signer::Signer,
+    egress::{Client, EgressSettings, Grant},
+    signer::{Assertion, Signer},
     token::secret::Secret,
 };
 
@@ -155,8 +156,11 @@ impl Compiler<'_> {
             true => written.value.clone(),
             false => {
                 let name = String::from_utf8_lossy(written.value.expose()).into_owned();
-                match read_text(&self.path(written.span, &name)) {
-                    Ok(text) => Secret::new(text.into_bytes()),
+                match self.text(written.span, &name) {
+                    Ok((_, text)) => Secret::new(text.into_bytes()),
+                    Err(_) if self.may_be_missing(written.span, &name) => {
+                        return Some(Signer::stand_in(&written.value));
+                    }
                     Err(words) => {
                         let finding = written.error(format!("the private key's file: {words}"));
                         return self.fail(finding.hint("the name of a PEM file, or the key itself in PEM"));
@@ -169,9 +173,25 @@ impl Compiler<'_> {
             .ok()
     }
 
+    /// Whether a key's file that isn't there may be so; notes that something stands for it. A text that isn't a file's
+    /// name may be a key, and isn't told.
+    fn may_be_missing(&mut self, span: Span, name: &str) -> bool {
+        let is_name = name.starts_with('/') || name.contains('.');
+        let is_placeholder = name.starts_with(PLACEHOLDER);
+        if !self.with_placeholders || self.source.folder(span).join(name).exists() || !(is_name || is_placeholder) {
+            return false;
+        }
+        let file = format!("file:{name}");
+        if !is_placeholder && !self.stand_ins.contains(&file) {
+            self.stand_ins.push(file);
+        }
+        true
+    }
+
     /// Outer None: the algorithm isn't the key's.
     fn fits(&mut self, algorithm: Option<&At<String>>, key: Option<Signer>) -> Option<Option<Signer>> {
         if let (Some(algorithm), Some(signer)) = (algorithm, &key)
+            && !signer.is_stand_in()
             && algorithm.value != signer.algorithm()
         {
             let hint = format!("with this key: `{}`", signer.algorithm());

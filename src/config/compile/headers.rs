@@ -41,6 +41,10 @@ const OF_THE_GATEWAY: [&str; 11] = [
     "x-request-id",
 ];
 
+/// Of these, what tells where a request came from: not written for an upstream that is called with a token of its own.
+const OF_THE_CALLER: [&str; 6] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+
 /// The names of all identity headers of the file.
 pub(super) fn identity_names(file: &ConfigFile) -> ReservedNames {
     let plans = file.routes.iter().map(|route| &route.identity).chain([&file.identity]);
@@ -105,17 +109,22 @@ impl Compiler<'_> {
     }
 
     /// What nobody may set or remove on the way upstream: identity headers of any route, the token, and what the
-    /// gateway says of the request.
+    /// gateway says of the request. Where it says nothing of the caller, the route's author may.
     pub(super) fn find_reserved_headers(&mut self, file: &ConfigFile) {
         let identity = identity_names(file);
         for route in &file.routes {
             let request = &route.headers.request;
+            let is_anonymous = route.upstream.as_ref().is_some_and(|named| {
+                file.upstreams.iter().any(|upstream| upstream.name.value == named.value && upstream.token.is_some())
+            });
             for name in request.set.iter().map(|(name, _)| name).chain(&request.remove) {
                 let is = |others: &[&str]| others.iter().any(|other| is_alias(other, &name.value));
                 let hint = if identity.has(&name.value) {
                     "who the caller is, is said in `identity`"
                 } else if is(&["authorization"]) {
                     "whether the token goes on is said by `authorization` in `identity`"
+                } else if is_anonymous && is(&OF_THE_CALLER) {
+                    continue;
                 } else if is(&OF_THE_GATEWAY) {
                     "the gateway writes it itself; leave it out"
                 } else {

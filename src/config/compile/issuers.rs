@@ -19,7 +19,7 @@ use crate::{
     token::{
         claims::{ClaimPath, ClaimPlaces},
         extra_roots::ExtraRoots,
-        issuer::{Algorithm, Audiences, IssuerSettings, JwtSettings, KeySource},
+        issuer::{Algorithm, Audiences, IssuerSettings, JwtSettings, KeyFile, KeySource},
         jwks::KeyStore,
         pattern::Pattern,
         secret::Secret,
@@ -144,11 +144,10 @@ impl Compiler<'_> {
             return Some(KeySource::Uri(uri.value.clone()));
         }
         if let Some(file) = &jwt.jwks_file {
-            let (path, text) = self.key_file(file)?;
-            return Some(KeySource::File { path, text });
+            return self.watched_key_file(file).map(KeySource::File);
         }
         if let Some(files) = &jwt.public_keys {
-            let files = files.value.iter().map(|file| self.key_file(file)).collect::<Vec<_>>();
+            let files = files.value.iter().map(|file| self.watched_key_file(file)).collect::<Vec<_>>();
             return Some(KeySource::PublicKeys(files.into_iter().collect::<Option<_>>()?));
         }
         if let Some(secret) = &jwt.secret {
@@ -194,9 +193,17 @@ impl Compiler<'_> {
 
     /// Where it is, and what is in it.
     pub(super) fn key_file(&mut self, written: &At<String>) -> Option<(PathBuf, String)> {
+        match self.text(written.span, &written.value) {
+            Ok(read) => Some(read),
+            Err(words) => self.fail(written.error(format!("{}: {words}", written.shown()))),
+        }
+    }
+
+    /// The same of a file of an issuer's keys, which its key store watches.
+    fn watched_key_file(&mut self, written: &At<String>) -> Option<KeyFile> {
         let path = self.path(written.span, &written.value);
         match read_text(&path) {
-            Ok(text) => Some((path, text)),
+            Ok(text) => Some(KeyFile { path, text }),
             Err(words) => self.fail(written.error(format!("{}: {words}", written.shown()))),
         }
     }
@@ -204,7 +211,7 @@ impl Compiler<'_> {
     /// A key set that is at hand must be good now; a remote one is looked at when it comes.
     fn check_local_keys(&mut self, jwt: &Jwt, settings: &IssuerSettings) -> Option<()> {
         let at = match &settings.jwt.keys {
-            KeySource::File { .. } => jwt.jwks_file.as_ref()?.with(()),
+            KeySource::File(_) => jwt.jwks_file.as_ref()?.with(()),
             KeySource::Inline(_) => jwt.jwks.as_ref()?.with(()),
             KeySource::PublicKeys(_) => jwt.public_keys.as_ref()?.with(()),
             KeySource::Secret(_) => jwt.secret.as_ref().or(jwt.secret_base64.as_ref())?.with(()),

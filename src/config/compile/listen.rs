@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -51,6 +51,12 @@ fn collide(one: &Address, other: &Address) -> bool {
 fn overlap_hint(one: SocketAddr, other: SocketAddr) -> Option<String> {
     let both = one.ip().is_unspecified() && other.ip().is_unspecified() && one.is_ipv4() != other.is_ipv4();
     both.then(|| format!("`\"[::]:{}\"` alone takes IPv4, too", one.port()))
+}
+
+/// What `auto` means: as long as a process lives the same, since what starts threads can't be changed.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
 
 impl Compiler<'_> {
@@ -211,10 +217,7 @@ impl Compiler<'_> {
     }
 
     pub(super) fn server(&mut self, written: &Server) -> Option<ServerSettings> {
-        let workers = written
-            .workers
-            .flatten()
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+        let workers = written.workers.flatten().unwrap_or_else(cores);
         let trusted_proxies = self.trusted_proxies(&written.trusted_proxies);
         let max_header_bytes = self.bytes(written.max_header_bytes.as_ref(), MAX_HEADER_BYTES, 1 << 10, 16 << 20);
         let max_token_bytes = self.bytes(written.max_token_bytes.as_ref(), MAX_TOKEN_BYTES, 1, 16 << 20);

@@ -24,6 +24,8 @@ use super::{
     Policy,
     diagnostic::{Finding, Findings, Span},
     file::ConfigFile,
+    files::{FileRead, FilesRead},
+    interpolation::read_text,
     keys,
     reader::At,
     source::Sources,
@@ -40,13 +42,29 @@ struct Compiler<'c> {
     broken_identity: bool,
     /// As the file's: what isn't there may be in a file that couldn't be read.
     incomplete: bool,
-    /// Those of keys and certificates that were read.
-    files: Vec<PathBuf>,
+    files: &'c mut FilesRead,
+    /// As the file's.
+    with_placeholders: bool,
+    /// Key files that aren't there, `file:path`.
+    stand_ins: Vec<String>,
 }
 
 /// None where an error was found.
-pub(super) fn compile(file: &ConfigFile, source: &Sources, findings: &mut Findings) -> Option<Policy> {
-    let mut c = Compiler { findings, source, broken_identity: false, incomplete: file.incomplete, files: Vec::new() };
+pub(super) fn compile(
+    file: &ConfigFile,
+    source: &Sources,
+    findings: &mut Findings,
+    files: &mut FilesRead,
+) -> Option<Policy> {
+    let mut c = Compiler {
+        findings,
+        source,
+        broken_identity: false,
+        incomplete: file.incomplete,
+        files,
+        with_placeholders: file.with_placeholders,
+        stand_ins: Vec::new(),
+    };
     let listen = c.listeners(file);
     let admin = c.admin(file, &listen);
     let admin_token = c.admin_token(file.admin_token.as_ref());
@@ -81,7 +99,7 @@ pub(super) fn compile(file: &ConfigFile, source: &Sources, findings: &mut Findin
         logging: logging?,
         tracing: tracing?,
         pending: Vec::new(),
-        key_files: c.files,
+        stand_ins: c.stand_ins,
     })
 }
 
@@ -92,13 +110,22 @@ impl Compiler<'_> {
         None
     }
 
-    /// A file that is named there; notes that it is read.
+    /// A file that is named there, which somebody else reads, now and whenever it changes.
     fn path(&mut self, span: Span, name: &str) -> PathBuf {
         let path = self.source.folder(span).join(name);
-        if !self.files.contains(&path) {
-            self.files.push(path.clone());
-        }
+        self.files.note(FileRead { has_own_watch: true, ..FileRead::new(path.clone(), None) });
         path
+    }
+
+    /// A file that is named there, and what is in it.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a few words.
+    fn text(&mut self, span: Span, name: &str) -> Result<(PathBuf, String), String> {
+        let path = self.source.folder(span).join(name);
+        let text = read_text(&path);
+        self.files.note(FileRead::new(path.clone(), text.as_deref().ok()));
+        Ok((path, text?))
     }
 
     /// A name that logs, metrics and headers can carry.

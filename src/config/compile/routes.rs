@@ -165,17 +165,27 @@ impl Compiler<'_> {
             let finding = forward.error("the upstream is called with a token of its own, so the caller's can't go on");
             self.findings.push(finding.hint("leave `authorization` out"));
         }
-        if !matches!(written.allow, Some(Allow::Public)) {
+        let is_public = matches!(written.allow, Some(Allow::Public));
+        if token.grant == Grant::TokenExchange {
+            if is_public {
+                let finding =
+                    at.error("`grant: token_exchange` behind a public route: there is no caller's token to exchange");
+                self.findings.push(finding.hint("`allow: authenticated`, or another grant"));
+            }
             return;
         }
-        if token.grant == Grant::TokenExchange {
-            let finding =
-                at.error("`grant: token_exchange` behind a public route: there is no caller's token to exchange");
-            return self.findings.push(finding.hint("`allow: authenticated`, or another grant"));
-        }
+        // Whoever has no token at all gets through all three.
+        let who = match &written.allow {
+            Some(Allow::Public) => "a public route",
+            Some(Allow::Optional) => "a route with `allow: optional`",
+            Some(_) if written.enforce.as_ref().is_some_and(|enforce| !enforce.value) => {
+                "a route with `enforce: false`"
+            }
+            _ => return,
+        };
         let open = written.listeners_in(file).find(|listener| !is_local(&listener.address.value));
         if let Some(listener) = open {
-            let message = "a public route to an upstream with `token` lends the gateway's own token to everybody";
+            let message = format!("{who} to an upstream with `token` lends the gateway's own token to everybody");
             let place = self.source.place(listener.address.span);
             self.findings.push(at.error(message).hint(format!(
                 "give the route `listeners` that are on loopback or Unix sockets; the one at {place} isn't"

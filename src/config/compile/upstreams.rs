@@ -183,10 +183,11 @@ impl Compiler<'_> {
             let Some(route) = route else { continue };
             let forwards = route.identity.forward_authorization && !matches!(written.allow, Some(Allow::Public));
             let Some(index) = route.upstream() else { continue };
-            if !forwards || warned.contains(&index) {
+            let Some(Some(upstream)) = upstreams.get(index) else { continue };
+            let has_own = upstream.token.is_some();
+            if !(forwards || has_own) || warned.contains(&index) {
                 continue;
             }
-            let Some(Some(upstream)) = upstreams.get(index) else { continue };
             if upstream.endpoints().all(|endpoint| endpoint.tls || is_local(endpoint)) {
                 continue;
             }
@@ -198,10 +199,9 @@ impl Compiler<'_> {
             if let Some(url) = named.or(written.upstream.as_ref()) {
                 let request = analysis::request_to(route, written);
                 let example = request.map_or_else(String::new, |request| format!(", as that of {request}"));
-                self.findings.push(
-                    url.warning(format!("tokens go to this upstream over plain http{example}"))
-                        .hint("use https, or `authorization: remove` in `identity`"),
-                );
+                let hint = if has_own { "use https" } else { "use https, or `authorization: remove` in `identity`" };
+                self.findings
+                    .push(url.warning(format!("tokens go to this upstream over plain http{example}")).hint(hint));
             }
         }
     }

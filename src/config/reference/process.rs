@@ -172,7 +172,8 @@ pub(super) const STORES: &[Key] = &[
     key(
         "state.redis",
         Url(&["redis", "rediss"]),
-        "A Redis or Valkey that replicas share: revocations, rate limits. It is never in a request's way.",
+        "A Redis or Valkey that replicas share: revocations, rate limits. It is never in a request's way. Several hosts with \
+         commas are nodes of one cluster, or sentinels; `?master=name` where sentinels watch several.",
     )
     .example("redis://127.0.0.1:6379"),
     key("state.dir", Text, "A folder for what outlives a restart: the last good key sets, revocations.")

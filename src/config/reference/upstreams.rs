@@ -125,7 +125,8 @@ pub(super) const KEYS: &[Key] = &[
         "upstreams.*.token",
         Section,
         "The gateway gets and renews a token of its own for this upstream and sends it as `Authorization: Bearer`. \
-         Nothing of `identity`, no X-Forwarded-* and no Via goes there unless a route says so.",
+         Nothing of `identity`, no X-Forwarded-* and no Via goes there unless a route says so. Routes that let everybody in \
+         may lead there on loopback and Unix sockets alone.",
     )
     .example(
         r#"{"endpoint": "https://login.example.com/token", "grant": "client_credentials", "client_id": "gateway", "client_secret": "${CLIENT_SECRET}"}"#,
@@ -165,7 +166,11 @@ pub(super) const KEYS: &[Key] = &[
     key("upstreams.*.token.auth", Word(&["basic", "post"]), "How the client's secret is sent.")
         .default("post")
         .example("basic"),
-    key("upstreams.*.token.expiry_margin", Duration, "How long before its end a token is renewed.")
+    key(
+        "upstreams.*.token.expiry_margin",
+        Duration,
+        "How long before its end a token is renewed; its end is five minutes away where the endpoint doesn't say.",
+    )
         .default("30s")
         .example("10s"),
 ];

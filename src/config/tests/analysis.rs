@@ -161,6 +161,21 @@ fn tokens_in_clear_text() {
 }
 
 #[test]
+fn a_token_of_the_gateways_own_in_clear_text() {
+    let text = |url: &str| {
+        format!(
+            "upstreams: {{u: {{url: \"{url}\", token: {{endpoint: \"https://a.example\", grant: client_credentials, client_id: a, client_secret: b}}}}}}\n\
+             routes: [{{name: r, path: /r, upstream: u, allow: public}}]\n"
+        )
+    };
+    let told = messages(&text("http://10.0.0.1:9000"));
+    assert!(matches!(told.as_slice(), [one] if one.contains("tokens go to this upstream over plain http")), "{told:?}");
+    for url in ["https://10.0.0.1", "http://127.0.0.1:9000", "unix:/run/api.sock"] {
+        assert_eq!(messages(&text(url)), Vec::<String>::new(), "{url}");
+    }
+}
+
+#[test]
 fn a_good_file_is_told_nothing() {
     let routes = r#"
   - {name: site, path: /**, upstream: u, allow: public}

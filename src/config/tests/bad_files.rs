@@ -220,6 +220,11 @@ routes:
   - {name: b, path: /b, upstream: own, allow: public}
   - {name: c, path: /c, upstream: own, listeners: [\"127.0.0.1:8080\"], allow: public}
   - {name: d, path: /d, upstream: own, allow: authenticated, identity: {authorization: forward}}
+  - {name: e, path: /e, upstream: own, allow: optional}
+  - {name: f, path: /f, upstream: own, allow: authenticated, enforce: false}
+  - {name: g, path: /g, upstream: own, listeners: [\"127.0.0.1:8080\"], allow: authenticated, enforce: false}
+  - {name: h, path: /h, upstream: exchanged, allow: optional}
+  - {name: i, path: /i, upstream: own, allow: authenticated}
 ";
     limits: "\
 issuers: {a: {issuer: \"https://a.example\", audiences: [api], sender_constraint: tls, dpop: {max_age: 0s, nonce: 1}, logout: {back_channel: yes}}}

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     identity::IdentitySource,
     policy::{Access, Condition},
-    token::issuer::{Audiences, KeySource},
+    token::issuer::{Audiences, KeyFile, KeySource},
 };
 
 fn policy(text: &str) -> Policy {
@@ -132,7 +132,7 @@ fn keys_in_place_and_in_a_file() {
         load_text(&text, "gateway.yaml", folder.path(), Interpolation::new(&|_| None, folder.path()))
     };
     let keys = |jwt: &str| with(jwt).unwrap().policy.issuers[0].jwt.keys.clone();
-    let KeySource::File { path, text } = keys("{jwks_file: keys.json}") else { panic!("a file") };
+    let KeySource::File(KeyFile { path, text }) = keys("{jwks_file: keys.json}") else { panic!("a file") };
     assert_eq!((path, &*text), (folder.path().join("keys.json"), KEYS));
     let KeySource::Inline(text) = keys(&format!("{{jwks: {KEYS}}}")) else { panic!("in place") };
     assert_eq!(

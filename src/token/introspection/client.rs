@@ -1,27 +1,24 @@
 //! How the gateway says who it is when it asks about a token, and the question itself.
 
-use std::fmt::Write;
+use std::time::Duration;
 
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use base64::{
-    Engine,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
 use bytes::Bytes;
 use hyper::{
     Method,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
-use serde_json::{Map, json};
-use zeroize::Zeroizing;
 
 use super::Way;
-use crate::{fetch::Call, signer::Signer, token::secret::Secret};
+use crate::{
+    fetch::{Call, Over},
+    form::{FORM, Form, NOT_A_HEADER, basic, secret_value},
+    signer::{Assertion, Signer},
+    token::secret::Secret,
+};
 
-/// Seconds that an assertion of ours is good (RFC 7523, section 3).
-const ASSERTION_SECONDS: i64 = 60;
+/// How long an assertion of ours is good (RFC 7523, section 3).
+const ASSERTION_TTL: Duration = Duration::from_secs(60);
 
-const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const SIGNED: HeaderValue = HeaderValue::from_static("application/token-introspection+jwt");
 
 /// Who the gateway is to an issuer, and how it proves that (`introspection.auth`).
@@ -59,14 +56,14 @@ pub(super) fn question(way: &Way, token: &str, audience: &str, now: i64) -> Resu
     match way {
         Way::Userinfo => {
             let fields = vec![(AUTHORIZATION, secret_value(&["Bearer ", token])?)];
-            Ok(Call { method: Method::GET, fields, body: Bytes::new() })
+            Ok(Call { method: Method::GET, fields, body: Bytes::new(), over: Over::OpenConnection })
         }
         Way::Introspection(client) => introspection(client, token, audience, now),
     }
 }
 
 fn introspection(client: &ClientSettings, token: &str, audience: &str, now: i64) -> Result<Call, &'static str> {
-    let mut form = Form::with_room_for(token);
+    let mut form = Form::with_room_for(token.len());
     form.push("token", token.as_bytes());
     form.push("token_type_hint", b"access_token");
     let id = client.id.as_deref().unwrap_or_default();
@@ -87,7 +84,10 @@ fn introspection(client: &ClientSettings, token: &str, audience: &str, now: i64)
         ClientAuth::PrivateKeyJwt(signer) => {
             form.push("client_id", id.as_bytes());
             form.push("client_assertion_type", b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
-            form.push("client_assertion", assertion(signer, id, audience, now)?.as_bytes());
+            let assertion =
+                Assertion { iss: id.to_owned(), sub: id.to_owned(), aud: audience.to_owned(), ttl: ASSERTION_TTL };
+            let assertion = signer.assertion(&assertion, now).map_err(|_| "the client's key can't sign")?;
+            form.push("client_assertion", assertion.as_bytes());
         }
         ClientAuth::None => {
             if let Some(id) = &client.id {
@@ -95,80 +95,18 @@ fn introspection(client: &ClientSettings, token: &str, audience: &str, now: i64)
             }
         }
     }
-    Ok(Call { method: Method::POST, fields, body: Bytes::from_owner(form.0) })
-}
-
-const NOT_A_HEADER: &str = "a secret has characters that can't stand in a header";
-
-fn basic(id: &str, secret: &Secret) -> Result<HeaderValue, &'static str> {
-    let mut pair = Zeroizing::new(String::with_capacity(3 * (id.len() + secret.expose().len()) + 1));
-    encode(&mut pair, id.as_bytes());
-    pair.push(':');
-    encode(&mut pair, secret.expose());
-    let encoded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
-    secret_value(&["Basic ", &encoded])
-}
-
-/// RFC 7523, section 3.
-fn assertion(signer: &Signer, id: &str, audience: &str, now: i64) -> Result<String, &'static str> {
-    let mut random = [0; 16];
-    SystemRandom::new().fill(&mut random).map_err(|_| "the system has no random numbers")?;
-    let claims = [
-        ("iss", json!(id)),
-        ("sub", json!(id)),
-        ("aud", json!(audience)),
-        ("iat", json!(now)),
-        ("exp", json!(now.saturating_add(ASSERTION_SECONDS))),
-        ("jti", json!(URL_SAFE_NO_PAD.encode(random))),
-    ];
-    let claims: Map<_, _> = claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    signer.jwt("JWT", &claims).map_err(|_| "the client's key can't sign")
-}
-
-/// A header's value whose memory is wiped when it goes.
-fn secret_value(parts: &[&str]) -> Result<HeaderValue, &'static str> {
-    let bytes = Bytes::from_owner(Zeroizing::new(parts.concat().into_bytes()));
-    let mut value = HeaderValue::from_maybe_shared(bytes).map_err(|_| NOT_A_HEADER)?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// `application/x-www-form-urlencoded`, wiped when it goes.
-struct Form(Zeroizing<Vec<u8>>);
-
-impl Form {
-    /// Enough that no copy is left behind by growing.
-    fn with_room_for(token: &str) -> Form {
-        Form(Zeroizing::new(Vec::with_capacity(3 * token.len() + 16 * 1024)))
-    }
-
-    fn push(&mut self, name: &str, value: &[u8]) {
-        if !self.0.is_empty() {
-            self.0.push(b'&');
-        }
-        let mut encoded = Zeroizing::new(String::with_capacity(3 * value.len()));
-        encode(&mut encoded, value);
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.push(b'=');
-        self.0.extend_from_slice(encoded.as_bytes());
-    }
-}
-
-/// RFC 6749, appendix B.
-fn encode(into: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => into.push(char::from(*byte)),
-            b' ' => into.push('+'),
-            // Writing to a String doesn't fail.
-            byte => drop(write!(into, "%{byte:02X}")),
-        }
-    }
+    Ok(Call { method: Method::POST, fields, body: form.into_body(), over: Over::OpenConnection })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
+    use base64::{
+        Engine,
+        engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+    };
+    use serde_json::json;
+
     use super::*;
 
     fn asked(auth: ClientAuth, id: Option<&str>) -> (Vec<(String, String)>, String) {

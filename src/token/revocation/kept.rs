@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Revocation, written};
+use super::Revocation;
 use crate::state_dir::StateDir;
 
 const FILE: &str = "revocations.jsonl";
@@ -36,7 +36,7 @@ impl Kept {
         let mut kept = Vec::new();
         let mut spoiled = 0_u64;
         for (index, line) in content.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
-            match written::read(line) {
+            match Revocation::from_line(line) {
                 Some(revocation) if revocation.is_over(now) => {}
                 Some(revocation) => kept.push(revocation),
                 None => {
@@ -60,7 +60,7 @@ impl Kept {
             return Ok(());
         }
         let (version, revocations) = state();
-        let text: String = revocations.iter().map(|revocation| format!("{}\n", written::kept(revocation))).collect();
+        let text: String = revocations.iter().map(|revocation| format!("{}\n", revocation.to_line())).collect();
         self.dir.write(FILE, text.as_bytes())?;
         *written = version;
         Ok(())

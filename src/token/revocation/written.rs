@@ -1,4 +1,4 @@
-//! Revocations as JSON: for people, without anything of a token, and for `state.dir`.
+//! Revocations as JSON: for people, without anything of a token, for `state.dir`, and for other replicas.
 
 use serde_json::{Map, Value};
 
@@ -31,20 +31,26 @@ impl Revocation {
     }
 }
 
-/// A line for `state.dir`.
-pub(super) fn kept(revocation: &Revocation) -> String {
-    let mut line = revocation.to_json();
-    if let Target::Token { id, .. } = &revocation.target {
-        line.insert("sha256".to_owned(), hex(&id.0).into());
+impl Revocation {
+    /// For `state.dir` and for other replicas.
+    pub(crate) fn to_line(&self) -> String {
+        let mut line = self.to_json();
+        if let Target::Token { id, .. } = &self.target {
+            line.insert("sha256".to_owned(), hex(&id.0).into());
+        }
+        if let Some(issuer) = &self.issuer {
+            line.insert("authority".to_owned(), issuer.authority.as_str().into());
+        }
+        Value::Object(line).to_string()
     }
-    if let Some(issuer) = &revocation.issuer {
-        line.insert("authority".to_owned(), issuer.authority.as_str().into());
+
+    /// What `to_line` has written.
+    pub(crate) fn from_line(line: &[u8]) -> Option<Revocation> {
+        read(line)
     }
-    Value::Object(line).to_string()
 }
 
-/// What `kept` has written.
-pub(super) fn read(line: &[u8]) -> Option<Revocation> {
+fn read(line: &[u8]) -> Option<Revocation> {
     let line = json::parse_object(line).ok()?;
     let text = |name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned);
     let moment = |name: &str| match line.get(name) {

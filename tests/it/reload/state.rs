@@ -1,0 +1,130 @@
+//! What a reload keeps, and what it must not.
+
+use super::*;
+use crate::support::issuer::Mood;
+
+const VERIFIED: &str = "bearward_verifications_total{algorithm=\"ES256\",issuer=\"main\",result=\"ok\"}";
+
+#[test]
+fn what_did_not_change_keeps_its_state() {
+    let scene = Scene::new();
+    let token = scene.issuer.token().build();
+    assert_eq!(scene.get_with("/closed/x", &token).status, 200);
+    let (fetches, connections) = (scene.issuer.fetches(), scene.upstream.connections());
+    for version in ["two", "three", "four"] {
+        scene.reload_with(&(head(&scene.issuer, &scene.upstream) + &routes(version)));
+        assert_eq!(scene.version(), version);
+        assert_eq!(scene.get_with("/closed/x", &token).status, 200);
+    }
+    assert_eq!(scene.metric(VERIFIED), 1.0, "the token is remembered");
+    assert_eq!(scene.issuer.fetches(), fetches, "the keys are");
+    // A connection may be another worker's.
+    assert!(scene.upstream.connections() <= connections + 1, "connections are");
+    assert_eq!(scene.metric("bearward_requests_total{method=\"GET\",route=\"closed\",status=\"200\"}"), 4.0);
+    scene.binary.signal("TERM");
+}
+
+#[test]
+fn what_was_verified_under_other_settings_is_verified_anew() {
+    let scene = Scene::new();
+    let token = scene.issuer.token().build();
+    assert_eq!(scene.get_with("/closed/x", &token).status, 200);
+    scene.reload_with(&scene.text().replace("audiences: [api]", "audiences: [other]"));
+    let refused = scene.get_with("/closed/x", &token);
+    assert_eq!((refused.status, refused.challenge().unwrap().error()), (401, Some("invalid_token")));
+    scene.reload_with(&scene.text().replace("audiences: [other]", "audiences: [api]"));
+    assert_eq!(scene.get_with("/closed/x", &token).status, 200);
+    // An issuer that is gone is nobody's any more.
+    let text = scene.text().replace("issuers:\n  main:", "issuers:\n  other:");
+    let other = Issuer::start(&Key::es256("k1"));
+    scene.reload_with(&text.replace(scene.issuer.url(), other.url()));
+    assert_eq!(scene.get_with("/closed/x", &token).status, 401);
+    assert_eq!(scene.get_with("/closed/x", &other.token().build()).status, 200, "its keys are waited for");
+}
+
+#[test]
+fn how_keys_are_fetched_can_change_while_their_server_is_down() {
+    let scene = Scene::new();
+    assert_eq!(scene.get_with("/closed/x", &scene.issuer.token().build()).status, 200);
+    scene.issuer.be(Mood::Status(500));
+    for setting in ["jwt: {refresh: 5m}", "jwt: {stale_keys: 1h}", "http_timeout: 1s"] {
+        let text =
+            head(&scene.issuer, &scene.upstream).replace("audiences: [api]", &format!("audiences: [api], {setting}"));
+        scene.reload_with(&(text + &routes(setting.split(':').next().unwrap())));
+        let fresh = scene.issuer.token().sub(setting).build();
+        assert_eq!(scene.get_with("/closed/x", &fresh).status, 200, "{setting}");
+    }
+    let readiness = scene.readiness();
+    assert_eq!((readiness.0, &readiness.1["degraded"][0]), (200, &"main".into()));
+}
+
+/// A new issuer without keys doesn't take the others' routes down, nor the gateway out of service.
+#[test]
+fn an_issuer_that_can_not_be_reached_is_its_own_trouble() {
+    let scene = Scene::new();
+    let (_closed, foreign) = Issuer::gone(&Key::es256("k1"));
+    let text = scene.text();
+    let url = format!("http://{}", _closed.address);
+    let text = text.replace("issuers:\n", &format!("issuers:\n  gone: {{issuer: \"{url}\", audiences: [api]}}\n"));
+    scene.reload_with(&text);
+    assert_eq!(scene.readiness().0, 200);
+    assert_eq!(scene.get_with("/closed/x", &foreign.build()).status, 503);
+    assert_eq!(scene.get_with("/closed/x", &scene.issuer.token().build()).status, 200);
+}
+
+#[test]
+fn limits_times_and_the_log_are_taken_up() {
+    let scene = Scene::new();
+    let long = format!("X: {}\r\n", "x".repeat(8000));
+    let status = || exchange(scene.address(), "GET", "/version", &long).status;
+    let mut open = Client::connect(scene.address());
+    open.send("GET /version HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((open.receive().status, status()), (200, 200));
+    let text = scene.text();
+    let changed = text
+        .replace("workers: 2", "workers: 2, max_header_bytes: 4KiB, idle_timeout: 1s, max_connections: 2")
+        .replace("level: info, access: false", "level: info, access: true");
+    scene.reload_with(&changed);
+    assert_eq!(status(), 431);
+    exchange(scene.address(), "GET", "/version", "X-Request-Id: logged\r\n");
+    scene.binary.line_where("of the access log", |line| line["request_id"] == "logged");
+    // Two places, of which one is taken.
+    let mut idle = Client::connect(scene.address());
+    idle.send("GET /version HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(idle.receive().status, 200);
+    let mut waits = Client::connect(scene.address());
+    waits.send("GET /version HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(waits.receive().status, 200, "once one has idled for too long");
+    assert!(idle.is_closed());
+    // A connection that was open keeps what it began with.
+    open.send("GET /version HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(open.receive().status, 200);
+
+    scene.reload_with(&text.replace("level: info", "level: error"));
+    assert_eq!(status(), 200);
+    let lines = scene.binary.lines().len();
+    exchange(scene.address(), "GET", "/version", "X-Request-Id: unlogged\r\n");
+    scene.reload_with(&text);
+    scene
+        .binary
+        .line_where("again", |line| line["message"] == "configuration reloaded" && line["changed"] == "logging");
+    assert!(scene.binary.lines()[lines..].iter().all(|line| line["request_id"] != "unlogged"));
+}
+
+#[test]
+fn series_of_what_is_gone_go() {
+    let scene = Scene::new();
+    assert_eq!(scene.get("/open/x").status, 200);
+    let shown = |what: &str| exchange(scene.binary.admin(), "GET", "/metrics", "").text().contains(what);
+    eventually("it is counted", || shown("route=\"open\""));
+    assert!(shown("upstream=\"echo\"") && shown("issuer=\"main\""));
+    scene.reload_with(
+        &(scene.text().split("issuers:").next().unwrap().to_owned()
+            + "issuers: {}\nroutes: [{name: version, path: /version, respond: {status: 200}, allow: public}]\n"),
+    );
+    eventually("the series go", || {
+        !shown("route=\"open\"") && !shown("upstream=\"echo\"") && !shown("issuer=\"main\"")
+    });
+    assert_eq!(scene.get("/version").status, 200);
+    eventually("the others stay", || shown("route=\"version\""));
+}
