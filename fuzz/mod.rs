@@ -5,6 +5,7 @@ mod config;
 mod credential;
 mod headers;
 mod http1;
+mod http2;
 mod jwt;
 mod path;
 mod path_models;

@@ -1,6 +1,7 @@
 //! What replicas share through Redis or Valkey (`state.redis`). No request waits for it: this process goes by what it
 //! knows, and a task of the control thread brings what others know, and tells them.
 
+mod limits;
 mod link;
 mod revocations;
 
@@ -12,10 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use tokio::time::{sleep, timeout};
 
-use self::revocations::Session;
+use self::{limits::Counts, revocations::Session};
 use crate::{
+    limit::Limiter,
     observe::{Observer, SharedStateMetrics},
     token::{revocation::Revocations, secret::Secret},
 };
@@ -25,6 +28,8 @@ const POLL: Duration = Duration::from_millis(200);
 /// After a failure; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Between two times that limits are told what was spent: what replicas may let through too much is what comes in so long.
+const COUNT: Duration = Duration::from_millis(50);
 /// Between two sweeps of what is over.
 const SWEEP: Duration = Duration::from_secs(60);
 /// Who has ended something waits so long for the word to get out.
@@ -69,6 +74,8 @@ pub struct SharedState {
     is_maintained: AtomicBool,
     /// Another has taken its place.
     retired: AtomicBool,
+    /// The limits of the configuration in force.
+    limiters: ArcSwap<Vec<Arc<Limiter>>>,
 }
 
 const NOT_ASKED: u8 = 0;
@@ -89,6 +96,7 @@ impl SharedState {
             server: AtomicU8::new(NOT_ASKED),
             is_maintained: AtomicBool::new(false),
             retired: AtomicBool::new(false),
+            limiters: ArcSwap::default(),
         })
     }
 
@@ -108,10 +116,17 @@ impl SharedState {
         self.is_up() && timeout(TOLD_WITHIN, self.revocations.journal().all_sent()).await.is_ok()
     }
 
+    /// From now on these are the limits that are shared.
+    pub fn carry(&self, limiters: Vec<Arc<Limiter>>) {
+        limiters.iter().for_each(|limiter| limiter.share());
+        self.limiters.store(Arc::new(limiters));
+    }
+
     /// Begins to keep both sides up to date, until nobody holds the state any more; once only. In a runtime of tokio.
     pub fn maintain(self: &Arc<Self>) {
         if !self.is_maintained.swap(true, Ordering::Relaxed) {
             tokio::spawn(SharedState::follow(Arc::downgrade(self)));
+            tokio::spawn(SharedState::count(Arc::downgrade(self)));
         }
     }
 
@@ -148,6 +163,28 @@ impl SharedState {
                     session = None;
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Failures are those that `follow` sees and tells of.
+    async fn count(this: Weak<SharedState>) {
+        let mut counts: Option<Counts> = None;
+        while let Some(shared) = this.upgrade().filter(|shared| !shared.retired.load(Ordering::Acquire)) {
+            let limiters = shared.limiters.load_full();
+            let counted = match &mut counts {
+                _ if limiters.is_empty() => Ok(()),
+                Some(counts) => counts.exchange(&limiters).await,
+                None => Counts::begin(&shared.settings).await.map(|begun| counts = Some(begun)),
+            };
+            drop((shared, limiters));
+            match counted {
+                Ok(()) => sleep(COUNT).await,
+                Err(error) => {
+                    tracing::debug!(error, "limits are counted by this process alone");
+                    counts = None;
+                    sleep(LONGEST_PAUSE).await;
                 }
             }
         }

@@ -170,14 +170,20 @@ impl RequestBody {
         Some(RequestBody { source: Source::Kept(data, trailers), upload: Upload::begin(), ..self })
     }
 
-    /// Keeps it back where the client waits to be asked for it, until the upstream has its word. None: it doesn't wait.
+    /// Keeps it back where the client waits to be asked for it, until the upstream has its word. None: it goes at once.
     pub(crate) fn hold_back(&mut self, headers: &HeaderMap) -> Option<Held> {
-        if self.is_end_stream() || !held::is_expected(headers) {
+        let is_client_s = matches!(self.source, Source::Client(_)) && !self.is_end_stream();
+        if !is_client_s || !held::is_expected(headers) {
             return None;
         }
         let held = Held::new();
         self.held = Some(Box::new(held.waiting()));
         Some(held)
+    }
+
+    /// It goes whatever was waited for.
+    pub(crate) fn let_go(&mut self) {
+        self.held = None;
     }
 
     /// Ready once it goes.

@@ -99,10 +99,11 @@ impl ReservedNames {
     }
 
     /// Removes from a request's trailers what would be believed if it were merged into the head: reserved names,
-    /// credentials, framing and forwarding fields, from trusted peers too.
+    /// credentials, framing and forwarding fields, from trusted peers too. And names that HTTP/1.1 has no place for.
     pub fn strip_trailers(&self, trailers: &mut HeaderMap) {
         remove_where(trailers, |name| {
             self.forbids(name.as_str(), false)
+                || name.as_str().contains('"')
                 || self.credentials.iter().any(|header| is_alias(name.as_str(), header))
                 || NOT_IN_TRAILERS.iter().any(|field| is_alias(name.as_str(), field.as_str()))
         });
@@ -323,6 +324,8 @@ mod tests {
         ] {
             trailers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("1"));
         }
+        // As HTTP/2 reads names.
+        trailers.append(HeaderName::from_lowercase(b"x\"y").unwrap(), HeaderValue::from_static("1"));
         reserved.strip_trailers(&mut trailers);
         let mut names: Vec<&str> = trailers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();

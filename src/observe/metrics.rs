@@ -41,6 +41,7 @@ pub(super) struct Metrics {
     pub(super) jwks_keys: IntGaugeVec,
     pub(super) introspections: IntCounterVec,
     pub(super) introspection_seconds: HistogramVec,
+    pub(super) rate_limited: IntCounterVec,
     pub(super) revocations: IntGaugeVec,
     pub(super) egress_tokens: IntCounterVec,
     /// Without a label, and without a sample where nothing is shared.
@@ -119,6 +120,11 @@ impl Metrics {
                 &EXCHANGE,
             )?,
             state_up: r.int_gauges("state_up", "Whether Redis, where what replicas share is kept, answers.", &[])?,
+            rate_limited: r.counters(
+                "rate_limited_total",
+                "Requests that a limit of their route refused.",
+                &["route"],
+            )?,
             revocations: r.int_gauges(
                 "revocations",
                 "Revocations that are held, by who asked for them.",

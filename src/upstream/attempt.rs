@@ -170,7 +170,7 @@ impl Upstream {
         if dress(&mut request, connection.is_http2(), endpoint.address.tls).is_none() {
             return Err(Failed::Unsendable);
         }
-        this_try.held = if connection.is_http2() { None } else { hold_back(&mut request) };
+        this_try.held = hold_back(&mut request, connection.is_http2());
         this_try.attempts += 1;
         let begin = Instant::now();
         let heard_before = connection.heard();

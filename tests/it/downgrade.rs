@@ -101,6 +101,9 @@ fn fields_that_hold_more_than_one() {
         setting.is_refused(&with(&head, &[(name, "y")]), &[], None);
         setting.is_refused(&head, &["abc"], Some(&[(name, "y")]));
     }
+    for name in ["x\"y", "\"transfer-encoding\"", "con\"nection"] {
+        setting.is_refused(&with(&head, &[(name, "y")]), &[], None);
+    }
     assert_eq!(find(&setting.upstream.wire(), b"smuggled"), None);
 }
 
@@ -137,6 +140,7 @@ fn pseudo_fields_that_hold_more_than_one() {
                 "",
                 " POST",
                 "P(ST",
+                "P\"ST",
                 "POST\0",
             ],
         ),
@@ -194,13 +198,20 @@ fn pseudo_fields_that_are_out_of_place() {
     }
 }
 
-/// The HTTP library passes over those that it knows; none says anything.
+/// The HTTP library passes over those that it knows; none says anything. Nor do names that HTTP/1.1 has no place for.
 #[test]
-fn pseudo_fields_in_trailers_say_nothing() {
+fn what_has_no_place_in_trailers_says_nothing() {
     let setting = start();
-    for more in [(":path", "/b"), (":method", "DELETE"), (":authority", "b"), (":status", "200"), (":unknown", "x")] {
+    for more in [
+        (":path", "/b"),
+        (":method", "DELETE"),
+        (":authority", "b"),
+        (":status", "200"),
+        (":unknown", "x"),
+        ("x\"y", "1"),
+    ] {
         let mut connection = Connection::connect(setting.gateway.address);
-        connection.request(1, false, &with(&post("/a"), &[("trailer", "x-sum")]));
+        connection.request(1, false, &with(&post("/a"), &[("trailer", "x-sum, x\"y")]));
         connection.send(kind::DATA, 0, 1, b"abc");
         connection.send(kind::HEADERS, END_HEADERS | END_STREAM, 1, &block(&[more, ("x-sum", "1")]));
         let outcome = connection.outcome(1);

@@ -120,6 +120,20 @@ fn the_old_token_serves_while_the_next_one_is_asked_for() {
     assert_eq!(endpoint.asked(), 2);
 }
 
+/// So that who asks now and then doesn't wait each time; and a sidecar that nobody uses asks for nothing.
+#[test]
+fn a_token_that_was_used_is_renewed_by_itself_and_one_that_wasnt_ends() {
+    let (endpoint, api, gateway) = scene(", expiry_margin: 1s");
+    endpoint.gives(json!({"expires_in": 2}));
+    assert_eq!(gateway.get("/").status, 200);
+    eventually("it is renewed with no request", || counted(&gateway, "ok") == 2.0);
+    endpoint.gives(json!({"expires_in": 3600}));
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(endpoint.asked(), 2, "nobody had used it");
+    assert_eq!(gateway.get("/").status, 200);
+    assert_eq!((endpoint.asked(), api.last_request().fields.get("authorization")), (3, Some("Bearer token-3")));
+}
+
 #[test]
 fn no_request_fails_across_renewals() {
     let (endpoint, _api, gateway) = scene(", expiry_margin: 1s");

@@ -283,12 +283,17 @@ pub(crate) fn post(path: &str) -> [(&str, &str); 4] {
 
 /// Fields as HPACK literals that nobody has to remember (RFC 7541, section 6.2.2).
 pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    block_of(fields)
+}
+
+/// The same of bytes.
+pub(crate) fn block_of<T: AsRef<[u8]>>(fields: &[(T, T)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in fields {
         bytes.push(0);
-        for text in [name, value] {
+        for text in [name.as_ref(), value.as_ref()] {
             integer(text.len(), &mut bytes);
-            bytes.extend_from_slice(text.as_bytes());
+            bytes.extend_from_slice(text);
         }
     }
     bytes

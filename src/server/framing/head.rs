@@ -256,7 +256,7 @@ pub(in crate::server) fn parse_length(value: &[u8]) -> Option<u64> {
 }
 
 /// A character of a token (RFC 9110, section 5.6.2).
-pub(super) fn is_token(byte: u8) -> bool {
+pub(in crate::server) fn is_token(byte: u8) -> bool {
     static TOKEN: [bool; 256] = token_table();
     TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
 }

@@ -7,7 +7,7 @@ use hyper::{
 
 use super::super::framing::{
     authority::Authority,
-    head::{MAX_FIELDS, is_or_resembles, parse_length},
+    head::{MAX_FIELDS, is_or_resembles, is_token, parse_length},
     target,
 };
 use crate::refusal::Refusal;
@@ -22,6 +22,7 @@ const FIELD_MARKS: usize = 4;
 /// What HTTP/1.1 would be refused for, too.
 pub(super) fn conform<B>(request: &mut Request<B>, max_header_bytes: usize) -> Result<(), Refusal> {
     check_size(request, max_header_bytes)?;
+    check_names(request.headers())?;
     check_length(request.headers())?;
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     if *request.method() == Method::CONNECT {
@@ -49,6 +50,14 @@ fn check_size<B>(request: &Request<B>, max_header_bytes: usize) -> Result<(), Re
         return Err(Refusal::HeadTooLarge);
     }
     Ok(())
+}
+
+/// The library takes a quotation mark in a name, which HTTP/1.1 has no place for (RFC 9110, section 5.6.2).
+fn check_names(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.keys().all(|name| name.as_str().bytes().all(is_token)) {
+        true => Ok(()),
+        false => Err(Refusal::Framing("a field name is malformed")),
+    }
 }
 
 fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -106,6 +115,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
+    use hyper::header::HeaderName;
+
     use super::*;
 
     type Field = (&'static str, &'static str);
@@ -149,5 +160,9 @@ mod tests {
             let refused = conform(&mut request(uri, fields), if reason == "size" { 64 } else { 1000 }).unwrap_err();
             assert_eq!(refused.reason(), reason, "{uri} {fields:?}");
         }
+        // As HTTP/2 reads names.
+        let mut quoted = request("http://a/", &[]);
+        quoted.headers_mut().insert(HeaderName::from_lowercase(b"x\"y").unwrap(), HeaderValue::from_static("1"));
+        assert_eq!(conform(&mut quoted, 1000).unwrap_err().reason(), "framing");
     }
 }
