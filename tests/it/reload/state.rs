@@ -35,6 +35,21 @@ fn what_did_not_change_keeps_its_state() {
 }
 
 #[test]
+fn what_was_counted_stays_counted() {
+    let scene = Scene::with(|text, _| {
+        let limit = "rate_limit: {rate: 2/h, burst: 2, per: ip}";
+        format!("{text}- {{name: limited, path: /limited, upstream: echo, allow: public, {limit}}}\n")
+    });
+    let statuses = [scene.get("/limited").status, scene.get("/limited").status, scene.get("/limited").status];
+    assert_eq!(statuses, [200, 200, 429]);
+    scene.reload_with(&scene.text().replace("\"one\"", "\"two\""));
+    assert_eq!((scene.version().as_str(), scene.get("/limited").status), ("two", 429));
+    // Another limit begins anew.
+    scene.reload_with(&scene.text().replace("burst: 2", "burst: 1"));
+    assert_eq!([scene.get("/limited").status, scene.get("/limited").status], [200, 429]);
+}
+
+#[test]
 fn what_was_verified_under_other_settings_is_verified_anew() {
     let scene = Scene::new();
     let token = scene.issuer.token().build();
