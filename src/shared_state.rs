@@ -124,7 +124,8 @@ impl SharedState {
     pub fn maintain(self: &Arc<Self>) {
         let life = self.life.load(Ordering::Acquire);
         let next = life + 1;
-        if life % 2 == 0 && self.life.compare_exchange(life, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        if life.is_multiple_of(2) && self.life.compare_exchange(life, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
             self.revocations.journal().open();
             tokio::spawn(SharedState::follow(Arc::downgrade(self), next));
             tokio::spawn(SharedState::count(Arc::downgrade(self), next));
@@ -135,7 +136,9 @@ impl SharedState {
     /// before the other is maintained. It may be maintained again.
     pub fn retire(&self) {
         let life = self.life.load(Ordering::Acquire);
-        if life % 2 == 1 && self.life.compare_exchange(life, life + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        if !life.is_multiple_of(2)
+            && self.life.compare_exchange(life, life + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
             self.revocations.journal().close();
         }
     }
