@@ -289,8 +289,9 @@ async fn forward(
         None => upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await,
         Some(principal) => {
             let (upstream, worker, body_fault) = (upstream.clone(), arrival.worker, arrival.body_fault.clone());
+            let (alive, revocations) = (arrival.alive.clone(), snapshot.revocations.clone());
             let forwarding = async move { upstream.forward(permit, worker, request, &body_fault).await };
-            snapshot.logouts.see_through(forwarding, principal, snapshot.revocations.clone()).await?
+            snapshot.logouts.see_through(forwarding, principal, revocations, alive).await?
         }
     };
     exchange.forwarded(sent.elapsed(), outcome.attempts, outcome.endpoint);

@@ -8,7 +8,7 @@ mod revocations;
 use std::{
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -71,11 +71,10 @@ pub struct SharedState {
     read: AtomicBool,
     /// One of the below.
     server: AtomicU8,
-    is_maintained: AtomicBool,
-    /// Another has taken its place.
-    retired: AtomicBool,
     /// The limits of the configuration in force.
     limiters: ArcSwap<Vec<Arc<Limiter>>>,
+    /// Even: at rest. Odd: maintained; each time has its own number.
+    life: AtomicU64,
 }
 
 const NOT_ASKED: u8 = 0;
@@ -85,7 +84,6 @@ const DOWN: u8 = 2;
 impl SharedState {
     /// Reads and tells nothing until `maintain` runs.
     pub fn new(settings: RedisSettings, revocations: Arc<Revocations>, observer: &Observer) -> Arc<SharedState> {
-        revocations.journal().open();
         let metrics = observer.shared_state();
         metrics.up(false);
         Arc::new(SharedState {
@@ -94,9 +92,8 @@ impl SharedState {
             metrics,
             read: AtomicBool::new(false),
             server: AtomicU8::new(NOT_ASKED),
-            is_maintained: AtomicBool::new(false),
-            retired: AtomicBool::new(false),
             limiters: ArcSwap::default(),
+            life: AtomicU64::new(0),
         })
     }
 
@@ -122,30 +119,35 @@ impl SharedState {
         self.limiters.store(Arc::new(limiters));
     }
 
-    /// Begins to keep both sides up to date, until nobody holds the state any more; once only. In a runtime of tokio.
+    /// Begins to keep both sides up to date, until nobody holds the state any more or it is retired; nothing where that goes on
+    /// already. In a runtime of tokio.
     pub fn maintain(self: &Arc<Self>) {
-        if !self.is_maintained.swap(true, Ordering::Relaxed) {
-            tokio::spawn(SharedState::follow(Arc::downgrade(self)));
-            tokio::spawn(SharedState::count(Arc::downgrade(self)));
+        let life = self.life.load(Ordering::Acquire);
+        let next = life + 1;
+        if life % 2 == 0 && self.life.compare_exchange(life, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.revocations.journal().open();
+            tokio::spawn(SharedState::follow(Arc::downgrade(self), next));
+            tokio::spawn(SharedState::count(Arc::downgrade(self), next));
         }
     }
 
     /// Another takes its place: no step of it begins any more, so that no change is told to its server alone. To be called
-    /// before the other is maintained.
+    /// before the other is maintained. It may be maintained again.
     pub fn retire(&self) {
-        if !self.retired.swap(true, Ordering::AcqRel) {
+        let life = self.life.load(Ordering::Acquire);
+        if life % 2 == 1 && self.life.compare_exchange(life, life + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             self.revocations.journal().close();
         }
     }
 
-    async fn follow(this: Weak<SharedState>) {
+    async fn follow(this: Weak<SharedState>, life: u64) {
         let mut session = None;
         let mut pause = FIRST_PAUSE;
         let mut swept = Instant::now();
         while let Some(shared) = this.upgrade() {
             // One at a time tells changes: what follows one that is retired begins after its last step.
             let turn = shared.revocations.journal().turn().await;
-            if shared.retired.load(Ordering::Acquire) {
+            if shared.life.load(Ordering::Acquire) != life {
                 return;
             }
             let result = shared.step(&mut session, &mut swept).await;
@@ -169,9 +171,9 @@ impl SharedState {
     }
 
     /// Failures are those that `follow` sees and tells of.
-    async fn count(this: Weak<SharedState>) {
+    async fn count(this: Weak<SharedState>, life: u64) {
         let mut counts: Option<Counts> = None;
-        while let Some(shared) = this.upgrade().filter(|shared| !shared.retired.load(Ordering::Acquire)) {
+        while let Some(shared) = this.upgrade().filter(|shared| shared.life.load(Ordering::Acquire) == life) {
             let limiters = shared.limiters.load_full();
             let counted = match &mut counts {
                 _ if limiters.is_empty() => Ok(()),

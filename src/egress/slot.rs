@@ -130,8 +130,11 @@ impl Slot {
         if kept.as_ref().is_none_or(|kept| !Arc::ptr_eq(kept, token)) {
             return true;
         }
-        let may_end = self.state().endings.take(Instant::now());
+        let mut state = self.state();
+        let may_end = state.endings.take(Instant::now());
         if may_end {
+            // Whoever took the token back may have left what it is refreshed with.
+            state.refresh = None;
             self.kept.compare_and_swap(&kept, None);
         }
         may_end

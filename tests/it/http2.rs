@@ -7,7 +7,7 @@ use crate::support::{
     certificates::{Authority, over},
     eventually,
     gateway::{Gateway, configuration},
-    h2::{Connection, END_HEADERS, END_STREAM, Outcome, block, get, kind},
+    h2::{Connection, END_HEADERS, END_STREAM, Outcome, block, get, kind, post},
     http::Fields,
     issuer::Issuer,
     keys::Key,
@@ -230,6 +230,19 @@ fn more_requests_at_a_time_than_allowed_are_refused() {
     assert_eq!(connection.outcome(301), Outcome::Reset(7), "REFUSED_STREAM");
     drop(connection);
     eventually("the client's end ends them all", || setting.upstream.open_connections() == 0);
+}
+
+#[test]
+fn a_body_that_stops_is_408_and_the_others_go_on() {
+    let setting = start(", body_timeout: 1s");
+    let mut connection = setting.connect();
+    connection.request(1, false, &post("/"));
+    connection.send(kind::DATA, 0, 1, b"abc");
+    assert_eq!(connection.get(3, "/", &[]).status(), 200);
+    connection.request(5, false, &post("/"));
+    assert_eq!(connection.outcome(5).status(), 408);
+    assert_eq!(connection.get(7, "/", &[]).status(), 200);
+    assert!(setting.upstream.requests().iter().all(|request| request.method == "GET"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 use crate::support::{
     PATIENCE,
     gateway::{Gateway, configuration, public_configuration},
-    h2::{Connection, END_STREAM, kind, post},
+    h2::{Connection, END_STREAM, Outcome, kind, post},
     http::{read_body, read_head, reader},
     issuer::Issuer,
     keys::Key,
@@ -94,6 +94,29 @@ fn an_upstream_that_says_no_gets_no_body_and_the_client_no_continue() {
             let rest = hear.recv_timeout(PATIENCE).unwrap();
             assert_eq!(rest, b"", "{}", rest.escape_ascii());
         }
+    }
+}
+
+#[test]
+fn an_upstream_that_says_no_is_heard_over_http_2() {
+    let (heard, hear) = mpsc::channel::<Vec<u8>>();
+    let gateway = start(move |mut stream| {
+        let mut input = reader(&stream).unwrap();
+        if read_head(&mut input).unwrap().is_some() {
+            write!(stream, "HTTP/1.1 417 No\r\nContent-Length: 2\r\n\r\nno").unwrap();
+            let mut rest = Vec::new();
+            std::io::Read::read_to_end(&mut input, &mut rest).ok();
+            heard.send(rest).unwrap();
+        }
+    });
+    let mut connection = Connection::connect(gateway.address);
+    for stream in [1, 3, 5] {
+        connection.request(stream, false, &[&post("/a")[..], &[("expect", "100-continue")]].concat());
+        assert_eq!(connection.outcome(stream), Outcome::Answer { status: 417, body: b"no".to_vec() });
+        // Late, for nobody, and no harm to the connection.
+        connection.send(kind::DATA, END_STREAM, stream, b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
+        let rest = hear.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(rest, b"", "{}", rest.escape_ascii());
     }
 }
 

@@ -9,6 +9,7 @@ mod fuzz;
 
 mod admission;
 mod agreement;
+mod beyond_answers;
 mod broken_off;
 mod challenges;
 mod chaos;

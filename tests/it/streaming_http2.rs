@@ -238,3 +238,123 @@ fn two_hundred_mebibytes_pass_in_bounded_memory() {
     let held = binary.memory("VmHWM") - before;
     assert!(held < 24 * MEBIBYTE as u64, "{held} bytes");
 }
+
+/// Answers that their client doesn't take use up their own windows, and none of what other clients' requests share with them.
+#[test]
+fn answers_that_nobody_takes_leave_the_others_alone() {
+    const STALLED: u32 = 40;
+    let (done, is_done) = mpsc::channel();
+    let address = h2::upstream(move |mut connection| {
+        let mut stalled = 0;
+        let piece = [b'd'; 16 * 1024];
+        while let Some(frame) = connection.next() {
+            if frame.kind != kind::HEADERS {
+                continue;
+            }
+            connection.send(kind::HEADERS, END_HEADERS, frame.stream, &block(&[(":status", "200")]));
+            if stalled < STALLED {
+                stalled += 1;
+                // As much as a stream's window takes.
+                for _ in 0..16 {
+                    connection.send(kind::DATA, 0, frame.stream, &piece);
+                }
+                if stalled == STALLED {
+                    done.send(()).ok();
+                }
+            } else {
+                connection.send(kind::DATA, END_STREAM, frame.stream, b"hello");
+            }
+        }
+    });
+    let text = public_configuration(&format!("http://{address}"), ", http2: true").replace("workers: 2", "workers: 1");
+    let gateway = Gateway::start_unready(&text);
+    let mut connection = Connection::connect(gateway.address);
+    connection.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    for stream in 0..STALLED {
+        connection.request(1 + 2 * stream, true, &get("/much"));
+    }
+    is_done.recv_timeout(PATIENCE).unwrap();
+    for _ in 0..20 {
+        let answer = gateway.get("/other");
+        assert_eq!((answer.status, &*answer.body), (200, &b"hello"[..]));
+    }
+}
+
+/// A stream of small messages that its client doesn't take is a burden on the upstream's connection, which others use, too.
+#[test]
+fn small_messages_that_nobody_takes_leave_the_others_alone() {
+    const MESSAGES: usize = 20_000;
+    let (done, is_done) = mpsc::channel();
+    let address = h2::upstream(move |mut connection| {
+        let mut stalled = 0;
+        while let Some(frame) = connection.next() {
+            if frame.kind != kind::HEADERS {
+                continue;
+            }
+            connection.send(kind::HEADERS, END_HEADERS, frame.stream, &block(&[(":status", "200")]));
+            if stalled < 3 {
+                stalled += 1;
+                let messages = h2::frame(kind::DATA, 0, frame.stream, b"0123456789").repeat(MESSAGES);
+                if connection.try_send_bytes(&messages).is_err() {
+                    break;
+                }
+                if stalled == 3 {
+                    done.send(()).ok();
+                }
+            } else {
+                connection.send(kind::DATA, END_STREAM, frame.stream, b"hello");
+            }
+        }
+    });
+    let text = public_configuration(&format!("http://{address}"), ", http2: true").replace("workers: 2", "workers: 1");
+    let gateway = Gateway::start_unready(&text);
+    let mut connection = Connection::connect(gateway.address);
+    connection.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    for stream in [1, 3, 5] {
+        connection.request(stream, true, &get("/messages"));
+    }
+    is_done.recv_timeout(PATIENCE).unwrap();
+    for _ in 0..20 {
+        let answer = gateway.get("/other");
+        assert_eq!((answer.status, &*answer.body), (200, &b"hello"[..]));
+    }
+    // And they are all there for who takes them at last.
+    connection.open_window(0, 1 << 30);
+    connection.open_window(1, 1 << 30);
+    let mut received = 0;
+    while received < 10 * MESSAGES {
+        let frame = connection.next().expect("the messages");
+        assert!(!matches!(frame.kind, kind::RST_STREAM | kind::GOAWAY), "{frame:?}");
+        received += if frame.kind == kind::DATA { frame.payload.len() } else { 0 };
+    }
+}
+
+#[test]
+fn small_messages_that_an_upstream_does_not_take_wait() {
+    const MESSAGES: usize = 6_000;
+    let (tell, told) = mpsc::channel::<()>();
+    let told = Arc::new(Mutex::new(told));
+    let address = h2::upstream(move |mut connection| {
+        // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, section 6.5.2).
+        connection.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+        while connection.next().is_some_and(|frame| frame.kind != kind::HEADERS) {}
+        told.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        connection.open_window(0, 1 << 30);
+        connection.open_window(1, 1 << 30);
+        let mut received = 0;
+        while received < 10 * MESSAGES {
+            let frame = connection.next().expect("the messages");
+            received += if frame.kind == kind::DATA { frame.payload.len() } else { 0 };
+        }
+        connection.send(kind::HEADERS, END_HEADERS | END_STREAM, 1, &block(&[(":status", "200")]));
+        while connection.next().is_some() {}
+    });
+    let gateway = Gateway::start_unready(&public_configuration(&format!("http://{address}"), ", http2: true"));
+    let mut connection = Connection::connect(gateway.address);
+    connection.request(1, false, &post("/messages"));
+    // As the first window takes them.
+    connection.try_send_bytes(&h2::frame(kind::DATA, 0, 1, b"0123456789").repeat(MESSAGES)).unwrap();
+    assert_eq!(connection.get(3, "/a%2Fb", &[]).status(), 400, "the connection goes on");
+    tell.send(()).unwrap();
+    assert_eq!(connection.outcome(1).status(), 200);
+}

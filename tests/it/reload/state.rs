@@ -34,6 +34,35 @@ fn what_did_not_change_keeps_its_state() {
     scene.binary.signal("TERM");
 }
 
+/// Nobody is let off by a change to something else: neither an endpoint that rests, nor who has called too often.
+#[test]
+fn rests_and_counts_survive_a_change_elsewhere() {
+    let limited = |version: &str, rate: &str| {
+        let limit = format!("allow: public, rate_limit: {{rate: {rate}, per: route}}}}\n");
+        routes(version).replacen("allow: public}\n", &limit, 1)
+    };
+    let resting = |text: &str| text.replace("\"}\nroutes", "\", eject: {failures: 1, for: 1h}}\nroutes");
+    let scene = Scene::with(|text, _| resting(&text.replace(&routes("one"), &limited("one", "1/h"))));
+    scene.upstream.answer_with(503, "", b"");
+    assert_eq!((scene.get("/open/x").status, scene.get("/version").status), (503, 200));
+    scene.upstream.answer_with(200, "", b"");
+
+    let text = head(&scene.issuer, &scene.upstream) + &limited("two", "1/h");
+    let reloaded = scene.reload_with(&resting(&text).replace("eject:", "connect_timeout: 3s, eject:"));
+    assert_eq!(reloaded["changed"], "upstreams: ~echo, routes: ~version");
+    assert_eq!((scene.get("/open/x").status, scene.get("/version").status), (503, 429));
+    assert_eq!(scene.upstream.requests().len(), 1, "it rests");
+    let healthy = format!("bearward_upstream_healthy{{endpoint=\"{}\",upstream=\"echo\"}}", scene.upstream.address);
+    assert_eq!(scene.metric(&healthy), 0.0);
+
+    // Another limit begins anew, and so does an endpoint at another address.
+    let text = head(&scene.issuer, &scene.upstream) + &limited("three", "2/h");
+    let moved = Upstream::start();
+    scene.reload_with(&resting(&text).replace(&scene.upstream.url(), &moved.url()));
+    assert_eq!((scene.get("/open/x").status, scene.version()), (200, "three".to_owned()));
+    assert_eq!(moved.requests().len(), 1);
+}
+
 #[test]
 fn what_was_counted_stays_counted() {
     let scene = Scene::with(|text, _| {
@@ -185,7 +214,11 @@ fn another_redis_is_told_all_that_ends_from_then_on() {
     }
     tunnel.send("still there");
     tunnel.receive_until(b"still there");
-    assert_eq!(first.ask::<usize>(&["HLEN", "{bearward:revocations}"]), 0, "and the other one isn't told any more");
+    let held = |redis: &Redis| redis.ask::<usize>(&["HLEN", "{bearward:revocations}"]);
+    assert_eq!(held(&first), 0, "and the other one isn't told any more");
+    // Back again, while the first snapshot is still held.
+    scene.reload_with(&scene.text().replace(&second.url(), &first.url()));
+    eventually("the first one is told all", || held(&first) == 30);
 }
 
 /// Switches protocols at `/open/chat` and sends back what it gets; `hello` anywhere else.

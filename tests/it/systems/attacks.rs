@@ -1,6 +1,6 @@
 //! What the four systems' tokens must not do.
 
-use std::{fs, thread};
+use std::{fs, thread, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -210,6 +210,8 @@ struct Logout {
     gateway: Gateway,
     /// A JWT and an opaque one.
     tokens: [String; 2],
+    yaml: String,
+    _keys: Issuer,
     _state: tempfile::TempDir,
 }
 
@@ -224,13 +226,14 @@ impl Logout {
             .replace(&format!("login:\n    url: {}", introspection.url()), &format!("login:\n    url: {}", login.url()))
             .replace("/oauth/introspect", "/introspect")
             .replace("cache_ttl: 60s", "cache_ttl: 60s\n      timeout: 30s");
-        let gateway = Gateway::start(&change(yaml));
+        let yaml = change(yaml);
+        let gateway = Gateway::start(&yaml);
         let issuer = format!("{}/degreed", introspection.url());
         let token = keys.token().claim("iss", json!(issuer)).aud("degreed-api").sub("abcd");
         let jwt = token.claim("client_id", json!("abcd")).scope("users:read").build();
         let opaque = "0123456789abcdef".repeat(4);
         introspection.active(&opaque, json!({"client_id": "abcd", "sub": "abcd", "scope": "users:read"}));
-        Logout { api, login, introspection, gateway, tokens: [jwt, opaque], _state: state }
+        Logout { api, login, introspection, gateway, tokens: [jwt, opaque], yaml, _keys: keys, _state: state }
     }
 
     #[track_caller]
@@ -349,4 +352,27 @@ fn who_leaves_during_logouts_piles_up_no_more_than_a_few() {
     drop(connections);
     eventually("those above the limit are given up", || scene.login.open_connections() == MOST);
     assert_eq!(scene.get(&scene.tokens[0]), 200);
+}
+
+#[test]
+fn the_end_of_the_process_waits_for_a_logout_whose_client_has_gone() {
+    let scene = Logout::prepare(|yaml| yaml);
+    let [token, _] = &scene.tokens;
+    let login = scene.login.answer_when_told();
+    let client = scene.sent("POST", "/oauth/logout", token);
+    eventually("the logout is on its way", || scene.login.requests().len() == 1);
+    drop(client);
+    let open = || scene.gateway.metric("bearward_connections{listener=\"127.0.0.1:0\"}");
+    eventually("the gateway has seen that it is gone", || open() == 0.0);
+    scene.gateway.drain();
+    let gateway = scene.gateway;
+    let end = thread::spawn(move || gateway.wait());
+    // Long enough for an end that doesn't wait; one that does is never too early.
+    for _ in 0..40 {
+        assert!(!end.is_finished(), "the process has ended");
+        thread::sleep(Duration::from_millis(50));
+    }
+    login.send(()).unwrap();
+    assert!(end.join().unwrap(), "all has ended in time");
+    assert_eq!(Gateway::start(&scene.yaml).get_with("/api/v2/users", token).status, 401);
 }
