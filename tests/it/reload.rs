@@ -82,10 +82,16 @@ impl Scene {
         fs::read_to_string(self.path("gateway.yaml")).unwrap()
     }
 
+    /// Lays another configuration in the place of the one before, all at once: a slow machine would let a half be seen.
+    fn save(&self, text: &str) {
+        fs::write(self.path("next"), text).unwrap();
+        fs::rename(self.path("next"), self.path("gateway.yaml")).unwrap();
+    }
+
     /// Another configuration, in force when this returns.
     #[track_caller]
     fn reload_with(&self, text: &str) -> Value {
-        fs::write(self.path("gateway.yaml"), text).unwrap();
+        self.save(text);
         self.reload(200)
     }
 

@@ -14,7 +14,7 @@ fn what_is_wrong_is_told_and_the_one_before_stays() {
         ("a route in conflict", format!("{good}- {{name: again, path: /version, upstream: echo, allow: public}}\n")),
         ("a key that isn't in force", format!("{good}tracing: {{otlp: \"http://127.0.0.1:4317\"}}\n")),
     ] {
-        fs::write(scene.path("gateway.yaml"), text).unwrap();
+        scene.save(&text);
         let told = scene.reload(422);
         assert_eq!((&told["ok"], &told["hash"]), (&Value::Bool(false), &hash), "{case}");
         let problems = told["diagnostics"].as_array().unwrap();
@@ -30,7 +30,7 @@ fn what_is_wrong_is_told_and_the_one_before_stays() {
     scene.reload(422);
     assert_eq!(scene.version(), "one");
 
-    fs::write(scene.path("gateway.yaml"), good.replace("body: \"one\"", "body: \"two\"")).unwrap();
+    scene.save(&good.replace("body: \"one\"", "body: \"two\""));
     eventually("a good one takes over", || scene.version() == "two");
     eventually("and that is told", || scene.metric("bearward_config_last_reload_success") == 1.0);
 }
@@ -42,7 +42,7 @@ fn it_is_told_once_with_its_place() {
     let line = good.lines().position(|line| line.contains("audiences")).unwrap() + 1;
     let bad = good.replace("audiences:", "audience:");
     let said = "the configuration can't be used; the one before stays in force";
-    fs::write(scene.path("gateway.yaml"), &bad).unwrap();
+    scene.save(&bad);
     scene.binary.line(said);
     let problem = scene.binary.line_where("the problem", |line| line["key"] == "issuers.main.audience");
     assert_eq!((&problem["level"], &problem["line"]), (&Value::from("error"), &Value::from(line)));
@@ -50,11 +50,10 @@ fn it_is_told_once_with_its_place() {
     assert_eq!(scene.reloads("error"), 1.0);
 
     // The same text, saved again: nothing new. Back to what is in force: good again.
-    fs::write(scene.path("next"), &bad).unwrap();
-    fs::rename(scene.path("next"), scene.path("gateway.yaml")).unwrap();
+    scene.save(&bad);
     std::thread::sleep(std::time::Duration::from_millis(1500));
     assert_eq!((scene.logged(said), scene.reloads("error")), (1, 1.0));
-    fs::write(scene.path("gateway.yaml"), &good).unwrap();
+    scene.save(&good);
     eventually("good again", || scene.metric("bearward_config_last_reload_success") == 1.0);
     assert_eq!(scene.readiness().1["config"]["last_reload"], "ok");
 }
@@ -63,7 +62,7 @@ fn it_is_told_once_with_its_place() {
 fn a_file_that_was_missing_is_looked_for() {
     let scene = Scene::new();
     let wants = scene.text().replace("admin: {", "admin: {token: \"${file:token}\", ").replace("\"one\"", "\"two\"");
-    fs::write(scene.path("gateway.yaml"), wants).unwrap();
+    scene.save(&wants);
     eventually("it is missed", || scene.reloads("error") == 1.0);
     assert_eq!(scene.version(), "one");
     fs::write(scene.path("token"), "sesame").unwrap();
@@ -81,7 +80,7 @@ fn some_changes_need_a_restart_and_nothing_else_takes_effect() {
         ("server.workers", "workers: 2", "workers: 3"),
         ("state.dir", "server:", "state: {dir: kept}\nserver:"),
     ] {
-        fs::write(scene.path("gateway.yaml"), good.replace(from, to).replace("\"one\"", "\"two\"")).unwrap();
+        scene.save(&good.replace(from, to).replace("\"one\"", "\"two\""));
         let told = scene.reload(422);
         let problem = &told["diagnostics"][0];
         assert_eq!(problem["path"], key);
