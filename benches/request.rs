@@ -22,7 +22,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: te
 
 fn main() {
     let key = Ed25519KeyPair::generate().unwrap();
-    let upstream = upstream();
+    let (upstream, another) = (upstream(), upstream());
     let yaml = format!(
         r#"
 listen: ["127.0.0.1:0"]
@@ -35,7 +35,13 @@ issuers:
     audiences: [bench]
     jwt:
       jwks: {{keys: [{{kty: OKP, crv: Ed25519, kid: k, x: "{}"}}]}}
+upstreams:
+  several: {{endpoints: ["http://{upstream}", "http://{another}"]}}
+  retried: {{url: "http://{upstream}", retry: {{on: [connect, 503]}}}}
 routes:
+  - {{name: several, path: /several, upstream: several, allow: public}}
+  - {{name: retried, path: /retried, upstream: retried, allow: public}}
+  - {{name: limited, path: /limited, upstream: "http://{upstream}", allow: public, rate_limit: {{rate: 1000000/s}}}}
   - {{name: open, path: /open, upstream: "http://{upstream}", allow: public}}
   - {{name: closed, path: "/closed/{{id}}", upstream: "http://{upstream}", allow: [{{scopes: [read]}}]}}
 "#,
@@ -49,8 +55,12 @@ routes:
     let direct = time(upstream, "/open", "");
     let public = time(gateway, "/open", "");
     let with_token = time(gateway, "/closed/7", &format!("Authorization: Bearer {token}\r\n"));
+    let [several, retried, limited] = ["/several", "/retried", "/limited"].map(|path| time(gateway, path, ""));
     println!("without the gateway      {direct:7.1} µs a request");
     println!("public route             {public:7.1} µs a request");
+    println!("to one of two endpoints  {several:7.1} µs a request");
+    println!("retried after a status   {retried:7.1} µs a request");
+    println!("limited by address       {limited:7.1} µs a request");
     println!("EdDSA token, two scopes  {with_token:7.1} µs a request");
 }
 
