@@ -8,6 +8,7 @@ use hyper::{HeaderMap, Method};
 
 use crate::{
     cors, headers,
+    limit::Counted,
     policy::{Access, Facts},
     refusal::{Refusal, RuleFault},
     request::RequestView,
@@ -88,11 +89,15 @@ impl From<Refusal> for Denial {
 /// its path. Where the route isn't enforced, a no to the credential, the token or by the rules lets the request go on,
 /// and the permit tells.
 ///
+/// The route's limits count it, as far as it comes; `counted` has what they said, whatever the decision.
+///
 /// # Errors
 /// The first thing that speaks against it. Whatever can't be decided is refused.
-pub async fn decide(snapshot: &Snapshot, view: &RequestView<'_>) -> Result<Permit, Denial> {
+pub async fn decide(snapshot: &Snapshot, view: &RequestView<'_>, counted: &mut Counted) -> Result<Permit, Denial> {
     let place = as_written(snapshot, view)?;
     let Some(route) = snapshot.routes.get(place.route) else { return Err(Refusal::NoRoute.into()) };
+    let limits = &route.limits;
+    limits.count_early(view.client_ip, counted).map_err(|refusal| Denial::of(refusal, place.route, None))?;
     let (caller, refused) = match authenticate(snapshot, route, view).await {
         Ok(caller) => (caller, None),
         Err(denial) => (None, Some(Denial { route: Some(place.route), ..denial })),
@@ -104,6 +109,7 @@ pub async fn decide(snapshot: &Snapshot, view: &RequestView<'_>) -> Result<Permi
     let denial = |refusal| Denial::of(refusal, place.route, caller.as_ref());
     let principal = caller.as_ref().map(|caller| &*caller.principal);
     let judged = judge(snapshot, route, view, &place, principal, token::now()).map_err(denial)?;
+    limits.count_late(view.client_ip, principal, counted).map_err(denial)?;
     let overruled = refused.or_else(|| judged.map(denial).map(Box::new));
     Ok(Permit { route: place.route, caller, overruled })
 }

@@ -12,6 +12,7 @@ use crate::{
     body::{Body, Upload},
     decision::{Denial, Permit},
     headers::{self, RequestId, TraceContext},
+    limit::Counted,
     observe::{Observer, RequestFinished, RouteMetrics},
     path::CanonicalPath,
     refusal::Refusal,
@@ -40,6 +41,7 @@ pub struct Exchange {
     host: Option<String>,
     path: Option<Arc<CanonicalPath>>,
     route: Option<usize>,
+    counted: Counted,
     allowed: bool,
     enforced: bool,
     reason: &'static str,
@@ -89,6 +91,7 @@ impl Exchange {
             host: requests::host(head),
             path: None,
             route: None,
+            counted: Counted::default(),
             allowed: false,
             enforced: true,
             // What stays if the client goes away before anything is decided.
@@ -154,6 +157,16 @@ impl Exchange {
     /// Follows an upload, for its bytes.
     pub fn uploads(&mut self, upload: Upload) {
         self.upload = upload;
+    }
+
+    /// Keeps what the route's limits have said.
+    pub fn counted(&mut self, counted: Counted) {
+        self.counted = counted;
+    }
+
+    /// What the route's limits have said.
+    pub fn counts(&self) -> &Counted {
+        &self.counted
     }
 
     /// Notes a decision.

@@ -16,6 +16,7 @@ use crate::{
     decision::{self, Permit},
     exchange::Exchange,
     headers::{self, client_scheme},
+    limit::Counted,
     observe::Observer,
     outgoing::{self, Sender},
     path::CanonicalPath,
@@ -79,8 +80,11 @@ impl Gateway {
                 response
             }
         };
-        if let Some(cors) = exchange.route().and_then(|route| route.settings.cors.as_ref()) {
-            cors.write(origin.as_ref(), response.headers_mut());
+        if let Some(route) = exchange.route() {
+            route.limits.write(exchange.counts(), response.headers_mut());
+            if let Some(cors) = &route.settings.cors {
+                cors.write(origin.as_ref(), response.headers_mut());
+            }
         }
         exchange.answer_with(response)
     }
@@ -189,7 +193,9 @@ async fn decide(
         client_ip: exchange.client_ip(),
         trusted_peer: exchange.trusted_peer(),
     };
-    let decided = decision::decide(snapshot, &view).await;
+    let mut counted = Counted::default();
+    let decided = decision::decide(snapshot, &view, &mut counted).await;
+    exchange.counted(counted);
     exchange.decided(&decided);
     decided.map_err(|denial| denial.refusal)
 }
@@ -284,8 +290,9 @@ async fn forward(
         None => upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await,
         Some(principal) => {
             let (upstream, worker, body_fault) = (upstream.clone(), arrival.worker, arrival.body_fault.clone());
+            let (alive, revocations) = (arrival.alive.clone(), snapshot.revocations.clone());
             let forwarding = async move { upstream.forward(permit, worker, request, &body_fault).await };
-            snapshot.logouts.see_through(forwarding, principal, snapshot.revocations.clone()).await
+            snapshot.logouts.see_through(forwarding, principal, revocations, alive).await?
         }
     };
     exchange.forwarded(sent.elapsed(), outcome.attempts, outcome.endpoint);

@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     refusal::{Refusal, UpstreamFault},
+    server::Alive,
     token::{principal::Principal, revocation::Revocations},
     upstream,
 };
@@ -25,27 +26,26 @@ impl Default for Logouts {
 
 impl Logouts {
     /// Waits for the upstream's answer, and ends the token where it is a 2xx. Goes on to the end if the client goes away
-    /// and this future with it: the upstream may have ended the token by then. Where there are too many, it doesn't.
+    /// and this future with it: the upstream may have ended the token by then. The end of the process waits for it. Where there
+    /// are too many, it doesn't.
+    ///
+    /// # Errors
+    /// The process ends meanwhile.
     pub(crate) async fn see_through(
         &self,
         forwarding: impl Future<Output = upstream::Exchange> + Send + 'static,
         principal: Arc<Principal>,
         revocations: Arc<Revocations>,
-    ) -> upstream::Exchange {
+        alive: Alive,
+    ) -> Result<upstream::Exchange, Refusal> {
         let logout = log_out(forwarding, principal, revocations);
-        let Ok(place) = self.0.clone().try_acquire_owned() else { return logout.await };
+        let Ok(place) = self.0.clone().try_acquire_owned() else { return Ok(logout.await) };
         let logout = tokio::spawn(async move {
             let outcome = logout.await;
-            drop(place);
+            drop((place, alive));
             outcome
         });
-        let is_over = |_| upstream::Exchange {
-            answer: Err(Refusal::Upstream(UpstreamFault::Unavailable)),
-            attempts: 0,
-            endpoint: None,
-            tunnel: None,
-        };
-        logout.await.unwrap_or_else(is_over)
+        logout.await.map_err(|_| Refusal::Upstream(UpstreamFault::Unavailable))
     }
 }
 

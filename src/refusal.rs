@@ -48,6 +48,11 @@ pub enum Refusal {
     Rule(RuleFault),
     /// A web page of another origin asks, in somebody's browser, where no token is needed: it would spend the gateway's own.
     ForeignPage,
+    /// One of the route's limits is exceeded (RFC 6585, section 4).
+    RateLimited {
+        /// When it is worth to come again.
+        retry_after: Duration,
+    },
     /// The upstream's fault; the decision was a yes.
     Upstream(UpstreamFault),
 }
@@ -168,6 +173,7 @@ impl Refusal {
             }
             Refusal::Rule(RuleFault::StepUp(_)) => StatusCode::UNAUTHORIZED,
             Refusal::Rule(_) | Refusal::ForeignPage => StatusCode::FORBIDDEN,
+            Refusal::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Upstream(UpstreamFault::Broken | UpstreamFault::TokenRefused) => StatusCode::BAD_GATEWAY,
             Refusal::Upstream(UpstreamFault::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Upstream(
@@ -192,6 +198,7 @@ impl Refusal {
             Refusal::IntrospectionUnavailable { .. } => "introspection_unavailable",
             Refusal::Rule(fault) => fault.reason(),
             Refusal::ForeignPage => "header",
+            Refusal::RateLimited { .. } => "rate_limit",
             Refusal::Upstream(_) => "ok",
         }
     }
@@ -228,6 +235,7 @@ impl Refusal {
             Refusal::IntrospectionUnavailable { .. } => "whether this token is good can not be found out at the moment",
             Refusal::Rule(fault) => fault.detail(),
             Refusal::ForeignPage => "web pages of other origins are not served here",
+            Refusal::RateLimited { .. } => "too many requests: come again later",
             Refusal::Upstream(UpstreamFault::Broken) => "the service behind the gateway failed to answer",
             Refusal::Upstream(UpstreamFault::TimedOut) => "the service behind the gateway took too long to answer",
             Refusal::Upstream(UpstreamFault::Unavailable) => "the service behind the gateway is not available",

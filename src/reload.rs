@@ -144,6 +144,10 @@ impl Reloader {
         let Ok(Attempt { files, outcome }) = tokio::task::spawn_blocking(move || origin.read()).await else {
             return self.refuse(vec![self.problem("", "reading it has failed".to_owned(), None)], was_asked);
         };
+        if !was_asked && !self.files.are_at_rest().await {
+            // Somebody was writing while it was read: that is seen as another change.
+            return self.outcome(Ok("nothing".to_owned()), Vec::new());
+        }
         // A file that makes it unusable is looked at whoever else reads it.
         self.files.watch(paths(&files, outcome.is_err()));
         let loaded = match outcome.and_then(Loaded::in_force) {
@@ -182,6 +186,10 @@ impl Reloader {
         }
         let ready = self.prepare(policy.clone()).await.map_err(|why| vec![self.problem("", why, None)])?;
         let Ready { snapshot, stores, certificates } = ready;
+        let parts = &self.parts;
+        parts.observer.log_by(&policy.logging).map_err(|why| vec![self.problem("logging.level", why, None)])?;
+        // From here on nothing can fail.
+        parts.gateway.snapshot().retire_for(&snapshot);
         snapshot.maintain();
         for store in &stores {
             tokio::spawn(store.clone().maintain());
@@ -193,9 +201,6 @@ impl Reloader {
         };
         // Too late is no error.
         let _ = timeout(KEYS_WITHIN, all_fetched).await;
-
-        let parts = &self.parts;
-        parts.observer.log_by(&policy.logging).map_err(|why| vec![self.problem("logging.level", why, None)])?;
         parts.gateway.go_by(snapshot);
         parts.server.adjust(&policy.server, certificates, &parts.observer);
         parts.times.store(Arc::new(DrainTimes::of(&policy.server)));

@@ -54,7 +54,8 @@ pub fn refuse(refusal: &Refusal, realm: &Realm, request_id: &str, head_only: boo
     match refusal {
         Refusal::KeysUnavailable { retry_after }
         | Refusal::IntrospectionUnavailable { retry_after }
-        | Refusal::Upstream(UpstreamFault::TokenUnavailable { retry_after }) => {
+        | Refusal::Upstream(UpstreamFault::TokenUnavailable { retry_after })
+        | Refusal::RateLimited { retry_after } => {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(*retry_after)));
         }
         Refusal::Method { allow } => {
@@ -122,6 +123,7 @@ fn challenge(refusal: &Refusal, realm: &Realm) -> Option<HeaderValue> {
         | Refusal::KeysUnavailable { .. }
         | Refusal::IntrospectionUnavailable { .. }
         | Refusal::ForeignPage
+        | Refusal::RateLimited { .. }
         | Refusal::Upstream(_) => return None,
     };
     let mut text = String::with_capacity(realm.challenge.len() + 160);

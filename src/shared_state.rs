@@ -1,21 +1,24 @@
 //! What replicas share through Redis or Valkey (`state.redis`). No request waits for it: this process goes by what it
 //! knows, and a task of the control thread brings what others know, and tells them.
 
+mod limits;
 mod link;
 mod revocations;
 
 use std::{
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use tokio::time::{sleep, timeout};
 
-use self::revocations::Session;
+use self::{limits::Counts, revocations::Session};
 use crate::{
+    limit::Limiter,
     observe::{Observer, SharedStateMetrics},
     token::{revocation::Revocations, secret::Secret},
 };
@@ -25,6 +28,8 @@ const POLL: Duration = Duration::from_millis(200);
 /// After a failure; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Between two times that limits are told what was spent: what replicas may let through too much is what comes in so long.
+const COUNT: Duration = Duration::from_millis(50);
 /// Between two sweeps of what is over.
 const SWEEP: Duration = Duration::from_secs(60);
 /// Who has ended something waits so long for the word to get out.
@@ -66,7 +71,10 @@ pub struct SharedState {
     read: AtomicBool,
     /// One of the below.
     server: AtomicU8,
-    is_maintained: AtomicBool,
+    /// The limits of the configuration in force.
+    limiters: ArcSwap<Vec<Arc<Limiter>>>,
+    /// Even: at rest. Odd: maintained; each time has its own number.
+    life: AtomicU64,
 }
 
 const NOT_ASKED: u8 = 0;
@@ -76,7 +84,6 @@ const DOWN: u8 = 2;
 impl SharedState {
     /// Reads and tells nothing until `maintain` runs.
     pub fn new(settings: RedisSettings, revocations: Arc<Revocations>, observer: &Observer) -> Arc<SharedState> {
-        revocations.journal().open();
         let metrics = observer.shared_state();
         metrics.up(false);
         Arc::new(SharedState {
@@ -85,7 +92,8 @@ impl SharedState {
             metrics,
             read: AtomicBool::new(false),
             server: AtomicU8::new(NOT_ASKED),
-            is_maintained: AtomicBool::new(false),
+            limiters: ArcSwap::default(),
+            life: AtomicU64::new(0),
         })
     }
 
@@ -105,19 +113,45 @@ impl SharedState {
         self.is_up() && timeout(TOLD_WITHIN, self.revocations.journal().all_sent()).await.is_ok()
     }
 
-    /// Begins to keep both sides up to date, until nobody holds the state any more; once only. In a runtime of tokio.
+    /// From now on these are the limits that are shared.
+    pub fn carry(&self, limiters: Vec<Arc<Limiter>>) {
+        limiters.iter().for_each(|limiter| limiter.share());
+        self.limiters.store(Arc::new(limiters));
+    }
+
+    /// Begins to keep both sides up to date, until nobody holds the state any more or it is retired; nothing where that goes on
+    /// already. In a runtime of tokio.
     pub fn maintain(self: &Arc<Self>) {
-        if !self.is_maintained.swap(true, Ordering::Relaxed) {
-            tokio::spawn(SharedState::follow(Arc::downgrade(self)));
+        let life = self.life.load(Ordering::Acquire);
+        let next = life + 1;
+        if life % 2 == 0 && self.life.compare_exchange(life, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.revocations.journal().open();
+            tokio::spawn(SharedState::follow(Arc::downgrade(self), next));
+            tokio::spawn(SharedState::count(Arc::downgrade(self), next));
         }
     }
 
-    async fn follow(this: Weak<SharedState>) {
+    /// Another takes its place: no step of it begins any more, so that no change is told to its server alone. To be called
+    /// before the other is maintained. It may be maintained again.
+    pub fn retire(&self) {
+        let life = self.life.load(Ordering::Acquire);
+        if life % 2 == 1 && self.life.compare_exchange(life, life + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.revocations.journal().close();
+        }
+    }
+
+    async fn follow(this: Weak<SharedState>, life: u64) {
         let mut session = None;
         let mut pause = FIRST_PAUSE;
         let mut swept = Instant::now();
         while let Some(shared) = this.upgrade() {
+            // One at a time tells changes: what follows one that is retired begins after its last step.
+            let turn = shared.revocations.journal().turn().await;
+            if shared.life.load(Ordering::Acquire) != life {
+                return;
+            }
             let result = shared.step(&mut session, &mut swept).await;
+            drop(turn);
             shared.note(result.as_ref().err());
             let revocations = shared.revocations.clone();
             drop(shared);
@@ -131,6 +165,28 @@ impl SharedState {
                     session = None;
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Failures are those that `follow` sees and tells of.
+    async fn count(this: Weak<SharedState>, life: u64) {
+        let mut counts: Option<Counts> = None;
+        while let Some(shared) = this.upgrade().filter(|shared| shared.life.load(Ordering::Acquire) == life) {
+            let limiters = shared.limiters.load_full();
+            let counted = match &mut counts {
+                _ if limiters.is_empty() => Ok(()),
+                Some(counts) => counts.exchange(&limiters).await,
+                None => Counts::begin(&shared.settings).await.map(|begun| counts = Some(begun)),
+            };
+            drop((shared, limiters));
+            match counted {
+                Ok(()) => sleep(COUNT).await,
+                Err(error) => {
+                    tracing::debug!(error, "limits are counted by this process alone");
+                    counts = None;
+                    sleep(LONGEST_PAUSE).await;
                 }
             }
         }
@@ -171,6 +227,6 @@ impl SharedState {
 
 impl Drop for SharedState {
     fn drop(&mut self) {
-        self.revocations.journal().close();
+        self.retire();
     }
 }

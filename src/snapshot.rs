@@ -13,6 +13,7 @@ use crate::{
     egress::{EgressSettings, Grant, TokenSource},
     headers::TrustedProxies,
     identity::{IdentityPlan, ReservedNames},
+    limit::{Limiter, RateLimit, RouteLimits},
     logout::Logouts,
     observe::{Observer, RouteMetrics, token_parameter},
     path::{CanonicalPath, Reading},
@@ -47,12 +48,12 @@ pub struct Snapshot {
     pub listeners: Vec<Arc<str>>,
     /// Where a request comes in of which nothing is said: the first listener that forwards; the first one where none does.
     pub main_listener: usize,
+    /// Logouts that are on their way.
+    pub logouts: Logouts,
     /// Tokens verified before, maybe under another snapshot.
     pub tokens: Arc<TokenCache>,
     /// What has been ended before its time.
     pub revocations: Arc<Revocations>,
-    /// Logouts that are on their way.
-    pub logouts: Logouts,
     /// What replicas share; None: nothing.
     pub shared: Option<Arc<SharedState>>,
     /// What the admin listener asks of who wants more than health and metrics.
@@ -86,6 +87,8 @@ pub struct Route {
     pub issuers: Vec<Arc<Issuer>>,
     /// Whether its rules ask for a header of the request.
     pub reads_headers: bool,
+    /// How often it may be called.
+    pub limits: RouteLimits,
     /// Where it leads; None where the gateway answers itself.
     pub upstream: Option<Arc<Upstream>>,
     /// Its counters.
@@ -120,9 +123,9 @@ impl Route {
 pub struct LongLived {
     observer: Arc<Observer>,
     workers: usize,
+    logouts: Logouts,
     state: Option<Arc<StateDir>>,
     revocations: Arc<Revocations>,
-    logouts: Logouts,
     keys: Registry<KeyStoreIdentity, KeyStore>,
     issuers: Registry<IssuerSettings, Issuer>,
     /// By its size.
@@ -132,6 +135,8 @@ pub struct LongLived {
     egress: Registry<(Arc<str>, EgressSettings), TokenSource>,
     standings: Registry<EndpointIdentity, Standing>,
     shared: Registry<RedisSettings, SharedState>,
+    /// By the limit's name among replicas, and what it allows.
+    limiters: Registry<(String, RateLimit), Limiter>,
 }
 
 /// What a key store depends on; a change to anything else of an issuer keeps it.
@@ -176,9 +181,9 @@ impl LongLived {
     pub fn new(observer: Arc<Observer>, workers: usize) -> LongLived {
         LongLived {
             workers,
+            logouts: Logouts::default(),
             state: None,
             revocations: Arc::new(Revocations::new(&observer)),
-            logouts: Logouts::default(),
             keys: Registry::default(),
             issuers: Registry::default(),
             tokens: Registry::default(),
@@ -186,6 +191,7 @@ impl LongLived {
             egress: Registry::default(),
             standings: Registry::default(),
             shared: Registry::default(),
+            limiters: Registry::default(),
             observer,
         }
     }
@@ -207,6 +213,20 @@ impl LongLived {
         let (source, _) =
             self.egress.get_or_make(key, || TokenSource::new(&upstream.name, settings, &self.observer))?;
         Ok(Some(source))
+    }
+
+    /// A limit keeps its counts as long as it stays as it is.
+    fn limits(&self, route: &RouteSettings) -> Result<RouteLimits, String> {
+        let limits = route.rate_limits.iter().enumerate().map(|(place, limit)| {
+            let same = route.rate_limits.iter().take(place).filter(|other| *other == limit).count();
+            let RateLimit { rate, burst, per } = limit;
+            let id = format!("{}:{per}:{}/{}s:{burst}:{same}", route.name, rate.requests, rate.per.as_secs());
+            let (limiter, _) = self
+                .limiters
+                .get_or_make((id.clone(), limit.clone()), || Ok::<_, String>(Arc::new(Limiter::new(&id, limit))))?;
+            Ok((limit.clone(), limiter))
+        });
+        Ok(RouteLimits::new(limits.collect::<Result<Vec<_>, String>>()?))
     }
 
     /// An endpoint keeps its standing when anything else of its upstream changes.
@@ -271,6 +291,7 @@ impl Snapshot {
                 reads_headers: settings.allow.reads_headers(),
                 allow_header: settings.methods.allow_header(settings.cors.is_some()),
                 issuers: settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect(),
+                limits: long_lived.limits(settings)?,
                 upstream: upstream.transpose()?,
                 metrics: observer.route(&settings.name),
                 settings: settings.clone(),
@@ -295,9 +316,9 @@ impl Snapshot {
             issuers,
             listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
             main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),
+            logouts: long_lived.logouts.clone(),
             tokens,
             revocations: long_lived.revocations.clone(),
-            logouts: long_lived.logouts.clone(),
             shared,
             admin_token: policy.admin_token.clone(),
             reserved,
@@ -323,7 +344,20 @@ impl Snapshot {
     /// Parts of an earlier snapshot go on anyway. In a runtime of tokio.
     pub fn maintain(&self) {
         self.upstreams.iter().for_each(Upstream::maintain);
-        self.shared.iter().for_each(SharedState::maintain);
+        if let Some(shared) = &self.shared {
+            shared.carry(self.routes.iter().flat_map(|route| route.limits.limiters().cloned()).collect());
+            shared.maintain();
+        }
+    }
+
+    /// Ends what must not go on beside another snapshot's, however long requests and tunnels hold this one. What that
+    /// one has in its place is maintained only after this.
+    pub fn retire_for(&self, next: &Snapshot) {
+        if let Some(shared) = &self.shared
+            && !next.shared.as_ref().is_some_and(|next| Arc::ptr_eq(shared, next))
+        {
+            shared.retire();
+        }
     }
 
     /// The issuer of this name in the configuration.

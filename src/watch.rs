@@ -85,9 +85,7 @@ impl Stamped {
         let mut before = None;
         loop {
             tokio::time::sleep(PAUSE).await;
-            let paths = self.paths.clone();
-            let found = off_runtime(move || paths.iter().map(|path| Some(stamp(path))).collect::<Vec<_>>()).await;
-            match found {
+            match self.look().await {
                 Some(found) if found == self.seen => before = None,
                 Some(found) if before.as_ref() == Some(&found) => {
                     self.seen = found;
@@ -96,6 +94,16 @@ impl Stamped {
                 found => before = found,
             }
         }
+    }
+
+    /// Whether they are as they were when the last change was told: what was read since then is all of one piece.
+    pub async fn are_at_rest(&self) -> bool {
+        self.look().await.is_some_and(|found| found == self.seen)
+    }
+
+    async fn look(&self) -> Option<Vec<Option<Option<Stamp>>>> {
+        let paths = self.paths.clone();
+        off_runtime(move || paths.iter().map(|path| Some(stamp(path))).collect()).await
     }
 }
 

@@ -1,6 +1,10 @@
 //! A token as its endpoint gives it (RFC 6749, section 5.1), and how long it serves.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use hyper::header::HeaderValue;
 use serde_json::{Map, Value};
@@ -27,6 +31,7 @@ pub(super) struct AccessToken {
     pub(super) renew_at: Instant,
     /// From then on it isn't sent.
     pub(super) ends_at: Instant,
+    used: AtomicBool,
 }
 
 /// An endpoint's good answer.
@@ -57,10 +62,27 @@ impl Granted {
         let value = secret_value(&["Bearer ", &token])?;
         let lifetime = lifetime(members.get("expires_in"));
         let (renew_after, ends_after) = (renewed_after(lifetime, margin), sent_for(lifetime));
-        let token =
-            AccessToken { value, renew_at: asked_at + renew_after.min(ends_after), ends_at: asked_at + ends_after };
+        let token = AccessToken {
+            value,
+            renew_at: asked_at + renew_after.min(ends_after),
+            ends_at: asked_at + ends_after,
+            used: AtomicBool::new(false),
+        };
         let refresh = secret(&mut members, "refresh_token").map(|text| Secret::new(text.as_bytes().to_vec()));
         Ok(Granted { token, refresh, lifetime })
+    }
+}
+
+impl AccessToken {
+    /// Notes that a request is sent with it. Mostly a look: all workers would write to the same place.
+    pub(super) fn note_use(&self) {
+        if !self.was_used() {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn was_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One token and its renewal: the old one serves while one question brings the next.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError, Weak,
     atomic::{AtomicU32, Ordering},
 };
 
@@ -57,15 +57,29 @@ impl Slot {
         subject: Option<&Credential>,
     ) -> Result<Arc<AccessToken>, Fault> {
         let now = Instant::now();
-        match self.kept.load_full() {
-            Some(token) if now < token.renew_at => Ok(token),
+        let token = match self.kept.load_full() {
+            Some(token) if now < token.renew_at => token,
             Some(token) if now < token.ends_at => {
                 // What comes of it is the next requests' affair.
                 drop(self.renewal.join(|| self.look(source, subject)));
-                Ok(token)
+                token
             }
-            _ => self.renewal.ask(|| self.look(source, subject)).await.unwrap_or(Err(UNAVAILABLE)),
-        }
+            _ => self.renewal.ask(|| self.look(source, subject)).await.unwrap_or(Err(UNAVAILABLE))?,
+        };
+        token.note_use();
+        Ok(token)
+    }
+
+    /// Renews the token that is kept when its time comes, if it was used by then: one that nobody wants ends by itself.
+    fn renew_in_time(self: &Arc<Slot>, source: &Arc<TokenSource>, token: &AccessToken) {
+        let (slot, source, renew_at) = (Arc::downgrade(self), Arc::downgrade(source), token.renew_at);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(renew_at).await;
+            let (Some(slot), Some(source)) = (Weak::upgrade(&slot), Weak::upgrade(&source)) else { return };
+            if slot.kept.load().as_ref().is_some_and(|token| token.was_used()) {
+                drop(slot.renewal.join(|| slot.look(&source, None)));
+            }
+        });
     }
 
     fn look(
@@ -86,6 +100,10 @@ impl Slot {
         Look::Begin(async move {
             let outcome = slot.renew(&source, subject.as_ref()).await;
             drop(permit);
+            // What is a caller's is exchanged when that caller asks, and is known to be let in.
+            if let (Ok(token), None) = (&outcome, &subject) {
+                slot.renew_in_time(&source, token);
+            }
             outcome
         })
     }
@@ -112,8 +130,11 @@ impl Slot {
         if kept.as_ref().is_none_or(|kept| !Arc::ptr_eq(kept, token)) {
             return true;
         }
-        let may_end = self.state().endings.take(Instant::now());
+        let mut state = self.state();
+        let may_end = state.endings.take(Instant::now());
         if may_end {
+            // Whoever took the token back may have left what it is refreshed with.
+            state.refresh = None;
             self.kept.compare_and_swap(&kept, None);
         }
         may_end

@@ -107,6 +107,8 @@ impl Lent {
 /// Why a question brought no token.
 struct Failure {
     fault: Fault,
+    /// By the endpoint, with whatever.
+    was_answered: bool,
     /// For the operator.
     why: String,
 }
@@ -166,7 +168,7 @@ impl TokenSource {
         let result = match refresh {
             None => self.by_grant(subject).await,
             Some(refresh) => match self.by_refresh(refresh).await {
-                Err(failure) if failure.fault == Fault::Refused => self.by_grant(subject).await,
+                Err(failure) if failure.was_answered => self.by_grant(subject).await,
                 other => other,
             },
         };
@@ -191,13 +193,13 @@ impl TokenSource {
     }
 
     async fn ask(&self, question: Result<Call, &'static str>) -> Result<Granted, Failure> {
-        let refused = |why: String| Failure { fault: Fault::Refused, why };
+        let refused = |why: String| Failure { fault: Fault::Refused, was_answered: true, why };
         let question = question.map_err(|why| refused(why.to_owned()))?;
         let asked_at = Instant::now();
         let answer = fetch::call(&self.settings.endpoint, question, &self.rules).await.map_err(|error| {
             let fault =
                 if error.was_answered { Fault::Refused } else { Fault::Unavailable { retry_after: Duration::ZERO } };
-            Failure { fault, why: error.to_string() }
+            Failure { fault, was_answered: error.was_answered, why: error.to_string() }
         })?;
         match answer.status {
             StatusCode::OK => Granted::read(&answer.body, asked_at, self.settings.expiry_margin)
@@ -206,7 +208,7 @@ impl TokenSource {
                 let why = format!("the token endpoint answers {}{}", status.as_u16(), said(&answer.body));
                 let is_busy = status.is_server_error() || matches!(status.as_u16(), 408 | 429);
                 let fault = if is_busy { unavailable(&answer.headers) } else { Fault::Refused };
-                Err(Failure { fault, why })
+                Err(Failure { fault, was_answered: true, why })
             }
         }
     }

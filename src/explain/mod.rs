@@ -59,6 +59,8 @@ struct RoutePart {
 #[derive(Clone, Debug)]
 struct TokenPart {
     is_assumed: bool,
+    /// Its issuer was asked, and said what it means.
+    was_told: bool,
     issuer: Option<String>,
     steps: Vec<StepPart>,
     caller: Option<CallerPart>,
@@ -181,7 +183,9 @@ impl TokenPart {
         let issuers = route.map_or(&[][..], |route| &route.issuers);
         let issuers = issuers.iter().filter_map(|issuer| snapshot.issuers.get(*issuer)).cloned().collect::<Vec<_>>();
         TokenPart {
-            is_assumed: token.header.is_none() && !token.claims.is_empty(),
+            // A token that its issuer was asked about went through no steps here.
+            is_assumed: token.header.is_none() && !token.claims.is_empty() && !token.steps.is_empty(),
+            was_told: token.header.is_none() && !token.claims.is_empty() && token.steps.is_empty(),
             issuer: token.issuer.as_ref().map(|issuer| issuer.settings.name.to_string()),
             steps: steps::of(token, &issuers, now),
             caller: token.claimed.as_ref().map(|claimed| CallerPart::of(claimed.principal())),

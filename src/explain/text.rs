@@ -138,8 +138,12 @@ impl Page {
             .issuer
             .as_ref()
             .map_or_else(|| "of none of the route's issuers".to_owned(), |name| format!("of {name}"));
-        let assumed = if token.is_assumed { ", assumed: claims without a signature" } else { "" };
-        self.heading("token", &format!("{issuer}{assumed}"));
+        let how = match token {
+            TokenPart { is_assumed: true, .. } => ", assumed: claims without a signature",
+            TokenPart { was_told: true, .. } => ", which was asked about it",
+            _ => "",
+        };
+        self.heading("token", &format!("{issuer}{how}"));
         for steps in token.steps.chunk_by(|one, next| one.is_left_out_like(next)) {
             let [step, more @ ..] = steps else { continue };
             match (step.result, more) {

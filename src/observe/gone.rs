@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, Weak},
 };
 
@@ -38,28 +39,42 @@ impl Bound {
         lock(&self.0).retain(|labels, held| {
             let is_held = held.strong_count() > 0;
             if !is_held {
-                remove(metrics, labels);
+                metrics.removable.remove(labels);
             }
             is_held
         });
     }
 }
 
-/// Removes all series with these labels.
-pub(super) fn remove(metrics: &Metrics, labels: &[(String, String)]) {
-    remove_from(&metrics.requests, labels);
-    remove_from(&metrics.request_seconds, labels);
-    remove_from(&metrics.overhead_seconds, labels);
-    remove_from(&metrics.decisions, labels);
-    remove_from(&metrics.verifications, labels);
-    remove_from(&metrics.jwks_fetches, labels);
-    remove_from(&metrics.jwks_age, labels);
-    remove_from(&metrics.jwks_keys, labels);
-    remove_from(&metrics.introspections, labels);
-    remove_from(&metrics.introspection_seconds, labels);
-    remove_from(&metrics.upstream_requests, labels);
-    remove_from(&metrics.upstream_seconds, labels);
-    remove_from(&metrics.upstream_connections, labels);
+/// Removes a metric's series that have these labels.
+pub(super) type Remove = Box<dyn Fn(&[(String, String)]) + Send + Sync>;
+
+/// All metrics that have labels.
+pub(super) struct Removable(Vec<Remove>);
+
+impl Removable {
+    pub(super) fn new(all: Vec<Remove>) -> Removable {
+        Removable(all)
+    }
+
+    /// Removes all series with these labels.
+    pub(super) fn remove(&self, labels: &[(String, String)]) {
+        self.0.iter().for_each(|remove| remove(labels));
+    }
+}
+
+impl fmt::Debug for Removable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Removable(…)")
+    }
+}
+
+pub(super) fn from<B: MetricVecBuilder>(series: &MetricVec<B>) -> Remove
+where
+    MetricVec<B>: Clone + 'static,
+{
+    let series = series.clone();
+    Box::new(move |labels| remove_from(&series, labels))
 }
 
 fn remove_from<B: MetricVecBuilder>(series: &MetricVec<B>, labels: &[(String, String)]) {

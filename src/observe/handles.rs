@@ -91,6 +91,8 @@ pub struct RouteMetrics {
     without_issuer: Box<DecisionCells>,
     /// Filled from the front, never emptied.
     by_issuer: [OnceLock<(Box<str>, Box<DecisionCells>)>; ISSUERS],
+    rate_limited: IntCounterVec,
+    rate_limited_here: OnceLock<IntCounter>,
     pub(super) request_seconds: Histogram,
     pub(super) overhead_seconds: Histogram,
 }
@@ -117,6 +119,8 @@ impl RouteMetrics {
             decisions: metrics.decisions.clone(),
             without_issuer: DecisionCells::new(),
             by_issuer: array::from_fn(|_| OnceLock::new()),
+            rate_limited: metrics.rate_limited.clone(),
+            rate_limited_here: OnceLock::new(),
             request_seconds: metrics.request_seconds.with_label_values(&[route]),
             overhead_seconds: metrics.overhead_seconds.with_label_values(&[route]),
         }
@@ -141,6 +145,10 @@ impl RouteMetrics {
             let issuer = issuer.unwrap_or_default();
             self.decisions.with_label_values(&[&*self.route, issuer, super::outcome(allowed), reason])
         });
+    }
+
+    pub(super) fn count_rate_limited(&self) {
+        self.rate_limited_here.get_or_init(|| self.rate_limited.with_label_values(&[&*self.route])).inc();
     }
 
     fn decision_cells(&self, issuer: Option<&str>) -> Option<&DecisionCells> {

@@ -4,8 +4,10 @@
 use prometheus::{
     Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
-    core::{Collector, Desc},
+    core::{Collector, Desc, MetricVec, MetricVecBuilder},
 };
+
+use super::gone::{self, Removable, Remove};
 
 /// Seconds of a whole exchange.
 const EXCHANGE: [f64; 18] =
@@ -24,6 +26,7 @@ const VERIFICATION: [f64; 12] =
 pub(super) struct Metrics {
     registry: Registry,
     names: Vec<String>,
+    pub(super) removable: Removable,
     pub(super) requests: IntCounterVec,
     pub(super) request_seconds: HistogramVec,
     pub(super) overhead_seconds: HistogramVec,
@@ -38,6 +41,7 @@ pub(super) struct Metrics {
     pub(super) jwks_keys: IntGaugeVec,
     pub(super) introspections: IntCounterVec,
     pub(super) introspection_seconds: HistogramVec,
+    pub(super) rate_limited: IntCounterVec,
     pub(super) revocations: IntGaugeVec,
     pub(super) egress_tokens: IntCounterVec,
     /// Without a label, and without a sample where nothing is shared.
@@ -55,7 +59,7 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new() -> Metrics {
-        let mut registry = Registering { registry: Registry::new(), names: Vec::new() };
+        let mut registry = Registering { registry: Registry::new(), names: Vec::new(), removable: Vec::new() };
         let r = &mut registry;
         #[expect(
             clippy::expect_used,
@@ -116,6 +120,11 @@ impl Metrics {
                 &EXCHANGE,
             )?,
             state_up: r.int_gauges("state_up", "Whether Redis, where what replicas share is kept, answers.", &[])?,
+            rate_limited: r.counters(
+                "rate_limited_total",
+                "Requests that a limit of their route refused.",
+                &["route"],
+            )?,
             revocations: r.int_gauges(
                 "revocations",
                 "Revocations that are held, by who asked for them.",
@@ -164,6 +173,7 @@ impl Metrics {
                 "Whether the configuration could be used when it was read last: 1 or 0.",
             )?,
             names: std::mem::take(&mut r.names),
+            removable: Removable::new(std::mem::take(&mut r.removable)),
             registry: r.registry.clone(),
         })
     }
@@ -187,19 +197,20 @@ impl Metrics {
 struct Registering {
     registry: Registry,
     names: Vec<String>,
+    removable: Vec<Remove>,
 }
 
 impl Registering {
     fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
-        self.keep(IntCounterVec::new(options(name, help), labels)?)
+        self.labelled(IntCounterVec::new(options(name, help), labels)?)
     }
 
     fn gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
-        self.keep(GaugeVec::new(options(name, help), labels)?)
+        self.labelled(GaugeVec::new(options(name, help), labels)?)
     }
 
     fn int_gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
-        self.keep(IntGaugeVec::new(options(name, help), labels)?)
+        self.labelled(IntGaugeVec::new(options(name, help), labels)?)
     }
 
     fn int_gauge(&mut self, name: &str, help: &str) -> Result<IntGauge, Error> {
@@ -207,11 +218,19 @@ impl Registering {
     }
 
     fn histograms(&mut self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Result<HistogramVec, Error> {
-        self.keep(HistogramVec::new(HistogramOpts::from(options(name, help)).buckets(buckets.to_vec()), labels)?)
+        self.labelled(HistogramVec::new(HistogramOpts::from(options(name, help)).buckets(buckets.to_vec()), labels)?)
     }
 
     fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
         self.keep(Histogram::with_opts(HistogramOpts::from(options(name, help)).buckets(buckets.to_vec()))?)
+    }
+
+    fn labelled<B: MetricVecBuilder>(&mut self, series: MetricVec<B>) -> Result<MetricVec<B>, Error>
+    where
+        MetricVec<B>: Clone + 'static,
+    {
+        self.removable.push(gone::from(&series));
+        self.keep(series)
     }
 
     fn keep<M: Collector + Clone + 'static>(&mut self, metric: M) -> Result<M, Error> {

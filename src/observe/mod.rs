@@ -317,7 +317,7 @@ impl Observer {
                     }
                 }
                 None => {
-                    gone::remove(metrics, &[("issuer".to_owned(), issuer.clone())]);
+                    metrics.removable.remove(&[("issuer".to_owned(), issuer.clone())]);
                 }
             }
             keys.is_some()
@@ -633,6 +633,9 @@ impl RequestFinished<'_> {
     pub fn record(&self, observer: &Observer, route: &RouteMetrics) {
         route.count_request(self.method, self.status);
         route.count_decision(self.issuer, self.allowed, self.reason);
+        if self.reason == "rate_limit" {
+            route.count_rate_limited();
+        }
         route.request_seconds.observe(self.duration.as_secs_f64());
         route.overhead_seconds.observe(self.overhead.as_secs_f64());
         observer.log_request(self);

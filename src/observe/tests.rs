@@ -64,6 +64,7 @@ fn metric_names_are_these() {
     bearward_introspections_total{issuer,result}
     bearward_introspection_seconds{issuer}
     bearward_state_up
+    bearward_rate_limited_total{route}
     bearward_revocations{source}
     bearward_egress_tokens_total{upstream,result}
     bearward_upstream_requests_total{upstream,endpoint,result}

@@ -29,11 +29,13 @@ pub(super) fn between(old: &Policy, new: &Policy) -> String {
         alone("server", shown(&old.server) != shown(&new.server)),
         named("issuers", &old.issuers, &new.issuers, |issuer| &issuer.name, PartialEq::eq),
         alone("token_cache", old.token_cache_bytes != new.token_cache_bytes),
+        alone("state", old.redis != new.redis),
         named("upstreams", &old.upstreams, &new.upstreams, |upstream| &upstream.name, PartialEq::eq),
         alone("identity", shown(&old.identity) != shown(&new.identity)),
         alone("errors", old.realm != new.realm),
         named("routes", &old.routes, &new.routes, |route| &route.name, |one, other| shown(one) == shown(other)),
         alone("logging", old.logging != new.logging),
+        alone("tracing", old.tracing != new.tracing),
     ];
     let parts = parts.into_iter().flatten().collect::<Vec<_>>();
     if parts.is_empty() { "nothing that is shown".to_owned() } else { parts.join(", ") }

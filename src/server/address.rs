@@ -19,6 +19,11 @@ impl Address {
             Address::Unix(_) => None,
         }
     }
+
+    /// Whether only this machine can connect to it.
+    pub fn is_local(&self) -> bool {
+        self.socket().is_none_or(|address| address.ip().is_loopback())
+    }
 }
 
 impl From<SocketAddr> for Address {

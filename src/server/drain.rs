@@ -48,7 +48,7 @@ impl Phases {
 
 /// Held by everything that must end before a drain is over.
 #[derive(Clone, Debug)]
-pub(super) struct Alive {
+pub struct Alive {
     _sender: mpsc::Sender<Infallible>,
 }
 

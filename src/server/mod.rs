@@ -33,6 +33,7 @@ use hyper::{Request, Response, body::Incoming};
 
 pub use self::{
     address::Address,
+    drain::Alive,
     inherited::Inherited,
     mode::{ListenMode, RequestFrom},
     tls::{ClientCertificate, Tls, TlsFault, TlsSettings},
@@ -98,6 +99,14 @@ pub fn start<H: Handler>(
             None => listener::bind(&settings.address, workers),
         };
         let bound = bound.map_err(failed)?;
+        // What is in the configuration was found good for this machine alone.
+        if settings.address.is_local() && !bound.address.is_local() {
+            return Err(StartError::Inherited(format!(
+                "the service manager passes a socket at {} for the listener {}, of which the configuration says {}: \
+                 one that others reach must be named there",
+                bound.address, settings.name, settings.address
+            )));
+        }
         addresses.push(bound.address);
         files.extend(bound.file);
         for (of_worker, socket) in sockets.iter_mut().zip(bound.listeners) {
@@ -285,6 +294,8 @@ pub struct Arrival {
     pub fault: Option<Refusal>,
     /// What the framing guard finds wrong in the body, later.
     pub body_fault: BodyFault,
+    /// Held by who goes on without the connection, so that the end of the process waits for it.
+    pub alive: Alive,
 }
 
 /// `server:`

@@ -137,6 +137,7 @@ impl<H: Handler> Acceptor<H> {
             client_certificate: None,
             fault: None,
             body_fault: BodyFault::default(),
+            alive: self.alive.clone(),
         };
         let open =
             Open { metrics: self.metrics.clone(), listener: self.listener, _place: place, _alive: self.alive.clone() };

@@ -5,6 +5,7 @@
 
 mod answer;
 mod client;
+mod endpoint;
 mod signed;
 
 use std::{
@@ -28,13 +29,15 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use self::answer::{Broken, Judgment};
 pub use self::client::{ClientAuth, ClientSettings};
+use self::{
+    answer::{Broken, Judgment},
+    endpoint::Discovered,
+};
 use super::{
     cache::{TokenCache, TokenName},
     client_certificate::ClientCertificate,
     credential::{Credential, Fingerprint},
-    discovery,
     issuer::{Issuer, IssuerSettings},
     json, now,
     pattern::Pattern,
@@ -45,13 +48,11 @@ use crate::{
     fetch::{self, FetchRules, Fetched, Trust},
     observe::{Introspected, IntrospectionMetrics, Observer},
     refusal::TokenFault,
-    single_flight::{Look, SingleFlight},
+    single_flight::SingleFlight,
 };
 
 /// Of an answer or a metadata document.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
-/// How long a discovered endpoint is taken for the right one.
-const DISCOVERED_FOR: Duration = Duration::from_secs(600);
 /// When it is worth to ask again: after a failure, and where too many ask.
 pub(in crate::token) const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const WHEN_BUSY: Duration = Duration::from_secs(1);
@@ -243,43 +244,6 @@ impl Introspector {
         self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the question goes: as configured, or as the issuer's metadata say, which are asked for once for all who wait.
-    async fn endpoint(self: &Arc<Self>) -> Result<Endpoint, String> {
-        if let Some(endpoint) = &self.settings.endpoint {
-            return Ok(Endpoint::Configured(endpoint.clone()));
-        }
-        if let Some(found) = self.discovered() {
-            return Ok(Endpoint::Discovered(found));
-        }
-        let issuer = self.issuer.clone().ok_or("neither an endpoint nor an issuer to discover it from")?;
-        let found = self.discovery.ask(|| match self.discovered() {
-            Some(found) => Look::There(Ok(found)),
-            None => Look::Begin(self.clone().discover(issuer)),
-        });
-        found
-            .await
-            .unwrap_or_else(|| Err("the worker that asked for the metadata has ended".to_owned()))
-            .map(Endpoint::Discovered)
-    }
-
-    fn discovered(&self) -> Option<Arc<Discovered>> {
-        self.discovered.load_full().filter(|found| found.at.elapsed() < DISCOVERED_FOR)
-    }
-
-    async fn discover(self: Arc<Self>, issuer: String) -> Result<Arc<Discovered>, String> {
-        let uri = discovery::find(&issuer, self.settings.way.metadata_member(), &self.metadata_rules).await?;
-        let found = Arc::new(Discovered { uri, at: Instant::now() });
-        self.discovered.store(Some(found.clone()));
-        Ok(found)
-    }
-
-    /// It may have moved. What somebody has found since stays.
-    fn forget(&self, endpoint: &Endpoint) {
-        if let Endpoint::Discovered(found) = endpoint {
-            self.discovered.compare_and_swap(found, None);
-        }
-    }
-
     /// Asks once, and neither counts nor remembers anything.
     ///
     /// # Errors
@@ -335,28 +299,6 @@ impl Introspector {
             },
             (Way::Userinfo, status) if is_no(status, &fetched.headers) => Ok(None),
             (_, status) => Err(format!("the answer has status {}", status.as_u16())),
-        }
-    }
-}
-
-/// What an issuer's metadata said.
-#[derive(Debug)]
-struct Discovered {
-    uri: String,
-    at: Instant,
-}
-
-/// Where a question goes.
-enum Endpoint {
-    Configured(String),
-    Discovered(Arc<Discovered>),
-}
-
-impl Endpoint {
-    fn uri(&self) -> &str {
-        match self {
-            Endpoint::Configured(uri) => uri,
-            Endpoint::Discovered(found) => &found.uri,
         }
     }
 }

@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde_json::json;
 
 use crate::support::{
-    ClosedPort, eventually,
+    ClosedPort,
+    authorization_server::field,
+    binary::Binary,
+    eventually,
     gateway::Gateway,
-    raw::{Client, Response},
+    raw::{Client, Response, exchange},
     token_endpoint::TokenEndpoint,
     upstream::Upstream,
 };
@@ -120,6 +123,20 @@ fn the_old_token_serves_while_the_next_one_is_asked_for() {
     assert_eq!(endpoint.asked(), 2);
 }
 
+/// So that who asks now and then doesn't wait each time; and a sidecar that nobody uses asks for nothing.
+#[test]
+fn a_token_that_was_used_is_renewed_by_itself_and_one_that_wasnt_ends() {
+    let (endpoint, api, gateway) = scene(", expiry_margin: 1s");
+    endpoint.gives(json!({"expires_in": 2}));
+    assert_eq!(gateway.get("/").status, 200);
+    eventually("it is renewed with no request", || counted(&gateway, "ok") == 2.0);
+    endpoint.gives(json!({"expires_in": 3600}));
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(endpoint.asked(), 2, "nobody had used it");
+    assert_eq!(gateway.get("/").status, 200);
+    assert_eq!((endpoint.asked(), api.last_request().fields.get("authorization")), (3, Some("Bearer token-3")));
+}
+
 #[test]
 fn no_request_fails_across_renewals() {
     let (endpoint, _api, gateway) = scene(", expiry_margin: 1s");
@@ -170,6 +187,32 @@ fn a_refresh_token_is_used_once_and_given_up_where_it_is_refused() {
     let first_refused = all.iter().skip(asked).position(|form| form.starts_with("grant_type=refresh")).unwrap() + asked;
     assert_eq!(all[first_refused + 1], own, "the grant itself is tried at once");
     assert_eq!(counted(&gateway, "error"), failed, "a token came, so nothing failed");
+}
+
+/// Not only where it is refused: a server may not know what to say of one.
+#[test]
+fn the_grant_itself_is_tried_whatever_the_answer_to_a_refresh_token() {
+    for (status, body) in [(401, ""), (500, "oops"), (200, "<html>"), (302, "")] {
+        let (endpoint, _api, gateway) = scene(", expiry_margin: 1s");
+        endpoint.gives(json!({"expires_in": 2, "refresh_token": ""}));
+        endpoint.refuse_grant_with("refresh_token", status, body);
+        eventually("it was renewed", || {
+            assert_eq!(gateway.get("/").status, 200, "a request failed by a refresh token");
+            counted(&gateway, "ok") >= 2.0
+        });
+        assert_eq!(counted(&gateway, "error"), 0.0, "{status}");
+    }
+}
+
+#[test]
+fn a_token_that_was_taken_back_isnt_refreshed() {
+    let (endpoint, _api, gateway) = scene("");
+    endpoint.gives(json!({"expires_in": 3600, "refresh_token": ""}));
+    assert_eq!(gateway.get("/").status, 200);
+    endpoint.revoke_all();
+    assert_eq!(gateway.get("/").status, 200);
+    assert!(endpoint.questions().iter().all(|question| question.body.starts_with(b"grant_type=client_credentials")));
+    assert_eq!(endpoint.asked(), 2);
 }
 
 #[test]
@@ -359,6 +402,36 @@ fn an_endpoint_that_is_down_when_a_token_is_refused_is_503() {
     assert_eq!(gateway.get("/").status, 503);
     endpoint.recover();
     eventually("it is back", || gateway.get("/").status == 200);
+}
+
+/// A reload that changes nothing of the token keeps it; one that does has another.
+#[test]
+fn a_token_outlives_a_reload() {
+    let endpoint = TokenEndpoint::start();
+    let api = endpoint.api();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.yaml");
+    let yaml = sidecar(&api, &endpoint.url(), CLIENT).replace("level: error", "level: info, format: json");
+    std::fs::write(&file, &yaml).unwrap();
+    let binary = Binary::run(&file);
+    let admin = binary.line_where("the admin listener's line", |line| line["listener"] == "admin");
+    let admin = admin["address"].as_str().unwrap().parse().unwrap();
+    let reload = |yaml: &str| {
+        std::fs::write(&file, yaml).unwrap();
+        let mut client = Client::connect(admin);
+        client.send(format!("POST /reload HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n\r\n"));
+        let answer = client.receive();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    let get = || exchange(binary.address(), "GET", "/", "").status;
+    assert_eq!(get(), 200);
+    let slower = yaml.replace("    token:", "    response_timeout: 5s\n    token:");
+    assert_ne!(slower, yaml);
+    reload(&slower);
+    assert_eq!((get(), endpoint.asked()), (200, 1));
+    reload(&slower.replace("client_id: app", "client_id: other"));
+    assert_eq!((get(), endpoint.asked()), (200, 2));
+    assert_eq!(field(&endpoint.questions()[1].body, "client_id").as_deref(), Some("other"));
 }
 
 #[test]

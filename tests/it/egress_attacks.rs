@@ -198,6 +198,31 @@ fn no_request_decides_where_the_token_goes() {
     assert_eq!(elsewhere.connections(), 0);
 }
 
+/// The second attempt, too, goes to one of the upstream's own servers, and with the token once.
+#[test]
+fn another_attempt_takes_the_token_to_the_upstreams_own_servers_alone() {
+    let (endpoint, elsewhere) = (TokenEndpoint::start(), Upstream::start());
+    let (one, other) = (endpoint.api(), Upstream::start());
+    other.answer_with(503, &format!("Location: {0}/\r\nRetry-After: 0\r\n", elsewhere.url()), b"busy");
+    let yaml = sidecar(&one, &endpoint.url(), CLIENT).replace(
+        &format!("url: \"{}\"", one.url()),
+        &format!(
+            "endpoints: [\"{}\", \"{}\"]\n    balance: round_robin\n    retry: {{attempts: 2, on: [503], budget: 100%}}",
+            other.url(),
+            one.url()
+        ),
+    );
+    let gateway = Gateway::start(&yaml);
+    for _ in 0..4 {
+        assert_eq!(gateway.get("/").status, 200);
+    }
+    assert!(!other.requests().is_empty());
+    for request in one.requests().iter().chain(&other.requests()) {
+        assert_eq!(request.fields.all("authorization").collect::<Vec<_>>(), ["Bearer token-1"]);
+    }
+    assert_eq!((elsewhere.connections(), endpoint.asked()), (0, 1));
+}
+
 /// Who ends the upload early, or sends what isn't a request, has no token spent for it.
 #[test]
 fn what_is_refused_here_spends_nothing() {

@@ -8,8 +8,9 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
+    authorization_server::AuthorizationServer,
     binary::Binary,
-    gateway::{Gateway, configuration},
+    gateway::{Gateway, configuration, configuration_of},
     issuer::{Issuer, Mood},
     keys::Key,
     token::{Token, now},
@@ -174,4 +175,28 @@ fn a_question_takes_nothing_from_live_traffic() {
     // The turn that an unknown key has every few seconds is still there.
     assert_eq!(scene.gateway.get_with("/closed", &token).status, 200);
     assert_eq!(fetched(), before.0 + 1.0);
+}
+
+#[test]
+fn what_an_issuer_says_of_an_opaque_token_is_not_assumed() {
+    let (server, upstream) = (AuthorizationServer::start(), Upstream::start());
+    server.active("t1", json!({"sub": "joe", "scope": "read"}));
+    let issuers = format!(
+        "  a: {{audiences: [api], introspection: {{endpoint: \"{}\", client_id: gw, client_secret: s3cret, timeout: 30s}}}}\n",
+        server.introspection()
+    );
+    let yaml = configuration_of(&issuers, &upstream.url(), ROUTES);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let explain = |more: &[&str]| {
+        let mut command = Binary::command();
+        command.args(["explain", "--url", "/closed", "--config"]).arg(&file).args(more);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let (told, assumed) = (explain(&["--token", "t1"]), explain(&["--issuer", "a", "--claims", r#"{"sub": "joe"}"#]));
+    assert!(told.contains("token  of a, which was asked about it\n"), "{told}");
+    assert!(assumed.contains("token  of a, assumed: claims without a signature\n"), "{assumed}");
+    let told: Value = serde_json::from_str(&explain(&["--token", "t1", "--json"])).unwrap();
+    assert_eq!((&told["token"]["presented"], &told["decision"]), (&json!("token"), &json!("allow")));
 }

@@ -31,7 +31,7 @@ const MEBIBYTE: usize = 1024 * 1024;
 const LARGE: usize = 64 * MEBIBYTE;
 /// Of an upload or an answer, for everything that is held of it. The buffers between two programs of this machine are the
 /// system's and don't count.
-const HELD: u64 = 4 * MEBIBYTE as u64;
+const HELD: u64 = 8 * MEBIBYTE as u64;
 const OWN: &str = "GET /own HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A gateway of its own process in front of an upstream, with a listener in clear and one with TLS.

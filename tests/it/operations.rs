@@ -254,7 +254,7 @@ fn exit_codes_say_what_is_wrong() {
     let scene = Scene::new();
     let good = File::new(&scene.yaml);
     let unknown = File::new(&scene.yaml.replace("audiences: [api]", "audience: [api]"));
-    let pending = File::new(&format!("{}    rate_limit: {{rate: 1/s, per: ip}}\n", scene.yaml));
+    let pending = File::new(&format!("{}tracing: {{sample: 0.5}}\n", scene.yaml));
     let invalid = File::new("listen: [");
     let empty = File::new("");
     let missing = good.path.with_file_name("missing.yaml");
@@ -285,7 +285,7 @@ fn exit_codes_say_what_is_wrong() {
 fn errors_say_where_and_come_all_at_once() {
     let scene = Scene::new();
     let yaml = scene.yaml.replace("audiences: [api]", "audience: [api]").replace("workers: 2", "wrokers: 2");
-    let yaml = format!("{yaml}    rate_limit: {{rate: 1/s, per: ip}}\n");
+    let yaml = format!("{yaml}tracing: {{sample: 0.5}}\n");
     let file = File::new(&yaml);
     let output = Binary::command().args(["check", "--config", file.path()]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -294,7 +294,7 @@ fn errors_say_where_and_come_all_at_once() {
         "did you mean `audiences`?",
         "unknown key `wrokers`",
         "did you mean `workers`?",
-        "rate_limit",
+        "`tracing` is",
         "not in force in this version",
     ] {
         assert!(stderr.contains(words), "{words} in {stderr}");

@@ -1,11 +1,6 @@
 //! Several gateways that share what has ended, through a real Redis that is killed, stopped, slow, and comes back empty.
 
-use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    thread,
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -17,6 +12,7 @@ use crate::support::{
     issuer::Issuer,
     keys::Key,
     redis::{Redis, port},
+    relay::{Relay, Way},
     token::Token,
     upstream::Upstream,
 };
@@ -243,7 +239,9 @@ fn a_stopped_slow_or_refusing_server_is_in_nobodys_way() {
     assert_eq!(refused.metric("bearward_state_up"), 0.0);
 
     // One that takes its time with each answer.
-    let slow = format!("redis://:swordfish@{}", relay(redis.address(), Duration::from_millis(300)));
+    let slow_way = Relay::to(redis.address());
+    slow_way.be(Way::Slow(Duration::from_millis(300)));
+    let slow = format!("redis://:swordfish@{}", slow_way.address);
     let slow = scene.replica(&slow);
     scene.until(&slow, "joe", 401);
     revoke(&slow, "ann");
@@ -370,27 +368,37 @@ fn the_master_that_sentinels_name() {
     assert_eq!(scene.now(&other, "joe"), 401);
 }
 
-/// Hands bytes on in both directions, each piece later by so much.
-fn relay(to: SocketAddr, delay: Duration) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let hand_on = move |mut from: TcpStream, mut to: TcpStream| {
-        let mut piece = [0; 16 << 10];
-        while let Ok(length) = from.read(&mut piece) {
-            thread::sleep(delay);
-            if length == 0 || to.write_all(&piece[..length]).is_err() {
-                break;
-            }
-        }
-        to.shutdown(std::net::Shutdown::Both).ok();
-    };
-    thread::spawn(move || {
-        while let Ok((client, _)) = listener.accept() {
-            let Ok(server) = TcpStream::connect(to) else { continue };
-            let (from_client, from_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            thread::spawn(move || hand_on(from_client, server));
-            thread::spawn(move || hand_on(from_server, client));
-        }
+/// So many are let in of so many that are sent at once.
+fn let_in(gateway: &Gateway, path: &str, count: usize) -> usize {
+    (0..count).filter(|_| gateway.get(path).status == 200).count()
+}
+
+#[test]
+fn a_limit_is_for_all_replicas_together() {
+    let Some(mut redis) = Redis::start() else { return };
+    let scene = Scene::new();
+    let yaml = scene.yaml(&redis.url()).replace(
+        "routes:\n",
+        "routes:\n  - {name: limited, path: \"/{name}\", upstream: echo, allow: public, rate_limit: [{rate: 20/h, burst: 20, per: route}]}\n",
+    );
+    let (one, other) = (Gateway::start(&yaml), Gateway::start(&yaml));
+    assert_eq!(let_in(&one, "/x", 15), 15);
+    // The other learns of it from its own first requests.
+    let counted = || redis.ask::<Vec<String>>(&["KEYS", "{bearward:limits:*"]).len();
+    eventually("Redis counts", || counted() == 1);
+    assert_eq!(let_in(&other, "/x", 1), 1);
+    eventually("the other knows", || {
+        other.metric("bearward_rate_limited_total{route=\"limited\"}") > 0.0 || let_in(&other, "/x", 1) == 0
     });
-    address
+    let total = 15 + scene.upstream.requests().len() - 15;
+    assert!((20..=22).contains(&total), "{total}");
+    eventually("so does the first", || let_in(&one, "/x", 1) == 0);
+
+    // While it is gone each counts for itself; what was counted isn't forgotten here.
+    redis.kill();
+    until_up(&one, false);
+    assert_eq!(let_in(&one, "/x", 3), 0);
+    redis.run();
+    until_up(&one, true);
+    assert_eq!(let_in(&one, "/x", 1), 0);
 }

@@ -169,6 +169,25 @@ fn a_socket_that_nobody_listens_at_is_an_error() {
     assert!(binary.output().contains("socket 1 that the service manager passes (a)"), "{}", binary.output());
 }
 
+/// What is for this machine alone, such as a route that lends a token of the gateway's own, would be everybody's.
+#[test]
+fn a_socket_that_others_reach_is_no_listeners_that_is_on_loopback() {
+    let folder = tempfile::tempdir().unwrap();
+    for (listen, is_named) in [("127.0.0.1:0", false), ("unix:gateway.sock", false), ("0.0.0.0:0", true)] {
+        let (open, admin) = (TcpListener::bind("0.0.0.0:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = open.local_addr().unwrap();
+        let path = configuration(&format!("[{{address: \"{listen}\", name: outer}}]"), folder.path());
+        let mut binary = activated(&path, "outer:admin", open.into(), admin.into());
+        if is_named {
+            binary.line("ready");
+            continue;
+        }
+        assert_eq!(binary.wait().code(), Some(1), "{listen}: {}", binary.output());
+        let output = binary.output();
+        assert!(output.contains(&format!("passes a socket at {address} for the listener outer")), "{output}");
+    }
+}
+
 #[test]
 fn sockets_of_another_process_are_not_touched() {
     let folder = tempfile::tempdir().unwrap();

@@ -17,6 +17,7 @@ pub(crate) mod modern;
 pub(crate) mod peers;
 pub(crate) mod raw;
 pub(crate) mod redis;
+pub(crate) mod relay;
 pub(crate) mod servers;
 pub(crate) mod strict;
 pub(crate) mod token;

@@ -29,6 +29,12 @@ impl Redis {
     pub(crate) fn start_with(arguments: &[&str]) -> Option<Redis> {
         let mut redis = Redis::not_started(arguments)?;
         redis.run();
+        // Another run of the tests may have taken the port since it was looked at.
+        while !redis.is_own() {
+            redis.kill();
+            redis.port = port();
+            redis.run();
+        }
         Some(redis)
     }
 
@@ -54,6 +60,12 @@ impl Redis {
         command.args(&self.arguments).stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(command.spawn().unwrap());
         eventually("Redis listens", || std::net::TcpStream::connect(self.address()).is_ok());
+    }
+
+    /// Whether who answers is this one; where it says nothing without a password or TLS, it is taken for it.
+    fn is_own(&self) -> bool {
+        let id = format!("process_id:{}\r", self.process.as_ref().unwrap().id());
+        self.try_ask::<String>(&["INFO", "server"]).map_or(true, |told| told.contains(&id))
     }
 
     /// Starts it with these arguments alone: as a sentinel, say.

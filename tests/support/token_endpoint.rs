@@ -37,8 +37,8 @@ struct Given {
     members: Value,
     /// Instead of tokens: status, fields and body.
     instead: Option<(u16, String, String)>,
-    /// Grants that are refused with `invalid_grant`.
-    refused_grant: Option<String>,
+    /// A `grant_type` that is answered so instead: status and body.
+    refused_grant: Option<(String, u16, String)>,
     is_held: bool,
     at_once: usize,
     most_at_once: usize,
@@ -83,7 +83,11 @@ impl TokenEndpoint {
 
     /// Answers questions with this `grant_type` with 400.
     pub(crate) fn refuse_grant(&self, grant: &str) {
-        self.state.given.lock().unwrap().refused_grant = Some(grant.to_owned());
+        self.refuse_grant_with(grant, 400, &json!({"error": "invalid_grant"}).to_string());
+    }
+
+    pub(crate) fn refuse_grant_with(&self, grant: &str, status: u16, body: &str) {
+        self.state.given.lock().unwrap().refused_grant = Some((grant.to_owned(), status, body.to_owned()));
     }
 
     /// While held, questions arrive and aren't answered.
@@ -145,12 +149,13 @@ impl State {
         let mut given = self.changed.wait_timeout_while(given, PATIENCE, |given| given.is_held).unwrap().0;
         given.at_once -= 1;
         let grant = field(&request.body, "grant_type").unwrap_or_default();
-        let (status, fields, body) = match given.instead.clone() {
-            Some(instead) => instead,
-            None if given.refused_grant.as_ref() == Some(&grant) => {
-                (400, String::new(), json!({"error": "invalid_grant"}).to_string())
+        let refused = given.refused_grant.clone().filter(|(refused, ..)| *refused == grant);
+        let (status, fields, body) = match (given.instead.clone(), refused) {
+            (Some(instead), _) => instead,
+            (None, Some((_, status, body))) => (status, String::new(), body),
+            (None, None) => {
+                (200, "Content-Type: application/json\r\nCache-Control: no-store\r\n".to_owned(), given.next())
             }
-            None => (200, "Content-Type: application/json\r\nCache-Control: no-store\r\n".to_owned(), given.next()),
         };
         drop(given);
         respond(stream, status, &fields, body.as_bytes())

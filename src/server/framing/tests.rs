@@ -238,6 +238,7 @@ async fn talk(bytes: Vec<u8>, piece: usize) -> String {
         fault: None,
         body_fault: BodyFault::default(),
         client_certificate: None,
+        alive: crate::server::drain::alive().0,
     };
     let (mut client, server) = tokio::io::duplex(64 * 1024);
     let (_phase, phases) = crate::server::drain::phases();

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::Revocation;
 
@@ -26,6 +26,8 @@ pub(crate) struct Journal {
     changes: Mutex<Changes>,
     /// How many there are; tells those who wait.
     waiting: watch::Sender<usize>,
+    /// Whoever tells them.
+    turn: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -39,11 +41,16 @@ struct Changes {
 
 impl Default for Journal {
     fn default() -> Journal {
-        Journal { changes: Mutex::default(), waiting: watch::Sender::new(0) }
+        Journal { changes: Mutex::default(), waiting: watch::Sender::new(0), turn: Arc::new(Semaphore::new(1)) }
     }
 }
 
 impl Journal {
+    /// Waits until nobody else tells changes, and keeps others from it until it is dropped.
+    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.turn.clone().acquire_owned().await.ok()
+    }
+
     /// From now on changes are kept.
     pub(crate) fn open(&self) {
         self.changes().readers += 1;

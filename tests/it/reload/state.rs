@@ -1,7 +1,17 @@
 //! What a reload keeps, and what it must not.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
 use super::*;
-use crate::support::issuer::Mood;
+use crate::support::{
+    http::Request,
+    issuer::Mood,
+    redis::Redis,
+    upstream::{After, respond},
+};
 
 const VERIFIED: &str = "bearward_verifications_total{algorithm=\"ES256\",issuer=\"main\",result=\"ok\"}";
 
@@ -22,6 +32,50 @@ fn what_did_not_change_keeps_its_state() {
     assert!(scene.upstream.connections() <= connections + 1, "connections are");
     assert_eq!(scene.metric("bearward_requests_total{method=\"GET\",route=\"closed\",status=\"200\"}"), 4.0);
     scene.binary.signal("TERM");
+}
+
+/// Nobody is let off by a change to something else: neither an endpoint that rests, nor who has called too often.
+#[test]
+fn rests_and_counts_survive_a_change_elsewhere() {
+    let limited = |version: &str, rate: &str| {
+        let limit = format!("allow: public, rate_limit: {{rate: {rate}, per: route}}}}\n");
+        routes(version).replacen("allow: public}\n", &limit, 1)
+    };
+    let resting = |text: &str| text.replace("\"}\nroutes", "\", eject: {failures: 1, for: 1h}}\nroutes");
+    let scene = Scene::with(|text, _| resting(&text.replace(&routes("one"), &limited("one", "1/h"))));
+    scene.upstream.answer_with(503, "", b"");
+    assert_eq!((scene.get("/open/x").status, scene.get("/version").status), (503, 200));
+    scene.upstream.answer_with(200, "", b"");
+
+    let text = head(&scene.issuer, &scene.upstream) + &limited("two", "1/h");
+    let reloaded = scene.reload_with(&resting(&text).replace("eject:", "connect_timeout: 3s, eject:"));
+    assert_eq!(reloaded["changed"], "upstreams: ~echo, routes: ~version");
+    assert_eq!((scene.get("/open/x").status, scene.get("/version").status), (503, 429));
+    assert_eq!(scene.upstream.requests().len(), 1, "it rests");
+    let healthy = format!("bearward_upstream_healthy{{endpoint=\"{}\",upstream=\"echo\"}}", scene.upstream.address);
+    assert_eq!(scene.metric(&healthy), 0.0);
+
+    // Another limit begins anew, and so does an endpoint at another address.
+    let text = head(&scene.issuer, &scene.upstream) + &limited("three", "2/h");
+    let moved = Upstream::start();
+    scene.reload_with(&resting(&text).replace(&scene.upstream.url(), &moved.url()));
+    assert_eq!((scene.get("/open/x").status, scene.version()), (200, "three".to_owned()));
+    assert_eq!(moved.requests().len(), 1);
+}
+
+#[test]
+fn what_was_counted_stays_counted() {
+    let scene = Scene::with(|text, _| {
+        let limit = "rate_limit: {rate: 2/h, burst: 2, per: ip}";
+        format!("{text}- {{name: limited, path: /limited, upstream: echo, allow: public, {limit}}}\n")
+    });
+    let statuses = [scene.get("/limited").status, scene.get("/limited").status, scene.get("/limited").status];
+    assert_eq!(statuses, [200, 200, 429]);
+    scene.reload_with(&scene.text().replace("\"one\"", "\"two\""));
+    assert_eq!((scene.version().as_str(), scene.get("/limited").status), ("two", 429));
+    // Another limit begins anew.
+    scene.reload_with(&scene.text().replace("burst: 2", "burst: 1"));
+    assert_eq!([scene.get("/limited").status, scene.get("/limited").status], [200, 429]);
 }
 
 #[test]
@@ -122,9 +176,62 @@ fn series_of_what_is_gone_go() {
         &(scene.text().split("issuers:").next().unwrap().to_owned()
             + "issuers: {}\nroutes: [{name: version, path: /version, respond: {status: 200}, allow: public}]\n"),
     );
-    eventually("the series go", || {
-        !shown("route=\"open\"") && !shown("upstream=\"echo\"") && !shown("issuer=\"main\"")
-    });
+    for what in ["route=\"open\"", "upstream=\"echo\"", "issuer=\"main\""] {
+        eventually(&format!("{what} goes"), || !shown(what));
+    }
     assert_eq!(scene.get("/version").status, 200);
     eventually("the others stay", || shown("route=\"version\""));
+}
+
+/// A tunnel holds the configuration that let it in; what that one told another server must not be missed at the new one.
+#[test]
+fn another_redis_is_told_all_that_ends_from_then_on() {
+    let (Some(first), Some(second)) = (Redis::start(), Redis::start()) else { return };
+    let scene = Scene::with(|text, _| format!("state: {{redis: \"{}\"}}\n{text}", first.url()));
+    upgrade(&scene.upstream);
+    let mut tunnel = Client::connect(scene.address());
+    tunnel.send("GET /open/chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(tunnel.receive().status, 101);
+
+    scene.reload_with(&scene.text().replace(&first.url(), &second.url()));
+    let other = fs::canonicalize(scene.folder.path()).unwrap().join("other.yaml");
+    fs::write(&other, scene.text()).unwrap();
+    let other = Binary::run(&other);
+    for round in 0..30 {
+        let subject = format!("u{round}");
+        let body = format!("{{\"subject\": \"{subject}\"}}");
+        let mut admin = Client::connect(scene.binary.admin());
+        let host = scene.binary.admin();
+        admin.send(format!(
+            "POST /revocations HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        assert_eq!(admin.receive().status, 201);
+        let fields = format!("Authorization: Bearer {}\r\n", scene.issuer.token().sub(&subject).build());
+        eventually(&format!("{subject} is refused at the other replica"), || {
+            exchange(other.address(), "GET", "/closed/x", &fields).status == 401
+        });
+    }
+    tunnel.send("still there");
+    tunnel.receive_until(b"still there");
+    let held = |redis: &Redis| redis.ask::<usize>(&["HLEN", "{bearward:revocations}"]);
+    assert_eq!(held(&first), 0, "and the other one isn't told any more");
+    // Back again, while the first snapshot is still held.
+    scene.reload_with(&scene.text().replace(&second.url(), &first.url()));
+    eventually("the first one is told all", || held(&first) == 30);
+}
+
+/// Switches protocols at `/open/chat` and sends back what it gets; `hello` anywhere else.
+fn upgrade(upstream: &Upstream) {
+    upstream.answer(|request: &Request, stream: &mut TcpStream| {
+        if request.target != "/open/chat" {
+            return respond(stream, 200, "", b"hello");
+        }
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")?;
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            stream.write_all(&buffer[..count])?;
+        }
+        Ok(After::Close)
+    });
 }

@@ -1,6 +1,6 @@
 //! What the four systems' tokens must not do.
 
-use std::{fs, thread};
+use std::{fs, thread, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -72,6 +72,12 @@ fn tokens(demo: &Demo) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// How often an issuer was asked about a token.
+fn questions(demo: &Demo) -> f64 {
+    let of = |issuer| demo.metric(&format!("bearward_introspections_total{{issuer=\"{issuer}\",result=\"ok\"}}"));
+    of("docebo") + of("degreed")
+}
+
 #[test]
 fn a_token_of_one_system_is_none_at_anothers() {
     let demo = Demo::start();
@@ -89,7 +95,14 @@ fn a_token_of_one_system_is_none_at_anothers() {
         // Last, for it ends those that it lets in.
         ("POST", "/oauth/logout", &["degreed organization", "degreed provider"], &[]),
     ] {
-        for (name, token) in &tokens {
+        let system = let_in[0].split(' ').next().unwrap();
+        let (own, foreign): (Vec<_>, Vec<_>) = tokens.iter().partition(|(name, _)| name.starts_with(system));
+        let before = questions(&demo);
+        for (name, token) in foreign {
+            assert_eq!(call(&demo.gateway, method, path, token).status, 401, "{name} at {method} {path}");
+        }
+        assert_eq!(questions(&demo), before, "{system} was asked about another's token");
+        for (name, token) in own {
             let expected = match () {
                 () if let_in.contains(name) => 200,
                 () if known.contains(name) => 403,
@@ -101,14 +114,8 @@ fn a_token_of_one_system_is_none_at_anothers() {
     // In a link, too.
     for (name, token) in &tokens {
         let answer = exchange(Demo::address(&demo.gateway), "GET", &format!("/learn/x?access_token={token}"), "");
-        // A revoked Degreed token is no other here than it was.
         let expected = [("docebo user", 200), ("docebo client", 403)].into_iter().find(|(known, _)| known == name);
         assert_eq!(answer.status, expected.map_or(401, |(_, status)| status), "{name} in a link");
-    }
-    // Nobody was asked about a token that can't be its own: Docebo about its three kinds, Degreed about its two.
-    for (issuer, asked) in [("docebo", 3.0), ("degreed", 2.0)] {
-        let series = format!("bearward_introspections_total{{issuer=\"{issuer}\",result=\"ok\"}}");
-        assert_eq!(demo.metric(&series), asked, "{issuer}");
     }
 }
 
@@ -203,6 +210,8 @@ struct Logout {
     gateway: Gateway,
     /// A JWT and an opaque one.
     tokens: [String; 2],
+    yaml: String,
+    _keys: Issuer,
     _state: tempfile::TempDir,
 }
 
@@ -217,13 +226,14 @@ impl Logout {
             .replace(&format!("login:\n    url: {}", introspection.url()), &format!("login:\n    url: {}", login.url()))
             .replace("/oauth/introspect", "/introspect")
             .replace("cache_ttl: 60s", "cache_ttl: 60s\n      timeout: 30s");
-        let gateway = Gateway::start(&change(yaml));
+        let yaml = change(yaml);
+        let gateway = Gateway::start(&yaml);
         let issuer = format!("{}/degreed", introspection.url());
         let token = keys.token().claim("iss", json!(issuer)).aud("degreed-api").sub("abcd");
         let jwt = token.claim("client_id", json!("abcd")).scope("users:read").build();
         let opaque = "0123456789abcdef".repeat(4);
         introspection.active(&opaque, json!({"client_id": "abcd", "sub": "abcd", "scope": "users:read"}));
-        Logout { api, login, introspection, gateway, tokens: [jwt, opaque], _state: state }
+        Logout { api, login, introspection, gateway, tokens: [jwt, opaque], yaml, _keys: keys, _state: state }
     }
 
     #[track_caller]
@@ -342,4 +352,27 @@ fn who_leaves_during_logouts_piles_up_no_more_than_a_few() {
     drop(connections);
     eventually("those above the limit are given up", || scene.login.open_connections() == MOST);
     assert_eq!(scene.get(&scene.tokens[0]), 200);
+}
+
+#[test]
+fn the_end_of_the_process_waits_for_a_logout_whose_client_has_gone() {
+    let scene = Logout::prepare(|yaml| yaml);
+    let [token, _] = &scene.tokens;
+    let login = scene.login.answer_when_told();
+    let client = scene.sent("POST", "/oauth/logout", token);
+    eventually("the logout is on its way", || scene.login.requests().len() == 1);
+    drop(client);
+    let open = || scene.gateway.metric("bearward_connections{listener=\"127.0.0.1:0\"}");
+    eventually("the gateway has seen that it is gone", || open() == 0.0);
+    scene.gateway.drain();
+    let gateway = scene.gateway;
+    let end = thread::spawn(move || gateway.wait());
+    // Long enough for an end that doesn't wait; one that does is never too early.
+    for _ in 0..40 {
+        assert!(!end.is_finished(), "the process has ended");
+        thread::sleep(Duration::from_millis(50));
+    }
+    login.send(()).unwrap();
+    assert!(end.join().unwrap(), "all has ended in time");
+    assert_eq!(Gateway::start(&scene.yaml).get_with("/api/v2/users", token).status, 401);
 }

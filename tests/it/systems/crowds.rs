@@ -31,7 +31,7 @@ fn asking(system: &str, server: &AuthorizationServer, api: &Upstream) -> Gateway
     let yaml = example(system, server.url(), &api.url(), &folder, &folder)
         .replace("docebo-client.public.pem", "client.public.pem")
         .replace("/oauth2/introspect", "/introspect")
-        .replace("cache_ttl: 60s", "cache_ttl: 60s\n      timeout: 30s");
+        .replace("cache_ttl: 60s", "cache_ttl: 1h\n      negative_ttl: 1h\n      timeout: 30s");
     Gateway::start(&yaml)
 }
 

@@ -9,6 +9,7 @@ mod crowds;
 mod degreed;
 mod digitaleo;
 mod docebo;
+mod sidecars;
 
 use std::path::Path;
 
@@ -47,8 +48,10 @@ impl Stage {
 
 #[test]
 fn check_has_nothing_to_say_of_the_examples() {
-    for system in ["docebo", "digitaleo", "degreed", "cern"] {
-        let file = format!("{}/deploy/examples/{system}/gateway.yaml", env!("CARGO_MANIFEST_DIR"));
+    let folders =
+        ["docebo", "digitaleo", "degreed", "cern"].map(|system| [system.to_owned(), format!("{system}/sidecar")]);
+    for folder in folders.as_flattened() {
+        let file = format!("{}/deploy/examples/{folder}/gateway.yaml", env!("CARGO_MANIFEST_DIR"));
         let arguments = ["check", "--without-secrets", "--deny-warnings", "--config", &file];
         let output = Binary::command().args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
