@@ -124,7 +124,8 @@ impl SharedState {
     pub fn maintain(self: &Arc<Self>) {
         let life = self.life.load(Ordering::Acquire);
         let next = life + 1;
-        if life.is_multiple_of(2) && self.life.compare_exchange(life, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        if life.is_multiple_of(2) && self.life.compare_exchange(life, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
             self.revocations.journal().open();
             tokio::spawn(SharedState::follow(Arc::downgrade(self), next));
             tokio::spawn(SharedState::count(Arc::downgrade(self), next));
