@@ -1,5 +1,6 @@
 //! Bodies on their way through, and their limits. None is ever held whole.
 
+mod arriving;
 mod held;
 mod kept;
 mod request;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{headers::clean_answer_trailers, refusal::Refusal};
 
+pub use arriving::Arriving;
 pub use held::{Held, OwesBody, Unasked};
 pub(crate) use kept::Kept;
 pub use request::{BodyLimits, RequestBody, Upload};

@@ -11,7 +11,7 @@ use hyper::{HeaderMap, Method, Request, Response, body::Incoming, http::request}
 
 use crate::{
     answer::OwnAnswer,
-    body::{Body, BodyLimits, RequestBody},
+    body::{Arriving, Body, BodyLimits, RequestBody},
     cors,
     decision::{self, Permit},
     exchange::Exchange,
@@ -97,6 +97,7 @@ async fn answer(
     body: Incoming,
     arrival: &Arrival,
 ) -> Result<Response<Body>, Refusal> {
+    let body = Arriving::new(body, head.version);
     if let Some(fault) = &arrival.fault {
         return Err(fault.clone());
     }
@@ -204,7 +205,7 @@ fn upload(
     snapshot: &Snapshot,
     exchange: &mut Exchange,
     route: &Route,
-    body: Incoming,
+    body: Arriving,
     arrival: &Arrival,
 ) -> Result<RequestBody, Refusal> {
     let limits = BodyLimits {

@@ -15,11 +15,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::{HeaderMap, body::Incoming};
+use hyper::HeaderMap;
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    BodyError, BodyFault,
+    Arriving, BodyError, BodyFault,
     held::{self, Held, Waiting},
     kept::{Kept, MOST_KEPT},
     poll_timer,
@@ -58,7 +58,7 @@ pub struct RequestBody {
 enum Source {
     /// Nothing, or nothing more.
     Nothing,
-    Client(Incoming),
+    Client(Arriving),
     /// It was read before: its pieces, the last one first, then its trailers.
     Kept(Vec<Bytes>, Option<HeaderMap>),
 }
@@ -83,7 +83,13 @@ struct Progress {
 
 impl RequestBody {
     /// A client's body under limits. `reserved` says what its trailers may not bring.
-    pub fn new(incoming: Incoming, limits: BodyLimits, fault: BodyFault, reserved: Arc<ReservedNames>) -> RequestBody {
+    pub fn new(
+        incoming: impl Into<Arriving>,
+        limits: BodyLimits,
+        fault: BodyFault,
+        reserved: Arc<ReservedNames>,
+    ) -> RequestBody {
+        let incoming = incoming.into();
         let (source, upload) = match incoming.is_end_stream() {
             true => (Source::Nothing, Upload::default()),
             false => (Source::Client(incoming), Upload::begin()),

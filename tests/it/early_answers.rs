@@ -4,6 +4,7 @@
 use std::{
     io::Write,
     net::{SocketAddr, TcpListener},
+    process::Command,
 };
 
 use crate::support::{
@@ -11,6 +12,7 @@ use crate::support::{
     h2::{self, Connection, END_HEADERS, END_STREAM, Outcome, block, kind, post},
     http::{read_head, reader},
     raw::find,
+    skipped,
     upstream::Upstream,
 };
 
@@ -160,4 +162,43 @@ fn an_early_answer_over_http_2_leaves_the_others_alone() {
     assert!(find(&upstream.wire(), b"POST /c").is_some());
     let messages = upstream.take_messages().expect("messages in order");
     assert!(messages.iter().all(|message| message.target != b"/smuggled"), "{messages:?}");
+}
+
+/// A client of many people's, which has no eyes for an answer that comes together with a reset.
+#[test]
+fn curl_gets_early_answers_over_http_2() {
+    let version = Command::new("curl").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    if find(&version, b"HTTP2").is_none() {
+        return skipped("there is no curl with HTTP/2 on this machine: early answers weren't tested with it");
+    }
+    let early = Gateway::start_unready(&public_configuration(&format!("http://{}", brusque()), ""));
+    let text =
+        public_configuration("http://127.0.0.1:9", "").replace("allow: public", "allow: public, max_body_bytes: 1KiB");
+    let own = Gateway::start_unready(&text);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body");
+    std::fs::write(&file, vec![b'u'; 2 * MEBIBYTE]).unwrap();
+    let body = format!("@{}", file.display());
+    for gateway in [&own, &early] {
+        for expect in ["Expect: 100-continue", "Expect:"] {
+            for _ in 0..5 {
+                let url = format!("http://{}/a", gateway.address);
+                let mut curl = Command::new("curl");
+                curl.args([
+                    "-s",
+                    "--http2-prior-knowledge",
+                    "-H",
+                    expect,
+                    "--data-binary",
+                    &body,
+                    "-w",
+                    "%{http_code}",
+                    &url,
+                ]);
+                let output = curl.env_remove("http_proxy").output().unwrap();
+                let text = String::from_utf8_lossy(&output.stdout);
+                assert!(text.ends_with("413"), "{expect}: {text:?} {}", output.status);
+            }
+        }
+    }
 }
