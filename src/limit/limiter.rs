@@ -115,9 +115,15 @@ impl Limiter {
         Duration::from_nanos(self.interval)
     }
 
+    /// How far replicas may be ahead together: more than a few bursts comes of no honest count.
+    pub fn most_ahead(&self) -> Duration {
+        Duration::from_nanos(self.depth.saturating_mul(16))
+    }
+
     /// All replicas together have called so far in advance. What was spent here meanwhile is told later.
     pub fn catch_up(&self, key: Key, ahead: Duration) {
         let now = self.now();
+        let ahead = ahead.min(self.most_ahead());
         let until = now.saturating_add(u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX));
         let mut shard = self.shard(key);
         let count = shard.count(key, now);
@@ -252,6 +258,8 @@ mod tests {
         assert_eq!(there.take(key(1)).remaining, 0, "nothing is given back");
         there.catch_up(key(1), 9 * here.interval());
         assert!(there.take(key(1)).refused.unwrap() > 4 * here.interval(), "what was too much is made up for");
+        there.catch_up(key(1), Duration::from_secs(1 << 40));
+        assert!(there.take(key(1)).refused.unwrap() <= there.most_ahead(), "whatever another one says");
     }
 
     #[test]

@@ -14,7 +14,7 @@ const BATCH: usize = 100;
 const SLOTS: usize = 64;
 
 /// As `Limiter` does it: for each key the point in time up to which was called in advance, in microseconds of the server's
-/// clock. KEYS: the counts'. ARGV: for each, the microseconds that were spent. How far each is ahead.
+/// clock. KEYS: the counts'. ARGV: for each, the microseconds that were spent and how far ahead it may be. How far each is ahead.
 const ADD: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -22,7 +22,7 @@ local ahead = {}
 for i, key in ipairs(KEYS) do
   local till = tonumber(redis.call('GET', key) or 0)
   if till < now then till = now end
-  till = till + ARGV[i]
+  till = math.min(till + ARGV[2 * i - 1], now + ARGV[2 * i])
   redis.call('SET', key, string.format('%.0f', till), 'PX', math.ceil((till - now) / 1000) + 1)
   ahead[i] = string.format('%.0f', till - now)
 end
@@ -65,6 +65,7 @@ impl Counts {
         for (limiter, spent) in batch {
             call.key(format!("{{bearward:limits:{slot}}}:{}:{}", limiter.id(), spent.key));
             call.arg((limiter.interval() * spent.requests).as_secs_f64() * 1e6);
+            call.arg(limiter.most_ahead().as_secs_f64() * 1e6);
         }
         let ahead: Vec<u64> = call.invoke_async(&mut self.link).await.map_err(|error| error.to_string())?;
         for ((limiter, spent), ahead) in batch.iter().zip(ahead) {

@@ -181,7 +181,7 @@ impl Revocations {
     }
 
     /// Whether there is none.
-    pub(in crate::token) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         [&self.tokens, &self.jtis, &self.subjects, &self.clients].into_iter().all(Index::is_empty)
     }
 

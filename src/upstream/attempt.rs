@@ -163,9 +163,10 @@ impl Upstream {
         let idempotent = is_idempotent(request.method());
         let by_status =
             idempotent && !self.settings.retry.on_status.is_empty() && this_try.rounds < self.settings.retry.attempts;
-        let without_body = connection.is_http2() || is_reused && idempotent;
-        let mut spare =
-            if by_status || without_body && request.body().is_end_stream() { Spare::of(&mut request) } else { None };
+        // HTTP/2 alone tells that nothing was done of a request (`Unprocessed`): then it goes again, whatever it is.
+        let may_go_again =
+            by_status || connection.is_http2() || is_reused && idempotent && request.body().is_end_stream();
+        let mut spare = if may_go_again { Spare::of(&mut request) } else { None };
         this_try.upload = request.body().upload();
         if dress(&mut request, connection.is_http2(), endpoint.address.tls).is_none() {
             return Err(Failed::Unsendable);
@@ -184,6 +185,7 @@ impl Upstream {
             Ok(Err(mut error)) => Err(match error.take_message() {
                 Some(request) => Failed::Unsent(Box::new(request)),
                 None if is_unprocessed(error.error()) => Failed::Unprocessed(spare),
+                None if is_reset(error.error()) => Failed::Refused(BROKEN, spare.take().filter(|_| by_status)),
                 None if connection.heard() == heard_before => Failed::Silent(spare),
                 None => Failed::Refused(BROKEN, spare.take().filter(|_| by_status)),
             }),
@@ -268,6 +270,11 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
         return false;
     };
     error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+/// The upstream ended this request alone; its connection goes on.
+fn is_reset(error: &hyper::Error) -> bool {
+    error.source().and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(|error| error.is_reset())
 }
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

@@ -52,7 +52,18 @@ fn bit(index: usize) -> u64 {
 impl Upstream {
     /// One that may be asked, where possible none that was tried. `caller` stands for whom the request speaks for.
     pub(super) fn choose(&self, tried: Tried, caller: Option<u64>) -> Option<Chosen<'_>> {
-        self.choose_among(&[Among::Roomy, Among::Untried, Among::All], tried, caller)
+        self.choose_among(&[Among::Roomy, Among::Untried, Among::All], tried, caller).or_else(|| self.choose_anyway())
+    }
+
+    /// All of several rest, or aren't well: one of those that rest.
+    fn choose_anyway(&self) -> Option<Chosen<'_>> {
+        let count = self.endpoints.len();
+        let first = if count > 1 { below(count)? } else { return None };
+        let in_turn = self.endpoints.iter().enumerate().cycle().skip(first).take(count);
+        in_turn.into_iter().find_map(|(index, endpoint)| {
+            let admission = endpoint.standing.enter_anyway()?;
+            Some(Chosen { index, endpoint, seat: Seat::new(endpoint.clone()), admission })
+        })
     }
 
     /// One that may be asked and wasn't.

@@ -15,7 +15,7 @@ use super::{
     balance::{Chosen, Tried},
     endpoint::Endpoint,
     pool::Lease,
-    standing::Admission,
+    standing::{Admission, Failing},
 };
 use crate::{
     body::{Held, RequestBody, Upload},
@@ -168,15 +168,20 @@ impl Upstream {
 
     /// Tells the endpoint's standing, where the outcome says anything of it.
     fn note(&self, endpoint: &Endpoint, admission: Admission, asked: &Result<Reached, Stopped>, this_try: &Try) {
-        let speaks_against = match asked {
-            Ok(Reached { response, .. }) => matches!(response.status().as_u16(), 502..=504),
-            Err(Stopped::Unbegun(..)) => true,
-            Err(Stopped::Failed(Refusal::Upstream(_), _)) if !this_try.upload.broke_off() => true,
+        let failing = match asked {
+            // A protocol that nobody asked for is no answer.
+            Ok(Reached { response, .. }) => match response.status().as_u16() {
+                101 if this_try.asked.is_none() => Some(Failing::Answering),
+                502..=504 => Some(Failing::Answering),
+                _ => None,
+            },
+            Err(Stopped::Unbegun(..)) => Some(Failing::Unreachable),
+            Err(Stopped::Failed(Refusal::Upstream(_), _)) if !this_try.upload.broke_off() => Some(Failing::Answering),
             Err(Stopped::Failed(..) | Stopped::Unprocessed(_) | Stopped::Finally(_)) => return,
         };
-        match speaks_against {
-            true => endpoint.standing.failed(admission, self.settings.eject.as_ref()),
-            false => endpoint.standing.succeeded(admission),
+        match failing {
+            Some(failing) => endpoint.standing.failed(admission, self.settings.eject.as_ref(), failing),
+            None => endpoint.standing.succeeded(admission),
         }
     }
 }

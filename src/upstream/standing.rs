@@ -34,7 +34,23 @@ pub struct Standing {
     failures: AtomicU32,
     /// Milliseconds from `begin` to when the rest is over; 0: it doesn't rest.
     rests_until: AtomicU64,
+    /// Whether it rests because no connection to it could be had.
+    is_unreachable: AtomicBool,
+    /// Milliseconds from `begin`: from then on it may be asked though it rests, where no other is left.
+    anyway_from: AtomicU64,
     begin: Instant,
+}
+
+/// How long all endpoints that can't be connected to are left alone.
+const ALONE: Duration = Duration::from_secs(1);
+
+/// What an endpoint has done wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failing {
+    /// There was no connection to be had.
+    Unreachable,
+    /// It broke off, took too long, or answered with 502, 503 or 504: that may be about what it was asked, too.
+    Answering,
 }
 
 /// A request may go to an endpoint; `Trial`: it is the one that finds out whether a rest is to end.
@@ -53,6 +69,8 @@ impl Standing {
             is_well: AtomicBool::new(true),
             failures: AtomicU32::new(0),
             rests_until: AtomicU64::new(0),
+            is_unreachable: AtomicBool::new(false),
+            anyway_from: AtomicU64::new(0),
             begin: Instant::now(),
         }
     }
@@ -84,6 +102,25 @@ impl Standing {
         won.ok().map(|_| Admission::Trial)
     }
 
+    /// Lets a request in though it rests, where no other endpoint is left: whoever asks for what fails everywhere must not
+    /// keep all others out. One that can't be connected to is tried once a second.
+    pub(super) fn enter_anyway(&self) -> Option<Admission> {
+        if !self.is_well.load(Ordering::Relaxed) {
+            return None;
+        }
+        if self.rests_until.load(Ordering::Relaxed) == 0 {
+            return Some(Admission::Plain);
+        }
+        if !self.is_unreachable.load(Ordering::Relaxed) {
+            return Some(Admission::Trial);
+        }
+        let (now, from) = (self.now(), self.anyway_from.load(Ordering::Relaxed));
+        let next = after(now, ALONE);
+        let won =
+            now >= from && self.anyway_from.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        won.then_some(Admission::Trial)
+    }
+
     /// An answer came that speaks for it. What began before a rest doesn't end it.
     pub(super) fn succeeded(&self, admission: Admission) {
         if admission == Admission::Trial {
@@ -96,16 +133,23 @@ impl Standing {
     }
 
     /// No answer came, or one that speaks against it.
-    pub(super) fn failed(&self, admission: Admission, eject: Option<&Ejection>) {
+    pub(super) fn failed(&self, admission: Admission, eject: Option<&Ejection>, failing: Failing) {
         let Some(eject) = eject else { return };
+        let rests = |now| {
+            self.is_unreachable.store(failing == Failing::Unreachable, Ordering::Relaxed);
+            self.anyway_from.store(after(now, ALONE), Ordering::Relaxed);
+        };
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let until = after(self.now(), eject.rest);
+        let now = self.now();
+        let until = after(now, eject.rest);
         if admission == Admission::Trial {
+            rests(now);
             self.rests_until.store(until, Ordering::Relaxed);
         } else if failures >= eject.failures {
             // One that rests already isn't made to rest longer by what began before.
             let began = self.rests_until.compare_exchange(0, until, Ordering::Relaxed, Ordering::Relaxed);
             if began.is_ok() {
+                rests(now);
                 self.tell(EndpointChange::Rests { failures, rest: eject.rest });
             }
         }
@@ -159,7 +203,7 @@ mod tests {
 
     fn fail(standing: &Standing, times: usize) {
         for _ in 0..times {
-            standing.failed(Admission::Plain, Some(&EJECT));
+            standing.failed(Admission::Plain, Some(&EJECT), Failing::Unreachable);
         }
     }
 
@@ -185,6 +229,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn where_no_other_is_left_it_is_asked_all_the_same() {
+        let standing = standing();
+        for _ in 0..3 {
+            standing.failed(Admission::Plain, Some(&EJECT), Failing::Answering);
+        }
+        assert!(!standing.may_enter());
+        for _ in 0..3 {
+            assert_eq!(standing.enter_anyway(), Some(Admission::Trial));
+            standing.failed(Admission::Trial, Some(&EJECT), Failing::Answering);
+        }
+        standing.failed(Admission::Trial, Some(&EJECT), Failing::Unreachable);
+        assert_eq!(standing.enter_anyway(), None, "nobody is there");
+        advance(ALONE).await;
+        assert_eq!(standing.enter_anyway(), Some(Admission::Trial));
+        assert_eq!(standing.enter_anyway(), None, "one at a time");
+        standing.succeeded(Admission::Trial);
+        assert!(standing.may_enter());
+        standing.set_well(false);
+        assert_eq!(standing.enter_anyway(), None, "checks say otherwise");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_trial_that_fails_or_is_not_heard_of_makes_the_rest_longer() {
         let standing = standing();
         fail(&standing, 3);
@@ -192,7 +258,7 @@ mod tests {
             advance(EJECT.rest).await;
             assert_eq!(standing.enter(Some(&EJECT)), Some(Admission::Trial));
             if heard_of {
-                standing.failed(Admission::Trial, Some(&EJECT));
+                standing.failed(Admission::Trial, Some(&EJECT), Failing::Unreachable);
             }
             advance(EJECT.rest - Duration::from_millis(1)).await;
             assert_eq!(standing.enter(Some(&EJECT)), None);
@@ -215,7 +281,7 @@ mod tests {
     async fn nobody_rests_where_that_is_not_configured() {
         let standing = standing();
         for _ in 0..100 {
-            standing.failed(Admission::Plain, None);
+            standing.failed(Admission::Plain, None, Failing::Unreachable);
         }
         assert_eq!(standing.enter(None), Some(Admission::Plain));
     }

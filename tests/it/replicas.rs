@@ -186,6 +186,10 @@ fn a_replica_that_lost_its_place_reads_everything_again() {
     revoke(&one, "sue");
     scene.until(&other, "sue", 401);
     assert_eq!(other.admin("/revocations").json().as_array().unwrap().len(), 3);
+    // Only what is held: evicted to have room, say.
+    redis.ask::<()>(&["DEL", HELD]);
+    eventually("it is filled again", || redis.ask::<usize>(&["HLEN", HELD]) == 3);
+    assert_eq!(scene.now(&scene.replica(&redis.url()), "joe"), 401);
 }
 
 #[test]
@@ -401,4 +405,16 @@ fn a_limit_is_for_all_replicas_together() {
     redis.run();
     until_up(&one, true);
     assert_eq!(let_in(&one, "/x", 1), 0);
+
+    // A count that can't be true holds nobody up for long.
+    let keys = || redis.ask::<Vec<String>>(&["KEYS", "{bearward:limits:*"]);
+    redis.ask::<()>(&["FLUSHALL"]);
+    let fresh = Gateway::start(&yaml);
+    assert_eq!(let_in(&fresh, "/x", 1), 1);
+    eventually("Redis counts", || keys().len() == 1);
+    redis.ask::<()>(&["SET", &keys()[0], "9223372036854775807"]);
+    eventually("it is believed", || let_in(&fresh, "/x", 1) == 0);
+    let answer = fresh.get("/x");
+    let wait: u64 = answer.fields.get("retry-after").unwrap().parse().unwrap();
+    assert!(wait <= 16 * 3600, "{wait}");
 }

@@ -112,6 +112,18 @@ fn what_was_not_worked_on_is_sent_again() {
     }
 }
 
+/// Its bytes are at hand: they had all come.
+#[test]
+fn a_body_goes_with_it() {
+    for act in [Act::Refuse, Act::SayGoodbye] {
+        let (gateway, counts) = start(100, vec![act, Act::Answer]);
+        let mut client = gateway.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+        assert_eq!(client.receive().status, 200);
+        assert_eq!(counts.requests.load(Ordering::SeqCst), 2);
+    }
+}
+
 #[test]
 fn who_refuses_for_ever_is_not_asked_for_ever() {
     let (gateway, counts) = start(100, vec![Act::Refuse]);

@@ -268,9 +268,11 @@ async fn a_caller_stays_with_its_endpoint_and_only_its_own_callers_leave_one_tha
         || (0..300).map(|caller| upstream.choose(Tried::default(), Some(caller)).unwrap().index).collect::<Vec<_>>();
     let before = choices();
     assert_eq!(before, choices());
-    upstream.endpoints[1]
-        .standing
-        .failed(crate::upstream::standing::Admission::Plain, upstream.settings.eject.as_ref());
+    upstream.endpoints[1].standing.failed(
+        crate::upstream::standing::Admission::Plain,
+        upstream.settings.eject.as_ref(),
+        crate::upstream::standing::Failing::Unreachable,
+    );
     for (before, after) in before.into_iter().zip(choices()) {
         assert!(after == before || before == 1 && after != 1);
     }
