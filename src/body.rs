@@ -44,11 +44,14 @@ pub enum Body {
 /// The body of an upstream's answer.
 pub struct Streamed {
     incoming: Incoming,
-    /// Called when the body was read to its end; dropped where it never is.
-    at_end: Option<Box<dyn FnOnce() + Send>>,
+    at_end: Option<AtEnd>,
     deadline: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
+
+/// Called with true when a body was read to its end, with false when its connection failed before; dropped where nobody wants
+/// to read it that far.
+pub(crate) type AtEnd = Box<dyn FnOnce(bool) + Send>;
 
 /// A body with a witness.
 pub struct Watched {
@@ -76,9 +79,8 @@ impl Body {
         Body::Full(Some(bytes.into()))
     }
 
-    /// An upstream's body. `at_end` is called once it was read to its end, and dropped uncalled otherwise; after
-    /// `deadline` the body ends with an error.
-    pub fn streamed(incoming: Incoming, deadline: Option<Instant>, at_end: Option<Box<dyn FnOnce() + Send>>) -> Body {
+    /// An upstream's body; after `deadline` it ends with an error.
+    pub(crate) fn streamed(incoming: Incoming, deadline: Option<Instant>, at_end: Option<AtEnd>) -> Body {
         let mut streamed = Streamed { incoming, at_end, deadline, timer: None };
         streamed.note_end();
         Body::Streamed(streamed)
@@ -137,7 +139,7 @@ impl Streamed {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(None) => {
-                self.ended();
+                self.ended(true);
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
@@ -145,7 +147,7 @@ impl Streamed {
                 Poll::Ready(Some(Ok(cleaned(frame))))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.at_end = None;
+                self.ended(false);
                 Poll::Ready(Some(Err(BodyError::Connection(error))))
             }
             Poll::Pending => match self.deadline {
@@ -161,13 +163,13 @@ impl Streamed {
     /// A body of known length isn't polled again after its last byte.
     fn note_end(&mut self) {
         if self.incoming.is_end_stream() {
-            self.ended();
+            self.ended(true);
         }
     }
 
-    fn ended(&mut self) {
+    fn ended(&mut self, is_whole: bool) {
         if let Some(at_end) = self.at_end.take() {
-            at_end();
+            at_end(is_whole);
         }
     }
 }

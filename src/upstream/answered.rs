@@ -13,10 +13,11 @@ use super::{
     Tunnel, Upstream,
     exchange::{BROKEN, Try},
     pool::Lease,
+    standing::{Admission, Failing},
     upgrade,
 };
 use crate::{
-    body::{Body, Held, OwesBody},
+    body::{AtEnd, Body, Held, OwesBody},
     headers::remove_hop_by_hop,
     refusal::{Refusal, UpstreamFault},
 };
@@ -54,6 +55,8 @@ impl Upstream {
         if unasked.is_some() {
             response.extensions_mut().insert(OwesBody);
         }
+        let speaks_for = !is_failure(response.status());
+        let eject = self.settings.eject;
         let response = response.map(|incoming| {
             if incoming.is_end_stream() {
                 if reusable {
@@ -61,9 +64,14 @@ impl Upstream {
                 }
                 return Body::Empty;
             }
-            let at_end: Box<dyn FnOnce() + Send> = Box::new(move || {
+            let at_end: AtEnd = Box::new(move |is_whole| {
                 drop(unasked);
-                if reusable {
+                match is_whole {
+                    _ if !speaks_for => {}
+                    true => lease.standing().succeeded(Admission::Plain),
+                    false => lease.standing().failed(Admission::Plain, eject.as_ref(), Failing::Answering),
+                }
+                if is_whole && reusable {
                     lease.give_back();
                 }
             });
@@ -71,6 +79,11 @@ impl Upstream {
         });
         Ok(Answered { response, tunnel: None })
     }
+}
+
+/// What counts as a failure of its endpoint.
+pub(super) fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 502..=504)
 }
 
 /// The connection is no longer one for requests: it becomes a tunnel, or ends where nobody had asked for that.

@@ -1,5 +1,6 @@
 //! One request and the head of its answer: which endpoints are asked for it, and how often.
 
+use http_body::Body as _;
 use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Upstream,
-    answered::{Answered, discard},
+    answered::{Answered, discard, is_failure},
     attempt::Spare,
     balance::{Chosen, Tried},
     endpoint::Endpoint,
@@ -172,7 +173,9 @@ impl Upstream {
             // A protocol that nobody asked for is no answer.
             Ok(Reached { response, .. }) => match response.status().as_u16() {
                 101 if this_try.asked.is_none() => Some(Failing::Answering),
-                502..=504 => Some(Failing::Answering),
+                _ if is_failure(response.status()) => Some(Failing::Answering),
+                // The end of the answer tells (`answer`); but who comes back from a rest does so by beginning one.
+                _ if admission == Admission::Plain && !response.body().is_end_stream() => return,
                 _ => None,
             },
             Err(Stopped::Unbegun(..)) => Some(Failing::Unreachable),

@@ -15,6 +15,7 @@ use super::{
     addresses::Addresses,
     connection::{Connection, Shared},
     endpoint::Seat,
+    standing::Standing,
 };
 use crate::observe::UpstreamMetrics;
 
@@ -183,6 +184,11 @@ impl Lease {
 
     pub(super) fn connection(&mut self) -> Option<&mut Connection> {
         self.connection.as_mut()
+    }
+
+    /// Of the endpoint that it leads to.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.seat.standing
     }
 
     /// Closes the connection and hands over its place among `max_connections`.

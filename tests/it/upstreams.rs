@@ -1,6 +1,7 @@
 //! Upstreams of several servers: balance, health, rest and retries, with faults on purpose.
 
 use std::{
+    io::Write as _,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
 };
@@ -141,6 +142,48 @@ fn an_endpoint_comes_back_after_its_rest() {
     let before = requests_to(&flaky);
     (0..4).for_each(|_| assert_eq!(gateway.get("/").status, 200));
     assert_eq!(requests_to(&flaky), before + 2);
+}
+
+/// It answers well and breaks off in the middle: that counts, too.
+#[test]
+fn an_endpoint_that_breaks_off_its_answers_rests() {
+    let (broken, other) = (Upstream::start(), Upstream::start());
+    broken.answer(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")?;
+        Ok(After::Close)
+    });
+    let gateway = start(&[broken.url(), other.url()], ", balance: round_robin, eject: {failures: 3, for: 1h}");
+    for _ in 0..40 {
+        let mut client = gateway.client();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.receive();
+    }
+    assert_eq!((requests_to(&broken), requests_to(&other)), (3, 37));
+    assert!(!healthy(&gateway, &broken));
+}
+
+/// One caller asks for what fails at all of them: another one's requests go on.
+#[test]
+fn what_one_caller_asks_for_takes_not_all_endpoints_away() {
+    let upstreams = [Upstream::start(), Upstream::start()];
+    for upstream in &upstreams {
+        upstream.answer(|request, stream| {
+            let status = if request.target == "/bad" { 503 } else { 200 };
+            respond(stream, status, "", b"hello")
+        });
+    }
+    let gateway = start(&[upstreams[0].url(), upstreams[1].url()], ", eject: {failures: 3, for: 1h}");
+    for _ in 0..30 {
+        assert_eq!(gateway.get("/bad").status, 503);
+    }
+    assert_eq!(upstreams.iter().map(requests_to).sum::<usize>(), 30, "they were asked");
+    for _ in 0..10 {
+        assert_eq!(gateway.get("/bad").status, 503);
+        assert_eq!(gateway.get("/good").status, 200);
+    }
+    // One to which nobody can connect is left alone.
+    upstreams.iter().for_each(Upstream::kill);
+    eventually("nobody is asked any more", || gateway.get("/good").status == 503);
 }
 
 #[test]
