@@ -163,7 +163,20 @@ async fn retries_have_a_budget() {
 }
 
 #[tokio::test]
-async fn one_that_fails_in_a_row_rests_and_all_that_rest_are_503() {
+async fn those_that_nobody_can_connect_to_rest_and_are_503() {
+    let (one, other) = (nobody().await, nobody().await);
+    let mut settings = settings_of(&[&one, &other]);
+    settings.eject = Some(Ejection { failures: 2, rest: Duration::from_secs(3600) });
+    let upstream = upstream(settings);
+    for _ in 0..2 {
+        assert_eq!(status(&upstream, GET).await, (502, 2));
+    }
+    let exchange = send(&upstream, GET).await;
+    assert_eq!((refused(&exchange), exchange.attempts, exchange.endpoint), (&UNAVAILABLE, 0, None));
+}
+
+#[tokio::test]
+async fn of_several_that_all_rest_one_that_answers_is_asked_all_the_same() {
     let (dead, bad) = (nobody().await, Server::start(&[&[Read, Say(BAD)]]).await);
     let mut settings = settings_of(&[&dead, &bad]);
     settings.eject = Some(Ejection { failures: 2, rest: Duration::from_secs(3600) });
@@ -171,9 +184,8 @@ async fn one_that_fails_in_a_row_rests_and_all_that_rest_are_503() {
     for _ in 0..2 {
         assert_eq!(status(&upstream, GET).await, (503, 2), "the answer of the one that has one");
     }
-    let exchange = send(&upstream, GET).await;
-    assert_eq!((refused(&exchange), exchange.attempts, exchange.endpoint), (&UNAVAILABLE, 0, None));
-    assert_eq!(bad.accepted(), 2);
+    assert_eq!(status(&upstream, GET).await, (503, 1));
+    assert_eq!(bad.accepted(), 3);
 }
 
 #[tokio::test]
