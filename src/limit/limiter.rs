@@ -137,6 +137,7 @@ impl Limiter {
     fn take_at(&self, key: Key, now: u64) -> Taken {
         let shard = &mut *self.shard(key);
         let is_shared = self.is_shared.load(Ordering::Relaxed);
+        let has_room = shard.untold.len() < MOST_KEYS / SHARDS;
         let count = shard.count(key, now);
         let until = count.until.max(now);
         let ahead = (until - now).saturating_add(self.interval);
@@ -148,9 +149,11 @@ impl Limiter {
             };
         }
         count.until = now.saturating_add(ahead);
-        if is_shared {
+        // While nobody asks, as many names are kept as there may be keys: what is more isn't told.
+        let is_listed = count.untold > 0;
+        if is_shared && (is_listed || has_room) {
             count.untold = count.untold.saturating_add(1);
-            if count.untold == 1 {
+            if !is_listed {
                 shard.untold.push(key);
             }
         }
@@ -274,6 +277,20 @@ mod tests {
         let kept: usize = limiter.shards.iter().map(|shard| lock(shard).keys.len()).sum();
         assert!(kept <= MOST_KEYS && kept > MOST_KEYS / 2, "{kept}");
         assert!(limiter.take(key(7)).refused.is_some());
+    }
+
+    #[test]
+    fn what_nobody_is_told_is_bounded() {
+        let limiter = limiter(1, 3600, 10);
+        limiter.share();
+        for number in 0..4 * MOST_KEYS as u32 {
+            limiter.take(key(number));
+        }
+        let untold: usize = limiter.shards.iter().map(|shard| lock(shard).untold.len()).sum();
+        assert!(untold <= MOST_KEYS, "{untold}");
+        assert!(limiter.take_spent().len() <= MOST_KEYS);
+        limiter.take(key(1));
+        assert_eq!(limiter.take_spent().len(), 1, "it goes on");
     }
 
     #[test]
