@@ -98,6 +98,17 @@ fn frames(connection: &mut Connection, kind: u8, stream: u32, payload: &[u8]) {
     repeat(connection, &frame(kind, 0, stream, payload).repeat(100));
 }
 
+/// `/never` gets no answer, everything else one at once.
+fn answer_all_but_never(upstream: &Upstream) {
+    upstream.answer(|request, stream| {
+        if request.target == "/never" {
+            std::io::copy(stream, &mut std::io::sink())?;
+            return Ok(After::Close);
+        }
+        crate::support::upstream::respond(stream, 200, "", b"hello")
+    });
+}
+
 #[test]
 fn frames_that_bring_nothing() {
     let mut setting = start("");
@@ -132,13 +143,7 @@ fn take_back(connection: &mut Connection, end: impl Fn(u32) -> Vec<u8>) {
 #[test]
 fn requests_that_are_taken_back() {
     let mut setting = start("");
-    setting.upstream.answer(|request, stream| {
-        if request.target == "/never" {
-            std::io::copy(stream, &mut std::io::sink())?;
-            return Ok(After::Close);
-        }
-        crate::support::upstream::respond(stream, 200, "", b"hello")
-    });
+    answer_all_but_never(&setting.upstream);
     let before = setting.binary.memory("VmHWM");
     let floods: [(&str, u32, Flood); 3] = [
         ("rapid reset", ENHANCE_YOUR_CALM, |connection| {
@@ -244,13 +249,7 @@ fn small_heads_that_unfold() {
 #[test]
 fn more_requests_than_are_taken() {
     let mut setting = start("");
-    setting.upstream.answer(|request, stream| {
-        if request.target == "/never" {
-            std::io::copy(stream, &mut std::io::sink())?;
-            return Ok(After::Close);
-        }
-        crate::support::upstream::respond(stream, 200, "", b"hello")
-    });
+    answer_all_but_never(&setting.upstream);
     let before = setting.binary.memory("VmHWM");
     let told = setting.flood("requests", |connection| {
         let large = "y".repeat(4000);
