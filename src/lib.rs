@@ -69,3 +69,4 @@ pub mod demo;
 
 mod der;
 mod describe;
+mod validity;
