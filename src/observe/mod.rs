@@ -10,6 +10,7 @@ mod log;
 mod metrics;
 mod process;
 mod query;
+mod shadow;
 mod sink;
 
 use std::{
@@ -28,7 +29,7 @@ use tracing::Dispatch;
 use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, reload};
 
 pub(crate) use self::line::civil_date;
-pub(crate) use self::line::push_json;
+pub(crate) use self::line::{push_json, rfc_3339};
 pub(crate) use self::query::token_parameter;
 pub use self::{
     config::{ConfigReloaded, NewConfig},
@@ -37,6 +38,7 @@ pub use self::{
         RouteMetrics, SharedStateMetrics, TokenCacheMetrics, UpstreamMetrics,
     },
     log::parse_level,
+    shadow::{ShadowCompared, ShadowDiffers, ShadowMetrics, ShadowReloaded, ShadowSays},
     sink::LogBuffer,
 };
 use self::{
@@ -254,6 +256,11 @@ impl Observer {
         let health = EndpointHealth::new(&self.metrics, upstream, endpoint);
         endpoints.insert(key, Arc::downgrade(&health.0));
         health
+    }
+
+    /// Binds the metrics of a shadow; there are none before.
+    pub fn shadow(&self) -> ShadowMetrics {
+        ShadowMetrics(self.metrics.shadow_skipped.with_label_values::<&str>(&[]))
     }
 
     /// Binds a listener's metrics.
@@ -626,6 +633,8 @@ pub struct RequestFinished<'e> {
     pub client: Option<&'e str>,
     /// Of the token.
     pub token: Option<Fingerprint>,
+    /// What a shadow says, where it says otherwise and that is known by now.
+    pub shadow: Option<&'e ShadowSays>,
 }
 
 impl RequestFinished<'_> {

@@ -50,6 +50,7 @@ mod rotation;
 mod routes;
 mod rules;
 mod schema;
+mod shadow;
 mod stalls;
 mod streaming;
 mod streaming_http2;
