@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::{
-    config::Diagnostic,
+    config::{Diagnostic, Severity},
     decision::Decided,
     headers::RequestId,
     observe::{Observer, ShadowCompared, ShadowDiffers, ShadowMetrics, ShadowSays, rfc_3339},
@@ -114,7 +114,8 @@ impl Shadow {
 
     /// What is wrong with what was read last: nothing, if it is empty.
     pub fn found_wrong(&self, wrong: &[Diagnostic]) {
-        *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) = wrong.iter().map(Diagnostic::in_a_line).collect();
+        let errors = wrong.iter().filter(|problem| problem.severity == Severity::Error);
+        *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) = errors.map(Diagnostic::in_a_line).collect();
     }
 
     /// Puts a request that is decided to the shadow. What can be said at once is said now, without waiting for anything;

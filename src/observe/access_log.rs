@@ -171,7 +171,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::{observe::tests::a_request, token::credential::Fingerprint};
+    use crate::{
+        observe::{ShadowSays, tests::a_request},
+        token::credential::Fingerprint,
+    };
 
     fn line(request: &RequestFinished<'_>, format: LogFormat, colour: bool) -> String {
         let mut line = String::new();

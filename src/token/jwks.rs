@@ -1,5 +1,7 @@
 //! Key sets at work: fetch, refresh, unknown kid, files that change. What is in a set is read by `key_set`.
 
+mod report;
+
 use std::{
     path::Path,
     sync::{Arc, Weak},
@@ -25,6 +27,8 @@ use crate::{
     state_dir::StateDir,
     watch::{Text, WatchedFiles},
 };
+
+pub use report::{KeyReport, KeysReport, KeysState};
 
 /// One issuer's keys at work. Readers never lock; all fetches are made by one task on the control runtime.
 #[derive(Debug)]
@@ -314,7 +318,11 @@ impl KeyStore {
 
 impl Held {
     fn is_older_than(&self, time: Duration) -> bool {
-        self.here_since.elapsed().saturating_add(self.age) > time
+        self.age_now() > time
+    }
+
+    fn age_now(&self) -> Duration {
+        self.here_since.elapsed().saturating_add(self.age)
     }
 }
 

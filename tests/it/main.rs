@@ -52,6 +52,7 @@ mod rules;
 mod schema;
 mod shadow;
 mod stalls;
+mod status;
 mod streaming;
 mod streaming_http2;
 mod systemd;

@@ -87,6 +87,11 @@ impl Scene {
             .map(|field| line[field].as_str().unwrap_or_else(|| panic!("{field}: {line}")).to_owned())
     }
 
+    /// What `/status` says of it.
+    fn status(&self) -> Value {
+        exchange(self.binary.admin(), "GET", "/status", "").json()["shadow"].clone()
+    }
+
     fn logged(&self, message: &str) -> usize {
         self.binary.lines().iter().filter(|line| line["message"] == message).count()
     }
@@ -136,6 +141,17 @@ fn what_would_change_is_told_and_nothing_changes() {
     ] {
         assert_eq!(scene.compared(route, outcome, shadow_outcome), count, "{route} {outcome} {shadow_outcome}");
     }
+    let status = scene.status();
+    assert_eq!((&status["compared"], &status["different"], &status["skipped"]), (&6.into(), &6.into(), &0.into()));
+    assert_eq!((&status["last_reload"], &status["errors"]), (&"ok".into(), &serde_json::json!([])), "{status}");
+    assert!(status["file"].as_str().unwrap().ends_with("next.yaml") && status["hash"].as_str().unwrap().len() == 12);
+    let one = status["differences"].as_array().unwrap().iter().find(|one| one["reason"] == "ok").unwrap();
+    let mut expected = serde_json::json!({
+        "route": "closed", "shadow_route": "scoped", "outcome": "allow", "reason": "ok", "shadow_outcome": "deny",
+        "shadow_reason": "scope", "count": 1, "example": {"method": "GET", "path": "/closed/scoped/c"},
+    });
+    expected["last_at"] = one["last_at"].clone();
+    assert_eq!(*one, expected);
     // The same on both sides: counted, and not told.
     assert_eq!((scene.get("/open/d", Some(&token)), scene.compared("open", "allow", "allow")), (200, 1.0));
     let line = scene.binary.line_where("a line", |line| line["path"] == "/open/d");
@@ -291,6 +307,9 @@ fn it_is_read_again_by_itself_and_a_broken_one_changes_nothing() {
     assert_eq!((&answer["ok"], &answer["shadow"]["ok"]), (&true.into(), &false.into()));
     assert!(answer["shadow"]["diagnostics"][0]["file"].as_str().unwrap().ends_with("next.yaml"));
     assert_eq!(metric(scene.binary.admin(), "bearward_config_last_reload_success"), 1.0);
+    let status = scene.status();
+    assert_eq!(status["last_reload"], "error");
+    assert!(status["errors"][0].as_str().unwrap().contains("alow"), "{status}");
     scene.get("/r", None);
     assert_eq!(scene.compared("r", "allow", "deny"), 2.0);
     // Put right, and read at SIGHUP.
@@ -361,7 +380,8 @@ fn what_is_told_holds_no_token() {
         }
     }
     scene.difference("/open/x");
-    let told = scene.binary.output() + &exchange(scene.binary.admin(), "GET", "/metrics", "").text();
+    let metrics = exchange(scene.binary.admin(), "GET", "/metrics", "").text();
+    let told = scene.binary.output() + &metrics + &scene.status().to_string();
     for token in &tokens {
         for part in token.split('.').filter(|part| part.len() >= 16) {
             let telling = &part[part.len() - 16..];
