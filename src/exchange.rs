@@ -13,7 +13,7 @@ use crate::{
     decision::{Denial, Permit},
     headers::{self, RequestId, TraceContext},
     limit::Counted,
-    observe::{Observer, RequestFinished, RouteMetrics},
+    observe::{Observer, RequestFinished, RouteMetrics, ShadowSays},
     path::CanonicalPath,
     refusal::Refusal,
     request as requests,
@@ -56,6 +56,7 @@ pub struct Exchange {
     upload: Upload,
     bytes_out: u64,
     switch: Switch,
+    shadow: Option<Arc<ShadowSays>>,
 }
 
 /// How far a request to change the protocol has come.
@@ -107,6 +108,7 @@ impl Exchange {
             upload: Upload::default(),
             bytes_out: 0,
             switch: Switch::NotAsked,
+            shadow: None,
             observer,
             snapshot,
         }
@@ -149,6 +151,11 @@ impl Exchange {
         self.path.as_deref()
     }
 
+    /// The same, to be kept.
+    pub fn shared_path(&self) -> Option<&Arc<CanonicalPath>> {
+        self.path.as_ref()
+    }
+
     /// Keeps the canonical path for the log and hands it back for the decision.
     pub fn set_path(&mut self, path: CanonicalPath) -> Arc<CanonicalPath> {
         self.path.insert(Arc::new(path)).clone()
@@ -187,6 +194,16 @@ impl Exchange {
             }
             Err(denial) => self.denied(denial),
         }
+    }
+
+    /// What it goes by.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Keeps what a shadow says otherwise.
+    pub fn shadow_says(&mut self, says: Option<Arc<ShadowSays>>) {
+        self.shadow = says;
     }
 
     /// Notes a preflight that is answered for this route: nobody is asked who they are.
@@ -309,6 +326,7 @@ impl Drop for Exchange {
             subject: self.principal.as_ref().and_then(|principal| principal.subject()),
             client: self.principal.as_ref().and_then(|principal| principal.client()),
             token: self.token,
+            shadow: self.shadow.as_deref(),
         }
         .record(&self.observer, metrics);
     }

@@ -48,6 +48,7 @@ pub mod respond;
 
 pub mod explain;
 pub mod rehearsal;
+pub mod shadow;
 
 pub mod admin;
 pub mod descriptors;

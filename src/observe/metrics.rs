@@ -50,6 +50,9 @@ pub(super) struct Metrics {
     pub(super) upstream_seconds: HistogramVec,
     pub(super) upstream_healthy: IntGaugeVec,
     pub(super) upstream_connections: IntGaugeVec,
+    pub(super) shadow_decisions: IntCounterVec,
+    /// Without a label, and without a sample where there is no shadow.
+    pub(super) shadow_skipped: IntCounterVec,
     pub(super) connections: IntGaugeVec,
     pub(super) certificate_expiry: IntGaugeVec,
     pub(super) config_info: IntGaugeVec,
@@ -157,6 +160,16 @@ impl Metrics {
                 "upstream_connections",
                 "Connections to an upstream, in use or idle in the pool.",
                 &["upstream", "state"],
+            )?,
+            shadow_decisions: r.counters(
+                "shadow_decisions_total",
+                "Requests that a shadow decided, too, by what was decided and what the shadow says.",
+                &["route", "outcome", "shadow_outcome"],
+            )?,
+            shadow_skipped: r.counters(
+                "shadow_skipped_total",
+                "Requests that a shadow didn't decide, since too many of its questions were under way.",
+                &[],
             )?,
             connections: r.int_gauges("connections", "Open connections from clients.", &["listener"])?,
             certificate_expiry: r.int_gauges(

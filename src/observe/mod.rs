@@ -14,6 +14,7 @@ mod metrics;
 mod process;
 mod query;
 mod request;
+mod shadow;
 mod sink;
 mod tokens;
 mod upstream;
@@ -46,6 +47,7 @@ pub use self::{
     keys::{KeysFetched, KeysRestored},
     log::parse_level,
     request::RequestFinished,
+    shadow::{ShadowCompared, ShadowDiffers, ShadowMetrics, ShadowReloaded, ShadowSays},
     sink::LogBuffer,
     tokens::{Introspected, Verified},
     upstream::{EndpointChange, UpstreamAttempt},
@@ -270,6 +272,11 @@ impl Observer {
         let health = EndpointHealth::new(&self.metrics, upstream, endpoint);
         endpoints.insert(key, Arc::downgrade(&health.0));
         health
+    }
+
+    /// Binds the metrics of a shadow; there are none before.
+    pub fn shadow(&self) -> ShadowMetrics {
+        ShadowMetrics(self.metrics.shadow_skipped.with_label_values::<&str>(&[]))
     }
 
     /// Binds a listener's metrics.

@@ -8,6 +8,7 @@ pub mod credential;
 mod date;
 mod discovery;
 pub mod extra_roots;
+mod fetches;
 pub mod introspection;
 pub mod issuer;
 pub mod json;
@@ -48,6 +49,16 @@ use self::{
     revocation::Revocations,
     trial::{End, Fetch, Fetched, Trial},
 };
+
+/// For whom something is asked over the network: what a shadow asks takes nothing away from the requests that are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::token) enum Asking {
+    /// A request that waits for it.
+    #[default]
+    InForce,
+    /// A decision beside the one in force.
+    Beside,
+}
 
 /// Verifies a credential against the issuers that a route takes, in the file's order, or finds that this was done; asks
 /// in any case whether the token has been ended since.
@@ -107,7 +118,8 @@ async fn verdict(
     }
     let began = Instant::now();
     let mut fetched = Fetched::default();
-    let trial = Trial { credential, jwt: &jwt, issuers, cache, name, revocations, fetch: Fetch::Shared, now };
+    let trial =
+        Trial { credential, jwt: &jwt, issuers, cache, name, revocations, fetch: Fetch::Shared(cache.asking()), now };
     let (issuer, result) = match trial.judge(&mut fetched).await {
         End::Found(principal) => return Ok(principal),
         End::Judged(issuer, result) => (Some(issuer), result),
@@ -120,7 +132,7 @@ async fn verdict(
         }
     };
     cache.missed();
-    if let Some(issuer) = issuer {
+    if let (Some(issuer), Asking::InForce) = (issuer, cache.asking()) {
         Verified {
             algorithm: jwt.algorithm().map_or("", |algorithm| algorithm.name()),
             result: result.as_ref().map_or_else(Refusal::reason, |_| "ok"),

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    Asking,
     cache::{TokenCache, TokenName, Verdict},
     check::{Check, Step},
     credential::Credential,
@@ -35,7 +36,7 @@ pub(in crate::token) struct Trial<'t> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::token) enum Fetch {
     /// By the issuer's store, for all who wait.
-    Shared,
+    Shared(Asking),
     /// By a call of its own, of which nobody else sees anything.
     Apart,
     /// Not at all: who hasn't the key can't say.
@@ -119,7 +120,7 @@ impl<'t> Trial<'t> {
         for issuer in undecided {
             let began = Instant::now();
             let fetched = match self.fetch {
-                Fetch::Shared => issuer.keys.after_fetch().await,
+                Fetch::Shared(asking) => issuer.keys.after_fetch(asking).await,
                 Fetch::Apart => issuer.keys.fetch_apart().await,
                 Fetch::Never => Err(Unavailable { retry_after: Duration::ZERO }),
             };

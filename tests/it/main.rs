@@ -51,6 +51,7 @@ mod rotation;
 mod routes;
 mod rules;
 mod schema;
+mod shadow;
 mod stalls;
 mod status;
 mod streaming;
