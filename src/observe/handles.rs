@@ -14,7 +14,7 @@ use std::{
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::{gone::Held, metrics::Metrics, sink::lock};
+use super::{gone::Held, metrics::Metrics, request::outcome, sink::lock};
 
 /// The methods that metrics name; any other is the last one.
 const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "OTHER"];
@@ -148,7 +148,7 @@ impl RouteMetrics {
         });
         count(cell, || {
             let issuer = issuer.unwrap_or_default();
-            self.decisions.with_label_values(&[&*self.route, issuer, super::request::outcome(allowed), reason])
+            self.decisions.with_label_values(&[&*self.route, issuer, outcome(allowed), reason])
         });
     }
 
@@ -157,7 +157,7 @@ impl RouteMetrics {
     }
 
     pub(super) fn count_shadow(&self, allowed: bool, shadow_allowed: bool) {
-        let outcomes = [allowed, shadow_allowed].map(super::outcome);
+        let outcomes = [allowed, shadow_allowed].map(outcome);
         let [outcome, shadow_outcome] = outcomes;
         count(self.shadow_here.get(usize::from(allowed) * 2 + usize::from(shadow_allowed)), || {
             self.shadow_decisions.with_label_values(&[&*self.route, outcome, shadow_outcome])

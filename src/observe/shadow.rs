@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prometheus::IntCounter;
 
-use super::{RouteMetrics, outcome};
+use super::{RouteMetrics, request::outcome};
 
 /// The metrics of a shadow that are no route's.
 #[derive(Clone, Debug)]
