@@ -45,7 +45,10 @@ fn lowest(mount: &Path, path: &str, file: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn machine(files: &[(&str, &str)]) -> Option<u64> {
+    /// By name, what stands in them.
+    type Files<'a> = &'a [(&'a str, &'a str)];
+
+    fn machine(files: Files<'_>) -> Option<u64> {
         let root = tempfile::tempdir().unwrap();
         for (name, text) in files {
             let path = root.path().join(name);
@@ -58,7 +61,7 @@ mod tests {
     #[test]
     fn the_lowest_limit_around_a_process_holds() {
         const CGROUP: &str = "proc/self/cgroup";
-        let cases: [(&str, &[(&str, &str)], Option<u64>); 9] = [
+        let cases: [(&str, Files<'_>, Option<u64>); 9] = [
             ("no cgroups", &[], None),
             ("version 2, none", &[(CGROUP, "0::/a\n"), ("sys/fs/cgroup/a/memory.max", "max\n")], None),
             (

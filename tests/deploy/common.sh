@@ -5,6 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 root=$PWD
 bearward=${BEARWARD:-$root/target/debug/bearward}
 servers=$root/tests/deploy
+tools=$root/target/deploy-tools
 work=$(mktemp -d)
 started=()
 
@@ -68,6 +69,8 @@ status() { # status CURL-ARGUMENT...: the answer's status
     curl --silent --output /dev/null --max-time 20 --write-out '%{http_code}' "$@" || true
 }
 
+bring_tools() { "$root/tests/deploy/tools" "$tools"; }
+
 make_keys() { # in $work: a key that signs tokens, and the public one
     openssl genpkey -algorithm ed25519 -out "$work/signer.pem" 2>/dev/null
     openssl pkey -in "$work/signer.pem" -pubout -out "$work/issuer.pem"
@@ -75,4 +78,14 @@ make_keys() { # in $work: a key that signs tokens, and the public one
 
 token() { # token CLAIMS: signed by that key
     "$bearward" token sign --key "$work/signer.pem" --claims "$1"
+}
+
+certify() { # certify NAME ALTERNATIVE: $work/NAME.pem and .key, vouched for by $work/authority.pem
+    local kind=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
+    if [ ! -e "$work/authority.pem" ]; then
+        openssl req -x509 "${kind[@]}" -days 2 -subj /CN=authority -keyout "$work/authority.key" -out "$work/authority.pem" 2>/dev/null
+    fi
+    openssl req "${kind[@]}" -subj "/CN=$1" -keyout "$work/$1.key" -out "$work/$1.csr" 2>/dev/null
+    openssl x509 -req -in "$work/$1.csr" -CA "$work/authority.pem" -CAkey "$work/authority.key" -days 2 \
+        -extfile <(echo "subjectAltName=$2") -out "$work/$1.pem" 2>/dev/null
 }

@@ -29,7 +29,16 @@ log_of() { "${podman[@]}" logs "$1" >"$work/$1.log" 2>&1; }
 ready() { log_of "$1" && logged "$work/$1.log" ready; }
 
 printf 'the image\n'
-deploy/release/components --sbom "$work/sbom.cdx.json" --licences "$work/THIRD-PARTY.txt"
+deploy/release/components --sbom "$work/sbom.cdx.json" --licences "$work/THIRD-PARTY.txt" --allowed deny.toml
+bring_tools
+"$tools/bin/python" - "$work/sbom.cdx.json" <<'EOF'
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(sys.argv[1]).read())
+sys.exit(wrong and f"FAILED: the bill of materials: {wrong}")
+EOF
+say 'the bill of materials is one'
 deploy/container/rootfs "$bearward" "$work/build/image" "$work/sbom.cdx.json" "$work/THIRD-PARTY.txt"
 deploy/container/rootfs "$bearward" "$work/again" "$work/sbom.cdx.json" "$work/THIRD-PARTY.txt"
 sum_of() { tar --sort=name --mtime=@0 --owner=0 --group=0 -C "$1" -c . | sha256sum; }
@@ -65,11 +74,7 @@ equal 'it ends with' "$code" 78
 
 printf 'an upstream by https, by a name that DNS knows\n'
 make_keys
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority \
-    -addext basicConstraints=critical,CA:TRUE -keyout "$work/ca.key" -out "$work/ca.pem" 2>/dev/null
-openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=api -keyout "$work/api.key" -out "$work/api.csr" 2>/dev/null
-openssl x509 -req -in "$work/api.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key" -days 2 -out "$work/api.pem" \
-    -extfile <(echo subjectAltName=DNS:api.shop.example) 2>/dev/null
+certify api DNS:api.shop.example
 begin "$work/upstream.log" python3 "$servers/upstream.py" "$work/port" 127.0.0.1 0 "$work/api.pem" "$work/api.key"
 begin "$work/nameserver.log" python3 "$servers/nameserver.py" "$work/names" 127.0.0.77
 eventually 'the upstream listens' test -s "$work/port"
@@ -97,7 +102,7 @@ equal 'another scope' "$(status -H "Authorization: Bearer $other" "http://$addre
 equal 'an upstream whose authority is none of the image'\''s' "$(status -H "Authorization: Bearer $good" "http://$address/orders/7")" 502
 
 # The image's own authorities, and one more: what an operator mounts there is believed.
-cat /etc/ssl/certs/ca-certificates.crt "$work/ca.pem" >"$work/authorities.crt"
+cat /etc/ssl/certs/ca-certificates.crt "$work/authority.pem" >"$work/authorities.crt"
 chmod 0644 "$work/authorities.crt"
 hardened friend --dns 127.0.0.77 --memory 64m --cpus 1 \
     --volume "$work/authorities.crt:/etc/ssl/certs/ca-certificates.crt:ro"
