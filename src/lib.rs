@@ -54,6 +54,7 @@ pub mod admin;
 pub mod descriptors;
 pub mod fetch;
 pub mod form;
+pub mod memory;
 pub mod moment;
 pub mod observe;
 pub mod shared_state;

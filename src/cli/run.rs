@@ -12,7 +12,7 @@ use super::{UNUSABLE_CONFIGURATION, complain, complain_of, environment};
 use crate::{
     app::{App, Drainer, StartError},
     config::{Attempt, Diagnostic, FileRead, Loaded, Origin},
-    descriptors,
+    descriptors, memory,
     observe::Observer,
     reload::{self, ReloadHandle},
     server::Inherited,
@@ -51,6 +51,12 @@ pub(super) fn run(path: &Path, shadow: Option<&Path>) -> ExitCode {
     observer.config_in_force(&loaded.hash);
     descriptors::raise_limit();
     reload::log_warnings(&loaded.warnings);
+    tracing::info!(
+        workers = loaded.policy.server.workers,
+        token_cache_bytes = loaded.policy.token_cache_bytes,
+        memory_limit_bytes = memory::limit(),
+        "sized"
+    );
     let app = Signals::listen().map_err(StartError::Thread).and_then(|signals| {
         let notifier = Notifier::from_environment().map_err(StartError::Notify)?;
         let mut app = App::start_from(origin, &loaded, files, shadow, observer.clone(), inherited)?;

@@ -164,7 +164,8 @@ pub(super) const STORES: &[Key] = &[
     key(
         "token_cache.max_bytes",
         Size,
-        "How much may be remembered. A token is known by a keyed hash; it is never kept itself.",
+        "How much may be remembered. A token is known by a keyed hash; it is never kept itself. Where it isn't written and the \
+         memory limit (cgroup) of the process is under 256MiB: a quarter of that.",
     )
     .default("64MiB")
     .example("256MiB"),
