@@ -51,6 +51,8 @@ pub(super) struct Metrics {
     pub(super) upstream_healthy: IntGaugeVec,
     pub(super) upstream_connections: IntGaugeVec,
     pub(super) connections: IntGaugeVec,
+    /// Without a sample where no spans are sent.
+    pub(super) spans: IntCounterVec,
     pub(super) certificate_expiry: IntGaugeVec,
     pub(super) config_info: IntGaugeVec,
     pub(super) config_reloads: IntCounterVec,
@@ -157,6 +159,11 @@ impl Metrics {
                 &["upstream", "state"],
             )?,
             connections: r.int_gauges("connections", "Open connections from clients.", &["listener"])?,
+            spans: r.counters(
+                "spans_total",
+                "Spans of sampled requests, by whether the collector took them.",
+                &["result"],
+            )?,
             certificate_expiry: r.int_gauges(
                 "certificate_expiry_seconds",
                 "Until the first certificate of a listener's file expires; negative once it has.",

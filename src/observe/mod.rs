@@ -11,6 +11,7 @@ mod metrics;
 mod process;
 mod query;
 mod sink;
+mod spans;
 
 use std::{
     collections::HashMap,
@@ -38,6 +39,7 @@ pub use self::{
     },
     log::parse_level,
     sink::LogBuffer,
+    spans::{SpanMetrics, SpansSent},
 };
 use self::{
     gone::Bound,
@@ -65,7 +67,7 @@ pub struct LoggingSettings {
 pub struct TracingSettings {
     /// Where spans go, an OTLP endpoint; None: nowhere.
     pub otlp: Option<String>,
-    /// The share of traces begun here, from 0 to 1.
+    /// The share of traces begun here that are sampled, from 0 to 1.
     pub sample: f64,
 }
 
@@ -236,6 +238,11 @@ impl Observer {
     /// Binds the metrics of what replicas share; there are none before.
     pub fn shared_state(&self) -> SharedStateMetrics {
         SharedStateMetrics(self.metrics.state_up.with_label_values::<&str>(&[]))
+    }
+
+    /// Binds the metrics of spans; there are none before.
+    pub fn spans(&self) -> SpanMetrics {
+        SpanMetrics::new(&self.metrics)
     }
 
     /// Binds an upstream's metrics. `endpoint` is its authority.
@@ -642,7 +649,7 @@ impl RequestFinished<'_> {
     }
 
     /// The `outcome` label and the log's `decision`.
-    fn outcome(&self) -> &'static str {
+    pub(crate) fn outcome(&self) -> &'static str {
         outcome(self.allowed)
     }
 }

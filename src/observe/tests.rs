@@ -72,6 +72,7 @@ fn metric_names_are_these() {
     bearward_upstream_healthy{upstream,endpoint}
     bearward_upstream_connections{upstream,state}
     bearward_connections{listener}
+    bearward_spans_total{result}
     bearward_certificate_expiry_seconds{file}
     bearward_config_info{hash}
     bearward_config_reloads_total{result}

@@ -15,7 +15,10 @@ use super::{
     principal::Principal,
     revocation::{Revocations, TokenId},
 };
-use crate::refusal::{Refusal, TokenFault};
+use crate::{
+    refusal::{Refusal, TokenFault},
+    trace::{Kind, Parent},
+};
 
 /// A token, and all that it is judged by.
 pub(in crate::token) struct Trial<'t> {
@@ -29,6 +32,8 @@ pub(in crate::token) struct Trial<'t> {
     pub(in crate::token) revocations: &'t Revocations,
     /// Unix seconds, when it began.
     pub(in crate::token) now: i64,
+    /// The verification.
+    pub(in crate::token) span: Parent,
 }
 
 /// How keys are fetched for a token.
@@ -119,7 +124,7 @@ impl<'t> Trial<'t> {
         for issuer in undecided {
             let began = Instant::now();
             let fetched = match self.fetch {
-                Fetch::Shared => issuer.keys.after_fetch().await,
+                Fetch::Shared => self.wait_for_keys(issuer).await,
                 Fetch::Apart => issuer.keys.fetch_apart().await,
                 Fetch::Never => Err(Unavailable { retry_after: Duration::ZERO }),
             };
@@ -138,6 +143,16 @@ impl<'t> Trial<'t> {
             }
         }
         self.refused(refused)
+    }
+
+    async fn wait_for_keys(&self, issuer: &Issuer) -> Result<Arc<KeySet>, Unavailable> {
+        let mut span = self.span.child("wait for keys", Kind::Internal);
+        span.set("bearward.issuer", &issuer.settings.name);
+        let fetched = issuer.keys.after_fetch().await;
+        if fetched.is_err() {
+            span.failed("keys_unavailable");
+        }
+        fetched
     }
 
     /// # Errors
