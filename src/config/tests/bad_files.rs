@@ -235,7 +235,7 @@ routes:
   - {name: b, path: /b, upstream: \"http://127.0.0.1\", allow: authenticated, rate_limit: [{rate: 100, burst: 0, per: user}, {per: claims.}]}
   - {name: c, path: /c, upstream: \"http://127.0.0.1\", allow: public, rate_limit: {rate: 1/s, per: subject}, revokes: token}
   - {name: d, path: /d, upstream: \"http://127.0.0.1\", allow: authenticated, revokes: all, protected_resource: {resource: \"http://a.example\", scopes_supported: [\"a b\"]}}
-  - {name: e, path: /e, upstream: \"http://127.0.0.1\", allow: authenticated, protected_resource: {resource: https://api.example.com}, rate_limit: 1/s}
+  - {name: e, path: /e, upstream: \"http://127.0.0.1\", allow: authenticated, protected_resource: {}, rate_limit: 1/s}
 ";
     assertions: "\
 identity: {assertion: {header: Cookie, private_key: none.pem, ttl: 0s}}
