@@ -13,7 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
     admin::{self, About, AdminState, Health, ListenerShown},
@@ -28,6 +28,9 @@ use crate::{
     state_dir::StateDir,
     token::{issuer::Issuer, jwks::KeyStore},
 };
+
+/// How long the end of the process waits until the last spans are sent.
+const SPANS_WITHIN: Duration = Duration::from_secs(3);
 
 /// A gateway that serves. Dropping it ends it at once; `drain` and `wait` end it in good order.
 #[derive(Debug)]
@@ -330,6 +333,7 @@ impl Control {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (end, ended) = oneshot::channel();
         let Work { admin, state, stores, certificates, readiness, ready, reloader } = work;
+        let gateway = state.gateway.clone();
         let state = Arc::new(state);
         let work = move || {
             runtime.block_on(async move {
@@ -355,6 +359,9 @@ impl Control {
                 }
                 // An error says that the app is gone without a word: the end all the same.
                 let _ = ended.await;
+                if timeout(SPANS_WITHIN, gateway.snapshot().tracing.flush()).await.is_err() {
+                    tracing::warn!("the last spans could not be sent in time");
+                }
             });
         };
         let thread = thread::Builder::new().name("control".into()).spawn(work).map_err(StartError::Thread)?;

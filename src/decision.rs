@@ -243,7 +243,7 @@ async fn authenticate(snapshot: &Snapshot, route: &Route, view: &RequestView<'_>
         Err(Refusal::NoCredential) if matches!(allow, Access::Optional) => return Ok(None),
         other => other?,
     };
-    match token::verify(&credential, &route.issuers, &snapshot.tokens, &snapshot.revocations).await {
+    match token::verify(&credential, &route.issuers, &snapshot.tokens, &snapshot.revocations, view.span).await {
         Ok(principal) => Ok(Some(Caller { credential, principal })),
         Err((refusal, issuer)) => {
             let token = Some(credential.fingerprint());

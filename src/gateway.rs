@@ -15,7 +15,7 @@ use crate::{
     cors,
     decision::{self, Decided, Permit},
     exchange::Exchange,
-    headers::{self, client_scheme},
+    headers,
     limit::Counted,
     observe::Observer,
     outgoing::{self, Sender},
@@ -188,12 +188,13 @@ async fn decide(
         listener: arrival.listener,
         method: &head.method,
         host: exchange.host(),
-        scheme: client_scheme(&head.headers, exchange.trusted_peer(), arrival.scheme),
+        scheme: exchange.scheme(),
         path,
         query: head.uri.query(),
         headers: &head.headers,
         client_ip: exchange.client_ip(),
         trusted_peer: exchange.trusted_peer(),
+        span: exchange.span(),
     };
     let mut counted = Counted::default();
     let decided = decision::decide(snapshot, &view, &mut counted).await;
@@ -315,12 +316,13 @@ async fn forward(
     let Some(upstream) = &route.upstream else { return Err(Refusal::Upstream(UpstreamFault::Unavailable)) };
     let logged_out = permit.principal().filter(|_| route.settings.revokes).cloned();
     let sent = Instant::now();
+    let span = exchange.span().as_parent();
     let outcome = match logged_out {
-        None => upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await,
+        None => upstream.forward(permit, arrival.worker, request, &arrival.body_fault, span).await,
         Some(principal) => {
             let (upstream, worker, body_fault) = (upstream.clone(), arrival.worker, arrival.body_fault.clone());
             let (alive, revocations) = (arrival.alive.clone(), snapshot.revocations.clone());
-            let forwarding = async move { upstream.forward(permit, worker, request, &body_fault).await };
+            let forwarding = async move { upstream.forward(permit, worker, request, &body_fault, span).await };
             snapshot.logouts.see_through(forwarding, principal, revocations, alive).await?
         }
     };

@@ -62,6 +62,7 @@ pub mod signer;
 pub mod single_flight;
 pub mod state_dir;
 pub mod systemd;
+pub mod trace;
 pub mod watch;
 
 pub mod policy_tests;

@@ -30,6 +30,7 @@ use crate::{
     path::CanonicalPath,
     request::RequestView,
     snapshot::Snapshot,
+    trace::Span,
 };
 
 pub use bystander::Bystander;
@@ -37,6 +38,8 @@ use differences::Differences;
 
 /// Decisions that wait for an answer of the network at the same time; each holds a copy of its request's head.
 const MOST_WAITING: usize = 64;
+/// What a shadow does is no part of a request's trace.
+static UNRECORDED: Span = Span::none();
 
 /// A policy that decides beside the one in force. One for the process.
 #[derive(Debug)]
@@ -223,6 +226,7 @@ impl Copied {
             headers: &self.headers,
             client_ip: self.client_ip,
             trusted_peer: self.trusted_peer,
+            span: &UNRECORDED,
         }
     }
 }

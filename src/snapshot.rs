@@ -7,11 +7,11 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use crate::{
     config::Policy,
     egress::{EgressSettings, Grant, TokenSource},
-    headers::TrustedProxies,
+    headers::{SampledShare, TrustedProxies},
     identity::{IdentityPlan, ReservedNames},
     limit::{Limiter, RateLimit, RouteLimits},
     logout::Logouts,
-    observe::{Observer, RouteMetrics, token_parameter},
+    observe::{Observer, RouteMetrics, TracingSettings, token_parameter},
     path::{CanonicalPath, Reading},
     respond::Realm,
     route::{RouteSettings, RouteTable},
@@ -27,6 +27,7 @@ use crate::{
         revocation::Revocations,
         secret::Secret,
     },
+    trace::{Exporter, Tracing},
     upstream::{EndpointAddress, EndpointIdentity, EndpointParts, Standing, Upstream, UpstreamSettings},
     validity::first_end,
 };
@@ -73,6 +74,8 @@ pub struct Snapshot {
     pub token_parameters: Vec<Box<str>>,
     /// For requests that no route takes.
     pub no_route: RouteMetrics,
+    /// Which requests are recorded, and where their spans go.
+    pub tracing: Tracing,
     /// Whether a route leads to an upstream that ignores case in paths.
     pub ignores_case: bool,
     /// Who decides every request beside this, if somebody does.
@@ -139,6 +142,8 @@ pub struct LongLived {
     egress: Registry<(Arc<str>, EgressSettings), TokenSource>,
     standings: Registry<EndpointIdentity, Standing>,
     shared: Registry<RedisSettings, SharedState>,
+    /// By the collector's URL.
+    exporters: Registry<String, Exporter>,
     /// By the limit's name among replicas, and what it allows.
     limiters: Registry<(String, RateLimit), Limiter>,
 }
@@ -201,6 +206,7 @@ impl LongLived {
             egress: Registry::default(),
             standings: Registry::default(),
             shared: Registry::default(),
+            exporters: Registry::default(),
             limiters: Registry::default(),
             observer,
         }
@@ -285,6 +291,17 @@ impl LongLived {
         let (source, _) =
             self.egress.get_or_make(key, || TokenSource::new(&upstream.name, settings, &self.observer))?;
         Ok(Some(source))
+    }
+
+    /// What is on its way to a collector stays so, whatever else changes.
+    fn tracing(&self, settings: &TracingSettings) -> Result<Tracing, String> {
+        let exporter = settings.otlp.as_ref().map(|url| {
+            self.exporters.get_or_make(url.clone(), || {
+                Exporter::new(url, &self.observer).map(Arc::new).map_err(|why| format!("tracing.otlp: {why}"))
+            })
+        });
+        let exporter = exporter.transpose()?.map(|(exporter, _)| exporter);
+        Ok(Tracing::new(SampledShare::new(settings.sample), exporter))
     }
 
     /// A limit keeps its counts as long as it stays as it is.
@@ -413,6 +430,7 @@ impl Snapshot {
                 .map(token_parameter)
                 .collect(),
             no_route: observer.route(""),
+            tracing: long_lived.tracing(&policy.tracing)?,
             ignores_case,
             shadow: long_lived.shadow.clone(),
         };
@@ -421,10 +439,11 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// Begins what goes on beside the requests, to the end of each part: checks of upstreams, and what replicas share.
+    /// Begins what goes on beside the requests, to the end of each part: checks of upstreams, spans, what replicas share.
     /// Parts of an earlier snapshot go on anyway. In a runtime of tokio.
     pub fn maintain(&self) {
         self.upstreams.iter().for_each(Upstream::maintain);
+        self.tracing.maintain();
         if let Some(shared) = &self.shared {
             shared.carry(self.routes.iter().flat_map(|route| route.limits.limiters().cloned()).collect());
             shared.maintain();

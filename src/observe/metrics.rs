@@ -54,6 +54,8 @@ pub(super) struct Metrics {
     /// Without a label, and without a sample where there is no shadow.
     pub(super) shadow_skipped: IntCounterVec,
     pub(super) connections: IntGaugeVec,
+    /// Without a sample where no spans are sent.
+    pub(super) spans: IntCounterVec,
     pub(super) certificate_expiry: IntGaugeVec,
     pub(super) config_info: IntGaugeVec,
     pub(super) config_reloads: IntCounterVec,
@@ -172,6 +174,11 @@ impl Metrics {
                 &[],
             )?,
             connections: r.int_gauges("connections", "Open connections from clients.", &["listener"])?,
+            spans: r.counters(
+                "spans_total",
+                "Spans of sampled requests, by whether the collector took them.",
+                &["result"],
+            )?,
             certificate_expiry: r.int_gauges(
                 "certificate_expiry_seconds",
                 "Until the first certificate in a file of a listener's, or in one that the gateway shows to others, \

@@ -16,6 +16,7 @@ mod query;
 mod request;
 mod shadow;
 mod sink;
+mod spans;
 mod tokens;
 mod upstream;
 
@@ -49,6 +50,7 @@ pub use self::{
     request::RequestFinished,
     shadow::{ShadowCompared, ShadowDiffers, ShadowMetrics, ShadowReloaded, ShadowSays},
     sink::LogBuffer,
+    spans::{SpanMetrics, SpansSent},
     tokens::{Introspected, Verified},
     upstream::{EndpointChange, UpstreamAttempt},
 };
@@ -78,7 +80,7 @@ pub struct LoggingSettings {
 pub struct TracingSettings {
     /// Where spans go, an OTLP endpoint; None: nowhere.
     pub otlp: Option<String>,
-    /// The share of traces begun here, from 0 to 1.
+    /// The share of traces begun here that are sampled, from 0 to 1.
     pub sample: f64,
 }
 
@@ -254,6 +256,11 @@ impl Observer {
     /// Binds the metrics of what replicas share; there are none before.
     pub fn shared_state(&self) -> SharedStateMetrics {
         SharedStateMetrics(self.metrics.state_up.with_label_values::<&str>(&[]))
+    }
+
+    /// Binds the metrics of spans; there are none before.
+    pub fn spans(&self) -> SpanMetrics {
+        SpanMetrics::new(&self.metrics)
     }
 
     /// Binds an upstream's metrics. `endpoint` is its authority.

@@ -74,7 +74,7 @@ impl RequestFinished<'_> {
     }
 
     /// The `outcome` label and the log's `decision`.
-    pub(super) fn outcome(&self) -> &'static str {
+    pub(crate) fn outcome(&self) -> &'static str {
         outcome(self.allowed)
     }
 }

@@ -80,6 +80,7 @@ fn metric_names_are_these() {
     bearward_shadow_decisions_total{route,outcome,shadow_outcome}
     bearward_shadow_skipped_total
     bearward_connections{listener}
+    bearward_spans_total{result}
     bearward_certificate_expiry_seconds{file}
     bearward_config_info{hash}
     bearward_config_reloads_total{result}

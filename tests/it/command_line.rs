@@ -35,13 +35,16 @@ fn exit_codes() {
     let good = file("good.yaml", "routes: [{name: a, path: /a, upstream: \"http://127.0.0.1:1\", allow: public}]");
     let unwise = file("unwise.yaml", "upstreams: {u: {url: \"http://127.0.0.1:1\"}}\nroutes: []");
     let bad = file("bad.yaml", "rotues: []");
-    let pending = file("pending.yaml", "tracing: {otlp: \"http://127.0.0.1:4317\"}\nroutes: []");
+    let pending = file(
+        "pending.yaml",
+        "routes: [{name: pending, path: /pending, respond: {status: 200}, allow: public, protected_resource: {resource: https://api.example.com}}]",
+    );
     ends(&["check", "--config", &good], "", 0);
     ends(&["check", "--config", &unwise], "", 0);
     ends(&["check", "--config", &unwise, "--deny-warnings"], "", 1);
     ends(&["check", "--config", &bad], "", 1);
     ends(&["run", "--config", &bad], "", 78);
-    let words = "`tracing` is not in force in this version: `run` refuses a file that has it";
+    let words = "`routes[0].protected_resource` is not in force in this version: `run` refuses a file that has it";
     assert!(ends(&["check", "--config", &pending], "", 0).1.contains(&format!("warning: {words}\n")));
     ends(&["check", "--config", &pending, "--deny-warnings"], "", 1);
     assert!(ends(&["check", "--config", &pending, "--format", "json"], "", 0).0.contains(r#""severity":"warning""#));

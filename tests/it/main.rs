@@ -61,6 +61,8 @@ mod systems;
 mod tidy;
 mod tls;
 mod token_from;
+mod tracing;
+mod tracing_delivery;
 mod trailers;
 mod upgrade;
 mod upstreams;

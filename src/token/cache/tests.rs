@@ -12,6 +12,7 @@ use crate::{
         tests::{P256, RSA, credential, good_claims, jwks, none, ready, settings, with},
         verify_at,
     },
+    trace::Span,
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -35,7 +36,8 @@ impl Scene {
     }
 
     fn ask(&self, token: &str, issuers: &[Arc<Issuer>], now: i64) -> Result<Arc<Principal>, Refusal> {
-        ready(verify_at(&credential(token)?, issuers, &self.cache, none(), now)).map_err(|(refusal, _)| refusal)
+        ready(verify_at(&credential(token)?, issuers, &self.cache, none(), now, &mut Span::none()))
+            .map_err(|(refusal, _)| refusal)
     }
 
     fn sample(&self, name: &str) -> i64 {
