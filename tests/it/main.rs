@@ -14,6 +14,7 @@ mod broken_off;
 mod challenges;
 mod chaos;
 mod command_line;
+mod console;
 mod demo;
 mod documents;
 mod downgrade;

@@ -3,6 +3,7 @@
 
 pub(crate) mod authorization_server;
 pub(crate) mod binary;
+pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod challenge;
 pub(crate) mod collector;

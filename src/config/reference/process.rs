@@ -68,7 +68,7 @@ pub(super) const FIRST: &[Key] = &[
     key(
         "admin",
         OneOf(&[Word(&["off"]), Section]),
-        "Where probes and metrics are: `/livez`, `/readyz`, `/metrics`; also `/explain` and `/revocations`. `off` turns it off.",
+        "Where probes and metrics are: `/livez`, `/readyz`, `/metrics`; also the console (`/`) and what it asks. `off` turns it off.",
     )
     .default("{}")
     .example("off"),
