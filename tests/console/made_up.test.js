@@ -171,6 +171,18 @@ test("a gateway that goes away is told of, and what was seen stays", async (test
   assert.equal(await page.locator("#issuer-list details").first().evaluate(({ open }) => open), true);
 });
 
+test("a shadow's differences, and its file, are told of", async (test) => {
+  const told = { ok: true, hash: "1", changed: "route orders", diagnostics: [], shadow: { ok: false, hash: "2", diagnostics: [{ message: "unknown key", file: "next.yaml", line: 3, column: 5, hint: null }] } };
+  const page = await open(test, { answers: { ...answers(), reload: told } });
+  await says(page, "#shadow-count", /412 of 18,230 decided otherwise \(2\.3 %\)/);
+  await says(page, "#shadow-list", /allow\s+ok\s+route campaigns\s+deny\s+scope\s+route campaigns\s+398/);
+  await page.click("#shadow-list button >> nth=0");
+  assert.deepEqual([await page.inputValue("#explain-method"), await page.inputValue("#explain-url")], ["PUT", "/rest/campaigns/1842"]);
+  await page.click("#reload");
+  await page.click("#confirm-yes");
+  await says(page, "#reload-said", /In force: route orders\. The shadow was refused: next\.yaml:3:5: unknown key\./);
+});
+
 test("ten thousand routes and a thousand keys stay usable", async (test) => {
   const routes = made.routes(Array.from({ length: 10_000 }, (_, place) => made.route(`route-${place}`)));
   const status = made.status();

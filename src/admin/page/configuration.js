@@ -36,16 +36,22 @@ async function reload() {
   const said = byId("reload-said");
   setText(said, "Reading it…");
   try {
-    const { changed, diagnostics: warnings } = await post("reload");
+    const { changed, diagnostics: warnings, shadow } = await post("reload");
     const beside = warnings.length ? ` Warnings: ${warnings.map(worded).join("; ")}.` : "";
-    setText(said, `In force: ${changed}.${beside}`);
+    setText(said, `In force: ${changed}.${beside}${ofShadow(shadow)}`);
   } catch (error) {
     if (error instanceof TokenNeeded) return document.dispatchEvent(new Event("locked"));
-    const wrong = error instanceof Refused ? error.answer?.diagnostics : null;
-    if (wrong) setText(said, `Refused, and nothing has changed: ${wrong.map(worded).join("; ")}.`);
+    const { diagnostics: wrong, shadow } = error instanceof Refused ? (error.answer ?? {}) : {};
+    if (wrong) setText(said, `Refused, and nothing has changed: ${wrong.map(worded).join("; ")}.${ofShadow(shadow)}`);
     else setText(said, error instanceof Refused || error instanceof Lost ? error.message : `This went wrong: ${error.message}`);
   }
   document.dispatchEvent(new Event("news"));
+}
+
+/** What came of the shadow's file, where there is one: it is read along. */
+function ofShadow(shadow) {
+  if (!shadow) return "";
+  return shadow.ok ? ` The shadow: ${shadow.changed}.` : ` The shadow was refused: ${shadow.diagnostics.map(worded).join("; ")}.`;
 }
 
 function worded({ message, file, line, column, hint }) {

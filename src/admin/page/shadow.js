@@ -32,6 +32,7 @@ export function draw(shadow) {
     ["Loaded", moment(shadow.loaded_at)],
     ["Last reload", shadow.last_reload === "ok" ? "good" : "refused: the one before decides"],
     ["Not compared", shadow.skipped ? whole(shadow.skipped) : null],
+    ["Not listed", shadow.unlisted ? whole(shadow.unlisted) : null],
   ]);
   diagnostics(byId("shadow-errors"), shadow.last_reload === "ok" ? [] : shadow.errors);
   const differences = [...shadow.differences].sort((one, two) => two.count - one.count);
