@@ -313,7 +313,7 @@ fn attempts_at_an_upstream_are_told_apart() {
     assert_eq!(ask("gone", "/gone"), 502);
     let trace = collector.request("gone");
     assert!(trace.server.has_failed());
-    trace.server.is(&[("http.response.status_code", "502"), ("error.type", "502"), ("bearward.reason", "ok")]);
+    trace.server.is(&[("http.response.status_code", "502"), ("error.type", "502"), ("bearward.reason", "public")]);
     let connect = trace.all("connect");
     assert!(connect.iter().all(|connect| connect.has_failed()), "{trace:?}");
     connect[0].is(&[("bearward.attempt", "1"), ("error.type", "broken"), ("bearward.upstream", "gone")]);
