@@ -62,6 +62,7 @@ pub mod state_dir;
 pub mod systemd;
 pub mod watch;
 
+pub mod import;
 pub mod policy_tests;
 
 pub mod cli;
