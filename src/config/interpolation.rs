@@ -10,6 +10,7 @@ use super::{
     files::{FileRead, FilesRead},
     placeholder::Placeholders,
 };
+use crate::token::secret::Secret;
 
 /// Bytes that one file may have: the configuration, a `${file:}`, a key set.
 pub(super) const LARGEST_FILE: u64 = 1 << 20;
@@ -28,6 +29,8 @@ pub(super) struct Interpolation<'e> {
     budget: usize,
     placeholders: Option<Placeholders>,
     is_verbatim: bool,
+    /// What files brought in.
+    confidential: Vec<Secret>,
 }
 
 /// A string after interpolation.
@@ -67,6 +70,7 @@ impl<'e> Interpolation<'e> {
             budget: LARGEST_EXPANSION,
             placeholders: None,
             is_verbatim: false,
+            confidential: Vec::new(),
         }
     }
 
@@ -88,6 +92,11 @@ impl<'e> Interpolation<'e> {
     /// Takes out which files have come in.
     pub(super) fn take_files(&mut self) -> FilesRead {
         std::mem::take(&mut self.files)
+    }
+
+    /// Takes out what files have brought in, which is never to be shown.
+    pub(super) fn take_confidential(&mut self) -> Vec<Secret> {
+        std::mem::take(&mut self.confidential)
     }
 
     /// Whether placeholders stand for what isn't there.
@@ -187,6 +196,9 @@ impl<'e> Interpolation<'e> {
             if text.ends_with('\r') {
                 text.pop();
             }
+        }
+        if !text.is_empty() {
+            self.confidential.push(Secret::new(text.clone().into_bytes()));
         }
         Ok(Some(text))
     }

@@ -83,6 +83,7 @@ pub(super) fn read(document: &Document, has_one_issuer: bool) -> Result<Api, Vec
     let schemes = Schemes::read(document, has_roles, has_one_issuer)?;
     let servers = root.member("servers");
     let mut reading = Reading { document, schemes: &schemes, wrong: Vec::new(), security: None };
+    reading.find_misspelt(root);
     let server = reading.noted(Server::read(servers));
     if let Some(security) = root.member("security") {
         let mut notes = Vec::new();
@@ -151,6 +152,13 @@ impl<'d> Reading<'d> {
         read.map_err(|wrong| self.wrong.push(*wrong)).ok()
     }
 
+    /// Fields that were probably meant to be `security`: without them an operation could be open to more.
+    fn find_misspelt(&mut self, part: Part<'_>) {
+        for (name, member) in part.members().unwrap_or_default().into_iter().filter(|(name, _)| is_misspelt(name)) {
+            self.wrong.push(*member.error_at_name(format!("unknown field `{name}`"), "did you mean `security`?"));
+        }
+    }
+
     /// None: something is wrong with it.
     fn path(&mut self, path: &str, item: Part<'d>, server: Option<&Server>) -> Option<Path> {
         let mut notes = Notes::default();
@@ -170,6 +178,10 @@ impl<'d> Reading<'d> {
                 }
                 Some((_, method)) => operations.extend(self.operation(method, operation, &server)),
                 None if OTHERS.contains(&name) || name.starts_with("x-") => {}
+                None if is_misspelt(name) || name == "security" => {
+                    let hint = "an operation has `security`, or the document for all of them";
+                    self.wrong.push(*operation.error_at_name(format!("a path has no `{name}`"), hint));
+                }
                 None => notes.push(format!("`{name}` is no method of OpenAPI, so that it isn't served")),
             }
         }
@@ -208,6 +220,7 @@ impl<'d> Reading<'d> {
             self.wrong.push(*written.error_at_name("an operation is a map", "`{security: […], responses: {…}}`"));
             return None;
         }
+        self.find_misspelt(written);
         let text = |key: &str| written.member(key).and_then(Part::text).filter(|text| !text.trim().is_empty());
         let mut notes = Vec::new();
         let access = match (written.member("security"), &self.security) {
@@ -245,4 +258,8 @@ impl<'d> Reading<'d> {
             notes,
         })
     }
+}
+
+fn is_misspelt(name: &str) -> bool {
+    name != "security" && !name.starts_with("x-") && strsim::damerau_levenshtein(&name.to_lowercase(), "security") <= 2
 }

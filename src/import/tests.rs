@@ -570,6 +570,10 @@ fn what_is_no_document() {
         ("openapi: 3.0.0\nsecurity: {}\npaths: {/a: {get: {}}}", "`security` is a list of requirements"),
         ("openapi: 3.0.0\ncomponents: {securitySchemes: []}\npaths: {/a: {get: {}}}", "`securitySchemes` is a map"),
         ("openapi: 3.0.0\npaths: {/a: {get: {}, get: {}}}", "`get` is there twice"),
+        ("openapi: 3.0.0\npaths: {/a: {get: {secrity: []}}}", "unknown field `secrity`"),
+        ("openapi: 3.0.0\npaths: {/a: {get: {Security: []}}}", "hint: did you mean `security`?"),
+        ("openapi: 3.0.0\npaths: {/a: {get: {}, security: []}}", "a path has no `security`"),
+        ("openapi: 3.0.0\nsecuritys: []\npaths: {/a: {get: {}}}", "unknown field `securitys`"),
     ] {
         let wrong = refused(document, &wanted());
         assert!(wrong.contains(message), "{document}: {wrong}");
