@@ -54,7 +54,10 @@ pub struct Made {
 /// # Errors
 /// What is wrong with the document or with what was given, and what is lacking.
 pub fn openapi_file(path: &Path, wanted: &Wanted) -> Result<Made, Vec<Diagnostic>> {
-    made(&Document::open(path)?, &path.display().to_string(), wanted)
+    let name = path.display().to_string();
+    // Where it lies is nobody's business who reads what comes of it.
+    let shown = path.file_name().map_or_else(|| name.clone(), |file| file.to_string_lossy().into_owned());
+    made(&Document::open(path)?, &name, &shown, wanted)
 }
 
 /// The same of what comes in. `name` is what messages call it.
@@ -62,14 +65,14 @@ pub fn openapi_file(path: &Path, wanted: &Wanted) -> Result<Made, Vec<Diagnostic
 /// # Errors
 /// As `openapi_file`.
 pub fn openapi_from(name: &str, from: impl Read, wanted: &Wanted) -> Result<Made, Vec<Diagnostic>> {
-    made(&Document::from_reader(name, from)?, name, wanted)
+    made(&Document::from_reader(name, from)?, name, name, wanted)
 }
 
-fn made(document: &Document, name: &str, wanted: &Wanted) -> Result<Made, Vec<Diagnostic>> {
+fn made(document: &Document, name: &str, shown: &str, wanted: &Wanted) -> Result<Made, Vec<Diagnostic>> {
     wanted.check()?;
     let api = api::read(document, wanted.issuer.is_some())?;
     let plan = Plan::of(api, name, wanted)?;
-    let (text, notes) = write::configuration(&plan, name);
+    let (text, notes) = write::configuration(&plan, shown);
     match config::load_str(&text, "gateway.yaml") {
         Ok(_) => Ok(Made { text, notes }),
         Err(wrong) => {
