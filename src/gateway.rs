@@ -218,7 +218,7 @@ fn ask_shadow(
         method: head.method.clone(),
         uri: head.uri.clone(),
         host: exchange.host().map(str::to_owned),
-        scheme: client_scheme(&head.headers, exchange.trusted_peer(), arrival.scheme),
+        scheme: exchange.scheme(),
         path: path.clone(),
         headers: head.headers.clone(),
         client_ip: exchange.client_ip(),

@@ -65,6 +65,7 @@ pub mod systemd;
 pub mod trace;
 pub mod watch;
 
+pub mod import;
 pub mod policy_tests;
 
 pub mod cli;
