@@ -22,7 +22,7 @@ pub(super) enum ImportCommand {
     #[command(after_help = "Examples:\n  \
         bearward import openapi api.yaml --issuer https://login.example.com --audience orders-api > gateway.yaml\n  \
         bearward import openapi - --audience orders-api --upstream http://127.0.0.1:9000 > gateway.yaml\n  \
-        bearward import openapi api.json --issuer https://login.example.com --audience a --audience b --any-host")]
+        bearward import openapi api.json --issuer https://login.example.com --audience a --audience b --hosts")]
     Openapi {
         /// The document; `-` reads it from stdin
         file: PathBuf,
@@ -35,15 +35,15 @@ pub(super) enum ImportCommand {
         /// Where requests go [default: the document's `servers`]
         #[arg(long, value_name = "URL")]
         upstream: Option<String>,
-        /// Take requests for any host, not for that of the document's `servers` alone
+        /// Take requests for the host of the document's `servers` alone, not for any [default: only if it has several]
         #[arg(long)]
-        any_host: bool,
+        hosts: bool,
     },
 }
 
 pub(super) fn run(command: ImportCommand) -> ExitCode {
-    let ImportCommand::Openapi { file, issuer, audiences, upstream, any_host } = command;
-    let wanted = Wanted { issuer, audiences, upstream, any_host };
+    let ImportCommand::Openapi { file, issuer, audiences, upstream, hosts } = command;
+    let wanted = Wanted { issuer, audiences, upstream, hosts };
     let made = match file.to_str() {
         Some("-") => import::openapi_from("stdin", io::stdin().lock(), &wanted),
         _ => import::openapi_file(&file, &wanted),

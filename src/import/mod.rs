@@ -36,8 +36,8 @@ pub struct Wanted {
     pub audiences: Vec<String>,
     /// Where requests go, whatever the document says.
     pub upstream: Option<String>,
-    /// Leaves the document's hosts out.
-    pub any_host: bool,
+    /// Keeps the document's host even if it has only one.
+    pub hosts: bool,
 }
 
 /// A configuration that was made.

@@ -17,8 +17,8 @@ pub(super) struct Places {
     pub(super) list: Vec<Place>,
     /// By host and shape.
     known: HashMap<(Option<String>, String), usize>,
-    /// Leaves hosts out.
-    any_host: bool,
+    /// Whether hosts make a difference.
+    hosts: bool,
     /// Notes on servers, which many operations share.
     told: HashSet<String>,
 }
@@ -57,9 +57,9 @@ struct Variant {
 const MOST_VARIANTS: usize = 16;
 
 impl Places {
-    /// None yet. `any_host` leaves hosts out.
-    pub(super) fn new(any_host: bool) -> Places {
-        Places { any_host, ..Places::default() }
+    /// None yet. Without `hosts` those of servers are left out.
+    pub(super) fn new(hosts: bool) -> Places {
+        Places { hosts, ..Places::default() }
     }
 
     /// Puts a path's operations where they belong.
@@ -92,7 +92,7 @@ impl Places {
 
     fn place(&mut self, path: &Path, server: &Server) -> Result<(&mut Place, Vec<Pattern>), String> {
         let (template, patterns) = Template::read(&format!("{}{}", server.base, path.path))?;
-        let host = server.host.clone().filter(|_| !self.any_host);
+        let host = server.host.clone().filter(|_| self.hosts);
         let index = *self.known.entry((host.clone(), template.shape())).or_insert(self.list.len());
         if index == self.list.len() {
             let mut notes = Notes::default();

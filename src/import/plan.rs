@@ -1,9 +1,11 @@
 //! Routes for an API: operations of one path together, those that ask for the same in one rule.
 
+use std::collections::BTreeSet;
+
 use super::{
     Wanted,
     access::Need,
-    api::Api,
+    api::{Api, Path},
     names::Names,
     notes::{Notes, listed},
     place::Places,
@@ -22,6 +24,8 @@ pub(super) struct Plan {
     pub(super) upstreams: Vec<(String, String)>,
     /// Whether the upstream's address is the document's word.
     pub(super) is_upstream_of_document: bool,
+    /// Where the document says that all of the API is, if the routes don't.
+    pub(super) host_left_out: Option<String>,
     pub(super) routes: Vec<Route>,
     /// About all of it.
     pub(super) notes: Notes,
@@ -67,7 +71,11 @@ impl Plan {
     /// What neither the document says nor anybody else.
     pub(super) fn of(api: Api, name: &str, wanted: &Wanted) -> Result<Plan, Vec<Diagnostic>> {
         let mut notes = api.notes;
-        let mut places = Places::new(wanted.any_host);
+        let hosts = hosts(&api.paths);
+        // Of one host, requests come by whatever name the gateway has; of several, each has paths of its own.
+        let keeps_hosts = wanted.hosts || hosts.len() > 1;
+        let host_left_out = hosts.into_iter().next().flatten().filter(|_| !keeps_hosts).map(str::to_owned);
+        let mut places = Places::new(keeps_hosts);
         for path in &api.paths {
             places.add(path, &mut notes);
         }
@@ -119,6 +127,7 @@ impl Plan {
             notes.push("no operation needs a token, so that no issuer is written");
         }
         Ok(Plan {
+            host_left_out,
             title: api.title,
             issuers: if needs_tokens { issuers } else { Vec::new() },
             audiences: wanted.audiences.clone(),
@@ -128,6 +137,15 @@ impl Plan {
             notes,
         })
     }
+}
+
+/// Where operations are, as servers say; paths without any count as they are placed.
+fn hosts(paths: &[Path]) -> BTreeSet<Option<&str>> {
+    let servers = paths.iter().flat_map(|path| {
+        let of_path = Some(&path.server).filter(|_| path.operations.is_empty());
+        path.operations.iter().map(|operation| &operation.server).chain(of_path)
+    });
+    servers.map(|server| server.host.as_deref()).collect()
 }
 
 /// Those of a document, named by their schemes where there are several.

@@ -19,7 +19,7 @@ fn wanted() -> Wanted {
         issuer: Some("https://login.example".to_owned()),
         audiences: vec!["api".to_owned()],
         upstream: Some("http://127.0.0.1:9000".to_owned()),
-        any_host: false,
+        hosts: true,
     }
 }
 
@@ -459,7 +459,7 @@ fn servers() {
         let hosts = host.map(|host| format!("    hosts: [{host}]\n"));
         assert_eq!(text.contains("    hosts: "), host.is_some(), "{servers}\n{text}");
         assert!(hosts.is_none_or(|hosts| text.contains(&hosts)), "{servers}\n{text}");
-        assert!(!made(servers, &Wanted { any_host: true, ..wanted() }).contains("    hosts: "));
+        assert!(!made(servers, &Wanted { hosts: false, ..wanted() }).contains("    hosts: "));
         let text = made(servers, &of_document);
         match upstream {
             Some(upstream) => assert!(
@@ -701,5 +701,22 @@ proptest! {
         if let Err(wrong) = of(&hostile(&text).to_string(), &wanted()) {
             prop_assert!(!wrong[0].message.contains("is no configuration"), "{text:?}: {}", wrong[0]);
         }
+    }
+}
+
+#[test]
+fn hosts_are_named_where_they_make_a_difference() {
+    let elsewhere = "servers: [{url: 'https://a.example'}]\npaths:\n  /x:\n    get: {security: []}\n";
+    let several = "    post: {security: [], servers: [{url: 'https://b.example'}]}\n";
+    let made = |paths: &str| {
+        let document = format!("openapi: 3.0.3\ninfo: {{title: T, version: '1'}}\n{paths}");
+        let wanted = Wanted { hosts: false, upstream: None, ..wanted() };
+        of(&document, &wanted).unwrap_or_else(|wrong| panic!("{document}\n{}", wrong[0])).text
+    };
+    let one = made(elsewhere);
+    assert!(!one.contains("    hosts: ") && one.contains("not for a.example alone"), "{one}");
+    let two = made(&format!("{elsewhere}{several}"));
+    for host in ["a", "b"] {
+        assert!(two.contains(&format!("    hosts: [{host}.example]\n")), "{two}");
     }
 }

@@ -23,7 +23,12 @@ pub(super) fn configuration(plan: &Plan, document: &str) -> (String, usize) {
     upstreams(&mut out, plan);
     out += "\nroutes:\n";
     if plan.routes.iter().any(|route| route.host.is_some()) {
-        out += "  # `hosts` is where the document says that the API is. Without it, a route takes any host (`--any-host`).\n";
+        out += "  # `hosts` is where the document says that the API is. Without it, a route takes any host.\n";
+    } else if let Some(host) = &plan.host_left_out {
+        out += &comments(
+            2,
+            &format!("For any host, not for {host} alone, where the document says that the API is (`--hosts`)."),
+        );
     }
     for (place, route) in plan.routes.iter().enumerate() {
         if place > 0 {
