@@ -15,7 +15,7 @@ fn check(input: &[u8]) -> Checked {
         issuer: Some("https://login.example".to_owned()),
         audiences: vec!["api".to_owned()],
         upstream: Some("http://127.0.0.1:1".to_owned()),
-        any_host: false,
+        hosts: false,
     };
     let made = match import::openapi_from("api.yaml", text.as_bytes(), &wanted) {
         Ok(made) => made,
