@@ -34,6 +34,7 @@ mod interim;
 mod kept_keys;
 mod keys;
 mod limits;
+mod links;
 mod listeners;
 mod no_leaks;
 mod opaque;
