@@ -132,6 +132,20 @@ fn tests_that_the_security_model_names_are_there() {
 }
 
 #[test]
+fn every_reason_is_explained() {
+    let source = read(&root().join("src/observe/handles.rs"));
+    let (_, list) = source.split_once("const REASONS").unwrap();
+    let (list, _) = list.split_once("];").unwrap();
+    let reasons = list.split('"').skip(1).step_by(2).collect::<Vec<_>>();
+    assert!(reasons.len() > 30, "{reasons:?}");
+    for page in ["docs/refusals.md", "docs/observability.md"] {
+        let text = read(&root().join(page));
+        let missing = reasons.iter().filter(|reason| !text.contains(&format!("`{reason}`"))).collect::<Vec<_>>();
+        assert!(missing.is_empty(), "{page} doesn't say {missing:?}");
+    }
+}
+
+#[test]
 fn headings_are_named_as_readers_are_used_to() {
     let document = "# A `b_c` & d\n## HTTP/2\n## Again\n## Again\n```\n# no heading\n```\n";
     let wanted = ["a-b_c--d", "http2", "again", "again-1"].map(ToOwned::to_owned);
