@@ -68,3 +68,4 @@ pub mod cli;
 pub mod demo;
 
 mod der;
+mod describe;

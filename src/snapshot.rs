@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub shared: Option<Arc<SharedState>>,
     /// What the admin listener asks of who wants more than health and metrics.
     pub admin_token: Option<Secret>,
+    /// What the configuration has from files, in whatever key: no answer of the admin listener shows it.
+    pub confidential: Vec<Secret>,
     /// What no client may send.
     pub reserved: Arc<ReservedNames>,
     /// Whose forwarding headers are believed.
@@ -321,6 +323,7 @@ impl Snapshot {
             revocations: long_lived.revocations.clone(),
             shared,
             admin_token: policy.admin_token.clone(),
+            confidential: policy.confidential.clone(),
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),
             realm: Realm::new(&policy.realm),
