@@ -22,7 +22,8 @@ use hyper::{
 
 use crate::{
     decision::rehearsal::{Presented, Rehearsal, rehearse as decide, route_of},
-    gateway, headers,
+    gateway,
+    headers::{self, TraceContext},
     identity::MASKED_AUTHORIZATION,
     outgoing::{self, Sender},
     path::CanonicalPath,
@@ -32,6 +33,7 @@ use crate::{
     server,
     snapshot::{Route, Snapshot},
     token::{self, place::TokenPlace, secret::Secret},
+    trace::Span,
 };
 
 /// Who asks where nothing else is said.
@@ -230,6 +232,7 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
         headers: &head.headers,
         client_ip: snapshot.trusted_proxies.client_ip(question.peer, &head.headers),
         trusted_peer: snapshot.trusted_proxies.trusts(question.peer),
+        span: &Span::none(),
     };
     let carried = question.token.as_ref().map(|token| carried(token, snapshot, &view));
     let (headers, query) =
@@ -302,7 +305,7 @@ fn upstream_fields(
         scheme: question.scheme,
         authority: received.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
         request_id: &headers::request_id(received),
-        trace: &headers::trace_context(received),
+        trace: &TraceContext::of(received, snapshot.tracing.share()),
     };
     let mut fields = outgoing::fields(snapshot, route, received.clone(), &from);
     let is_kept = received.get(X_REQUEST_ID) == Some(from.request_id.value());

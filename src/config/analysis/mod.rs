@@ -4,6 +4,7 @@
 
 mod clear_text;
 mod host_ranks;
+mod memory;
 mod redundant_rules;
 mod request;
 mod shared_roles;
@@ -33,7 +34,7 @@ pub(super) fn look(policy: &Policy, file: &ConfigFile, source: &Sources, finding
     let Ok(table) = RouteTable::new(&policy.routes) else { return };
     let analysis = Analysis { policy, file, source, table };
     type Kind = fn(&Analysis<'_>) -> Vec<Finding>;
-    let kinds: [Kind; 9] = [
+    let kinds: [Kind; 10] = [
         surroundings::weaker_inside,
         surroundings::open_below,
         surroundings::hidden_values,
@@ -43,6 +44,7 @@ pub(super) fn look(policy: &Policy, file: &ConfigFile, source: &Sources, finding
         unmet_rules::warnings,
         shared_roles::warnings,
         clear_text::warnings,
+        memory::warnings,
     ];
     for warnings in kinds {
         for warning in warnings(&analysis).into_iter().take(MOST_OF_A_KIND) {

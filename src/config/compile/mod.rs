@@ -30,9 +30,14 @@ use super::{
     reader::At,
     source::Sources,
 };
-use crate::identity::IdentityPlan;
+use crate::{identity::IdentityPlan, memory};
 
 const TOKEN_CACHE_BYTES: u64 = 64 << 20;
+
+/// Where nobody says how large: a quarter of what this process may take, if that is little.
+fn token_cache_bytes(memory_limit: Option<u64>) -> u64 {
+    memory_limit.map_or(TOKEN_CACHE_BYTES, |limit| TOKEN_CACHE_BYTES.min(limit / 4))
+}
 
 /// What every part of the compilation needs.
 struct Compiler<'c> {
@@ -83,6 +88,8 @@ pub(super) fn compile(
     c.warn_of_issuers(file, &routes);
     c.warn_of_plain_upstreams(file, &routes, &upstreams);
     c.warn_of_unused(file, &routes);
+    let written = file.token_cache_bytes.as_ref().map(|size| size.value);
+    let token_cache_bytes = written.unwrap_or_else(|| token_cache_bytes(memory::limit()));
     Some(Policy {
         listen: listen.into_iter().collect::<Option<_>>()?,
         admin: admin?,
@@ -90,7 +97,7 @@ pub(super) fn compile(
         server: server?,
         redis: redis?,
         issuers: issuers.into_iter().collect::<Option<_>>()?,
-        token_cache_bytes: file.token_cache_bytes.as_ref().map_or(TOKEN_CACHE_BYTES, |size| size.value),
+        token_cache_bytes,
         state_dir: file.state_dir.as_ref().map(|dir| source.folder(dir.span).join(&dir.value)),
         upstreams: upstreams.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
@@ -170,5 +177,19 @@ impl Compiler<'_> {
             self.findings.push(name.error(format!("no {what} is called {}", name.shown())).hint_if(hint));
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_little_memory_remembers_fewer_tokens() {
+        let cases =
+            [(None, 64 << 20), (Some(1 << 30), 64 << 20), (Some(256 << 20), 64 << 20), (Some(64 << 20), 16 << 20)];
+        for (limit, bytes) in cases {
+            assert_eq!(token_cache_bytes(limit), bytes, "{limit:?}");
+        }
     }
 }
