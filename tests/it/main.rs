@@ -35,6 +35,7 @@ mod interim;
 mod kept_keys;
 mod keys;
 mod limits;
+mod links;
 mod listeners;
 mod metrics;
 mod no_leaks;

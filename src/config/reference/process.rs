@@ -187,7 +187,7 @@ pub(super) const ERRORS: &[Key] = &[
 ];
 
 pub(super) const LAST: &[Key] = &[
-    key("logging", Section, "The log, on stderr.").default("{}").example("{}"),
+    key("logging", Section, "The log, on stdout.").default("{}").example("{}"),
     key(
         "logging.level",
         Text,
