@@ -4,7 +4,6 @@
 . "$(dirname "$0")/common.sh"
 
 store=(--root "$work/store" --runroot "$work/run" --storage-driver vfs)
-# The limits are what a machine can be without; nothing but they is left out where it hasn't got them.
 podman=(podman "${store[@]}" --runtime runc --cgroup-manager cgroupfs --events-backend none)
 image=localhost/bearward:test
 names=()
@@ -14,7 +13,9 @@ clean() {
 }
 
 hardened() { # hardened NAME OPTION...: the image running
-    local name=$1 limit=20000
+    local name=$1 limit
+    # No container may open more than this machine.
+    limit=$(ulimit -Hn)
     shift
     names+=("$name")
     "${podman[@]}" run --pull never --detach --name "$name" --network host --read-only --read-only-tmpfs=false \
