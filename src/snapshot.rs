@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use hyper::header::HeaderName;
+
 use crate::{
     config::Policy,
     egress::{EgressSettings, Grant, TokenSource},
@@ -46,6 +48,8 @@ pub struct Snapshot {
     pub issuers: Vec<Arc<Issuer>>,
     /// The listeners' names, by their indices.
     pub listeners: Vec<Arc<str>>,
+    /// What each of them does with a request.
+    pub modes: Vec<ListenMode>,
     /// Where a request comes in of which nothing is said: the first listener that forwards; the first one where none does.
     pub main_listener: usize,
     /// Logouts that are on their way.
@@ -60,6 +64,8 @@ pub struct Snapshot {
     pub admin_token: Option<Secret>,
     /// What no client may send.
     pub reserved: Arc<ReservedNames>,
+    /// The identity headers that some route writes, and the default ones.
+    pub identity_names: Vec<HeaderName>,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: TrustedProxies,
     /// Of challenges.
@@ -315,6 +321,7 @@ impl Snapshot {
             upstreams,
             issuers,
             listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
+            modes: policy.listen.iter().map(|listen| listen.mode).collect(),
             main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),
             logouts: long_lived.logouts.clone(),
             tokens,
@@ -322,6 +329,7 @@ impl Snapshot {
             shared,
             admin_token: policy.admin_token.clone(),
             reserved,
+            identity_names: IdentityPlan::names_of_all(policy.routes.iter().map(|route| &route.identity)),
             trusted_proxies: policy.server.trusted_proxies.clone(),
             realm: Realm::new(&policy.realm),
             max_token_bytes: policy.server.max_token_bytes,
@@ -358,6 +366,11 @@ impl Snapshot {
         {
             shared.retire();
         }
+    }
+
+    /// What the listener of this index does with a request.
+    pub fn mode(&self, listener: usize) -> ListenMode {
+        self.modes.get(listener).copied().unwrap_or_default()
     }
 
     /// The issuer of this name in the configuration.

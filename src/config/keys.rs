@@ -96,6 +96,7 @@ fn below(parent: &str) -> impl Iterator<Item = (&'static str, State)> {
 /// Values of pending keys that say what is done anyway.
 pub(super) const KEPT: &[(&str, &str)] = &[
     ("listen.*.mode", "proxy"),
+    ("listen.*.mode", "forward_auth"),
     ("issuers.*.sender_constraint", "none"),
     ("issuers.*.logout.back_channel", "false"),
     ("issuers.*.logout.events", "false"),

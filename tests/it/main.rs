@@ -14,6 +14,7 @@ mod broken_off;
 mod challenges;
 mod chaos;
 mod command_line;
+mod decisions;
 mod demo;
 mod documents;
 mod downgrade;
