@@ -63,6 +63,11 @@ impl FixedAnswer {
         Ok(FixedAnswer { status, headers, body: body.into() })
     }
 
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     fn give(&self, head_only: bool) -> Response<Body> {
         let body = if head_only || self.body.is_empty() { Body::Empty } else { Body::full(self.body.clone()) };
         let mut response = Response::new(body);

@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use crate::{
-    admin::{self, AdminState, Health},
+    admin::{self, About, AdminState, Health, ListenerShown},
     config::{FileRead, Loaded, Origin, Policy},
     decide::ByMode,
     gateway::Gateway,
@@ -140,8 +140,10 @@ impl App {
         let long_lived = Arc::new(long_lived.with_state(state).map_err(StartError::Policy)?);
         let (snapshot, stores) = Snapshot::assemble(policy, &long_lived).map_err(StartError::Policy)?;
         let gateway = Arc::new(Gateway::new(snapshot, observer.clone()));
-        let hash = origin.as_ref().map(|(_, loaded, _)| Arc::from(loaded.hash.as_str()));
-        let in_force = InForce { hash: hash.unwrap_or_default(), is_current: true };
+        let in_force = match &origin {
+            Some((origin, loaded, _)) => InForce::new(Some(&origin.path.display().to_string()), &loaded.hash),
+            None => InForce::new(None, ""),
+        };
         let readiness = Arc::new(Readiness {
             gateway: gateway.clone(),
             in_force: Arc::new(ArcSwap::from_pointee(in_force)),
@@ -178,7 +180,15 @@ impl App {
         if let Some(address) = admin_address {
             tracing::info!(listener = "admin", address = %address, "listening");
         }
-        let state = AdminState { health: readiness.clone(), observer, gateway, reloads: reloads.clone() };
+        let shown = policy.listen.iter().zip(&addresses).map(|(listen, address)| ListenerShown {
+            name: listen.name.clone(),
+            address: address.clone(),
+            mode: listen.mode,
+            tls: listen.tls.is_some(),
+            metrics: observer.listener(&listen.name),
+        });
+        let about = About { began: readiness.began, listeners: shown.collect(), state_dir: policy.state_dir.clone() };
+        let state = AdminState { health: readiness.clone(), observer, gateway, about, reloads: reloads.clone() };
         let (ready, when_ready) = oneshot::channel();
         let work = Work { admin, state, stores, certificates, readiness: readiness.clone(), ready, reloader };
         let control = Control::start(work)?;

@@ -69,3 +69,4 @@ pub mod cli;
 pub mod demo;
 
 mod der;
+mod describe;

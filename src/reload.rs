@@ -3,7 +3,11 @@
 
 mod changes;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -12,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{Attempt, Diagnostic, FileRead, Loaded, Origin, Policy},
+    config::{Attempt, Diagnostic, FileRead, Loaded, Origin, Policy, Severity},
     gateway::Gateway,
     observe::{ConfigReloaded, NewConfig, Observer},
     server::{Adjustable, Certificates, ServerSettings},
@@ -30,10 +34,27 @@ const MOST_ASKED: usize = 16;
 /// How it stands with the configuration, for whoever shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InForce {
+    /// Where it is read from; None: it isn't from a file.
+    pub file: Option<Arc<str>>,
     /// Of the configuration that requests go by.
     pub hash: Arc<str>,
-    /// Whether it could be used when it was read last; if not, the one before is in force.
-    pub is_current: bool,
+    /// Since when they do.
+    pub loaded_at: SystemTime,
+    /// Why it couldn't be used when it was read last, a line for each problem: then the one before is in force. Empty:
+    /// it could.
+    pub errors: Arc<[String]>,
+}
+
+impl InForce {
+    /// One that is put to work now.
+    pub fn new(file: Option<&str>, hash: &str) -> InForce {
+        InForce { file: file.map(Arc::from), hash: hash.into(), loaded_at: SystemTime::now(), errors: Arc::default() }
+    }
+
+    /// Whether it could be used when it was read last.
+    pub fn is_current(&self) -> bool {
+        self.errors.is_empty()
+    }
 }
 
 /// How a gateway ends; by the configuration in force.
@@ -168,6 +189,8 @@ impl Reloader {
         let changed = changes::between(&self.running.policy, &new.policy);
         let warnings = new.warnings.clone();
         let before = std::mem::replace(&mut self.running, new);
+        let InForce { file, .. } = InForce::clone(&self.parts.in_force.load());
+        self.parts.in_force.store(Arc::new(InForce::new(file.as_deref(), &self.running.hash)));
         log_warnings(warnings.iter().filter(|warning| !before.warnings.contains(warning)));
         self.record(&before.hash, Ok(&changed));
         self.refused = None;
@@ -220,6 +243,7 @@ impl Reloader {
 
     fn accept(&mut self, changed: String, warnings: Vec<Diagnostic>) -> Outcome {
         self.refused = None;
+        self.show(&[]);
         self.record(&self.running.hash.clone(), Ok(&changed));
         self.outcome(Ok(changed), warnings)
     }
@@ -231,6 +255,7 @@ impl Reloader {
                 let hint = hint.as_deref().unwrap_or_default();
                 tracing::error!(file, line, column, key = path, hint, "{message}");
             }
+            self.show(&wrong);
             let problems = format!("{} problem{}", wrong.len(), if wrong.len() == 1 { "" } else { "s" });
             self.record(&self.running.hash.clone(), Err(&problems));
         }
@@ -240,9 +265,16 @@ impl Reloader {
 
     fn record(&self, before: &str, result: Result<&str, &str>) {
         let hash = &self.running.hash;
-        self.parts.in_force.store(Arc::new(InForce { hash: hash.clone(), is_current: result.is_ok() }));
         ConfigReloaded { before, result: result.map(|changed| NewConfig { hash, changed }) }
             .record(&self.parts.observer);
+    }
+
+    /// What was wrong with what was read last; the configuration in force stays.
+    fn show(&self, wrong: &[Diagnostic]) {
+        let errors = wrong.iter().filter(|problem| problem.severity == Severity::Error);
+        let errors = errors.map(Diagnostic::in_a_line).collect();
+        let in_force = InForce::clone(&self.parts.in_force.load());
+        self.parts.in_force.store(Arc::new(InForce { errors, ..in_force }));
     }
 
     fn outcome(&self, result: Result<String, Vec<Diagnostic>>, warnings: Vec<Diagnostic>) -> Outcome {

@@ -62,6 +62,8 @@ pub struct Snapshot {
     pub shared: Option<Arc<SharedState>>,
     /// What the admin listener asks of who wants more than health and metrics.
     pub admin_token: Option<Secret>,
+    /// What the configuration has from files, in whatever key: no answer of the admin listener shows it.
+    pub confidential: Vec<Secret>,
     /// What no client may send.
     pub reserved: Arc<ReservedNames>,
     /// The identity headers that some route writes, and the default ones.
@@ -328,6 +330,7 @@ impl Snapshot {
             revocations: long_lived.revocations.clone(),
             shared,
             admin_token: policy.admin_token.clone(),
+            confidential: policy.confidential.clone(),
             reserved,
             identity_names: IdentityPlan::names_of_all(policy.routes.iter().map(|route| &route.identity)),
             trusted_proxies: policy.server.trusted_proxies.clone(),

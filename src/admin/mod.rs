@@ -1,9 +1,13 @@
-//! The admin listener: liveness, readiness, metrics, explanations, revocations, reloads. On the control runtime, away from the requests' workers.
+//! The admin listener: liveness, readiness, metrics, how it stands, what is configured, explanations, revocations, reloads. On the control runtime, away from the requests' workers.
 
+mod confidential;
+mod configured;
 mod explain;
 mod guard;
 mod reload;
 mod revocations;
+mod routes;
+mod status;
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -29,7 +33,10 @@ use crate::{
     observe::{Observer, push_json},
     reload::{InForce, ReloadHandle},
     respond::problem,
+    snapshot::Snapshot,
 };
+
+pub use status::{About, ListenerShown};
 
 /// Connections at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
@@ -65,6 +72,8 @@ pub struct AdminState {
     pub observer: Arc<Observer>,
     /// The configuration in force, and the revocations.
     pub gateway: Arc<Gateway>,
+    /// For `/status`: what of the process never changes.
+    pub about: About,
     /// None: the configuration isn't from a file.
     pub reloads: Option<ReloadHandle>,
 }
@@ -126,6 +135,8 @@ fn answer<B>(request: &Request<B>, state: &AdminState) -> Response<Body> {
         "/livez" => live,
         "/readyz" => ready,
         "/metrics" => metrics,
+        "/status" => status::page,
+        "/routes" => routes::page,
         _ => return nothing_here(head_only),
     };
     if !head_only && request.method() != Method::GET {
@@ -171,22 +182,27 @@ fn metrics(state: &AdminState) -> Response<Body> {
 /// An issuer in trouble is told of and isn't a 503: one identity provider must not take every route down.
 fn ready(state: &AdminState) -> Response<Body> {
     let waiting_for = state.health.waiting_for();
-    let (code, status) = if state.health.draining() {
+    let (code, status) = readiness(&*state.health, &waiting_for);
+    let mut text = format!("{{\"status\":\"{status}\",\"degraded\":");
+    push_list(&mut text, &state.health.degraded());
+    text.push_str(",\"waiting_for\":");
+    push_list(&mut text, &waiting_for);
+    let in_force = state.health.in_force();
+    text.push_str(",\"config\":{\"hash\":");
+    push_json(&mut text, &in_force.hash);
+    text.push_str(if in_force.is_current() { ",\"last_reload\":\"ok\"}}\n" } else { ",\"last_reload\":\"error\"}}\n" });
+    page(code, "application/json", text)
+}
+
+/// The status of `/readyz`, and the same in a word.
+fn readiness(health: &dyn Health, waiting_for: &[String]) -> (StatusCode, &'static str) {
+    if health.draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
     } else if waiting_for.is_empty() {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "starting")
-    };
-    let mut text = format!("{{\"status\":\"{status}\",\"degraded\":");
-    push_list(&mut text, &state.health.degraded());
-    text.push_str(",\"waiting_for\":");
-    push_list(&mut text, &waiting_for);
-    let InForce { hash, is_current } = state.health.in_force();
-    text.push_str(",\"config\":{\"hash\":");
-    push_json(&mut text, &hash);
-    text.push_str(if is_current { ",\"last_reload\":\"ok\"}}\n" } else { ",\"last_reload\":\"error\"}}\n" });
-    page(code, "application/json", text)
+    }
 }
 
 fn push_list(text: &mut String, names: &[String]) {
@@ -198,6 +214,12 @@ fn push_list(text: &mut String, names: &[String]) {
         push_json(text, name);
     }
     text.push(']');
+}
+
+/// A document without what may be shown to nobody.
+fn document(mut value: Value, snapshot: &Snapshot) -> Response<Body> {
+    confidential::mask(&mut value, &snapshot.confidential);
+    page(StatusCode::OK, "application/json", format!("{value}\n"))
 }
 
 fn page(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {

@@ -30,7 +30,8 @@ impl Health for ToldHealth {
         self.0.lock().unwrap().degraded.clone()
     }
     fn in_force(&self) -> InForce {
-        InForce { hash: "0123456789ab".into(), is_current: !self.0.lock().unwrap().config_is_broken }
+        let broken = self.0.lock().unwrap().config_is_broken.then(|| "gateway.yaml:1:1: no".to_owned());
+        InForce { errors: broken.into_iter().collect(), ..InForce::new(Some("gateway.yaml"), "0123456789ab") }
     }
 }
 
@@ -52,6 +53,10 @@ routes:
     Arc::new(Gateway::new(snapshot, Observer::silent()))
 }
 
+fn about() -> About {
+    About { began: std::time::Instant::now(), listeners: Vec::new(), state_dir: None }
+}
+
 async fn start() -> Admin {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -62,6 +67,7 @@ async fn start() -> Admin {
             health: health.clone(),
             observer: Observer::silent(),
             gateway: gateway(),
+            about: about(),
             reloads: None,
         }),
     ));
@@ -150,19 +156,22 @@ async fn other_methods_and_paths() {
 
     {"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"the method is not allowed here"}
     "#);
-    for path in ["/", "/livez/", "/LIVEZ", "/status", "//livez", "/%6civez"] {
+    for path in ["/", "/livez/", "/LIVEZ", "/status/", "/routes/x", "//livez", "/%6civez"] {
         let answer = admin.ask("GET", path, "Host: localhost\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("application/problem+json"), "{path}: {answer}");
     }
     for method in ["PUT", "DELETE", "OPTIONS", "BREW"] {
-        assert!(admin.ask(method, "/metrics", "Host: localhost\r\n").await.starts_with("HTTP/1.1 405 "), "{method}");
+        for path in ["/metrics", "/status", "/routes"] {
+            let answer = admin.ask(method, path, "Host: localhost\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET, HEAD"), "{method} {path}");
+        }
     }
 }
 
 #[tokio::test]
 async fn head_has_the_fields_and_no_body() {
     let admin = start().await;
-    for path in ["/livez", "/readyz", "/nowhere"] {
+    for path in ["/livez", "/readyz", "/routes", "/nowhere"] {
         let get = admin.ask("GET", path, "Host: localhost\r\n").await;
         let head = admin.ask("HEAD", path, "Host: localhost\r\n").await;
         let (get_head, get_body) = get.split_once("\n\n").unwrap();
@@ -192,6 +201,7 @@ async fn only_loopback_asks_for_a_loopback_host() {
         health: Arc::new(ToldHealth::default()),
         observer: Observer::silent(),
         gateway: gateway(),
+        about: about(),
         reloads: None,
     };
     let request = Request::builder().uri("/livez").header("host", "10.1.2.3:9901").body(()).unwrap();

@@ -7,9 +7,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::describe;
 use crate::{
     config::{self, Diagnostic, Environment, Loaded, Severity},
+    describe,
     observe::Observer,
     policy_tests,
     token::{
@@ -151,7 +151,11 @@ fn add(answer: &mut Value, name: &str, value: Value) {
 }
 
 fn descriptions(loaded: &Loaded) -> impl Iterator<Item = (&str, String)> {
-    loaded.policy.routes.iter().map(|route| (&*route.name, describe::route(route, &loaded.policy)))
+    let issuers = &loaded.policy.issuers;
+    loaded.policy.routes.iter().map(move |route| {
+        let names = route.issuers.iter().filter_map(|issuer| issuers.get(*issuer)).map(|issuer| &*issuer.name);
+        (&*route.name, describe::route(route, names))
+    })
 }
 
 /// An issuer that was asked for its keys.

@@ -1,7 +1,6 @@
 //! The command line: one file a command.
 
 pub mod check;
-mod describe;
 mod explain;
 pub mod run;
 mod schema;

@@ -245,6 +245,14 @@ impl Diagnostic {
         })
     }
 
+    /// In one line: where, what, and what to do.
+    pub fn in_a_line(&self) -> String {
+        let place =
+            if self.line == 0 { self.file.clone() } else { format!("{}:{}:{}", self.file, self.line, self.column) };
+        let hint = self.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{place}: {}{hint}", self.message)
+    }
+
     /// As text, with terminal colours if wanted. Ends with a line break.
     pub fn render(&self, color: bool) -> String {
         let mut text = String::new();

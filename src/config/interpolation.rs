@@ -10,6 +10,7 @@ use super::{
     files::{FileRead, FilesRead},
     placeholder::Placeholders,
 };
+use crate::token::secret::Secret;
 
 /// Bytes that one file may have: the configuration, a `${file:}`, a key set.
 pub(super) const LARGEST_FILE: u64 = 1 << 20;
@@ -27,6 +28,8 @@ pub(super) struct Interpolation<'e> {
     files: FilesRead,
     budget: usize,
     placeholders: Option<Placeholders>,
+    /// What files brought in.
+    confidential: Vec<Secret>,
 }
 
 /// A string after interpolation.
@@ -65,6 +68,7 @@ impl<'e> Interpolation<'e> {
             files: FilesRead::default(),
             budget: LARGEST_EXPANSION,
             placeholders: None,
+            confidential: Vec::new(),
         }
     }
 
@@ -81,6 +85,11 @@ impl<'e> Interpolation<'e> {
     /// Takes out which files have come in.
     pub(super) fn take_files(&mut self) -> FilesRead {
         std::mem::take(&mut self.files)
+    }
+
+    /// Takes out what files have brought in, which is never to be shown.
+    pub(super) fn take_confidential(&mut self) -> Vec<Secret> {
+        std::mem::take(&mut self.confidential)
     }
 
     /// Whether placeholders stand for what isn't there.
@@ -180,6 +189,9 @@ impl<'e> Interpolation<'e> {
             if text.ends_with('\r') {
                 text.pop();
             }
+        }
+        if !text.is_empty() {
+            self.confidential.push(Secret::new(text.clone().into_bytes()));
         }
         Ok(Some(text))
     }

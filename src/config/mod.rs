@@ -193,6 +193,9 @@ fn load_from(
     let with_placeholders = interpolation.has_placeholders();
     all_files.append(included);
     all_files.append(interpolation.take_files());
+    let mut confidential = interpolation.take_confidential();
+    // One that holds another is looked for first.
+    confidential.sort_by_key(|text| std::cmp::Reverse(text.expose().len()));
     let policy = file.map(|file| ConfigFile { incomplete, with_placeholders, ..file }).and_then(|file| {
         let policy = compile::compile(&file, &sources, &mut findings, all_files)?;
         if !findings.failed() {
@@ -203,6 +206,7 @@ fn load_from(
     match policy {
         Some(mut policy) if !findings.failed() => {
             policy.pending = findings.take_pending(&sources);
+            policy.confidential = confidential;
             let files = all_files.paths().collect();
             let hash = short_hash(sources.texts());
             let warnings = findings.into_diagnostics(&sources);
@@ -253,6 +257,8 @@ pub struct Policy {
     /// What the file has that is read, checked and compiled, and that nothing acts on yet. Nobody serves by a policy
     /// that has any: a file never promises more than the gateway keeps.
     pub pending: Vec<Diagnostic>,
+    /// What came in from files (`${file:…}`), in whatever key: it is shown to nobody.
+    pub confidential: Vec<Secret>,
     /// What something stands for; moved to `Loaded::placeholders`.
     stand_ins: Vec<String>,
 }

@@ -18,7 +18,7 @@ use crate::{
     config::printable,
     policy::{Access, RuleReport, listed},
     rehearsal::{Answer, Question},
-    route::{Destination, HostPattern, PathTemplate, RouteSettings},
+    route::{Destination, PathTemplate, RouteSettings},
     snapshot::Snapshot,
     token::{principal::Principal, rehearsal::Rehearsed},
 };
@@ -224,11 +224,7 @@ fn place(route: &RouteSettings) -> String {
 
 /// None: any.
 fn hosts(route: &RouteSettings) -> Option<String> {
-    let hosts = route.hosts.iter().map(|host| match host {
-        HostPattern::Exact(name) => name.clone(),
-        HostPattern::Suffix(suffix) => format!("*{suffix}"),
-    });
-    let hosts = hosts.collect::<Vec<_>>();
+    let hosts = route.hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
     (!hosts.is_empty()).then(|| listed(&hosts, "or"))
 }
 

@@ -9,7 +9,7 @@
 use std::{
     array,
     sync::{Arc, Mutex, OnceLock},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
@@ -193,6 +193,17 @@ pub(super) struct KeysState {
     pub(super) issuer: Box<str>,
     pub(super) count: IntGauge,
     last: Mutex<LastFetch>,
+    /// Written where something goes wrong, so that what goes well costs nothing.
+    trouble: Mutex<Option<Trouble>>,
+}
+
+/// The last thing that went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What, in words for the operator. Holds nothing of a token, a secret or an answer.
+    pub message: String,
+    /// When.
+    pub at: SystemTime,
 }
 
 #[derive(Debug, Default)]
@@ -206,7 +217,7 @@ struct LastFetch {
 impl KeysState {
     pub(super) fn new(metrics: &Metrics, issuer: &str) -> KeysState {
         let count = metrics.jwks_keys.with_label_values(&[issuer]);
-        KeysState { issuer: issuer.into(), count, last: Mutex::default() }
+        KeysState { issuer: issuer.into(), count, last: Mutex::default(), trouble: Mutex::default() }
     }
 
     /// Notes a fetch that went well. True if it was the first one, or the one before it failed.
@@ -222,8 +233,13 @@ impl KeysState {
         *lock(&self.last) = LastFetch { good: Some(Instant::now()), age, failed: true };
     }
 
-    pub(super) fn failed(&self) {
+    pub(super) fn failed(&self, message: &str) {
         lock(&self.last).failed = true;
+        self.troubled(message);
+    }
+
+    pub(super) fn troubled(&self, message: &str) {
+        *lock(&self.trouble) = Some(Trouble { message: message.to_owned(), at: SystemTime::now() });
     }
 
     /// Since the last fetch that went well.
@@ -252,6 +268,11 @@ impl IssuerMetrics {
         self.keys.fetched();
     }
 
+    /// What went wrong last with a call to it.
+    pub fn last_trouble(&self) -> Option<Trouble> {
+        lock(&self.keys.trouble).clone()
+    }
+
     pub(super) fn count_verification(&self, algorithm: &'static str, result: &'static str) {
         let cell = ALGORITHMS
             .iter()
@@ -264,17 +285,20 @@ impl IssuerMetrics {
 /// The metrics of questions to an issuer, bound.
 #[derive(Debug)]
 pub struct IntrospectionMetrics {
+    pub(super) issuer: Arc<KeysState>,
     pub(super) ok: IntCounter,
     pub(super) error: IntCounter,
     pub(super) seconds: Histogram,
 }
 
 impl IntrospectionMetrics {
-    pub(super) fn new(metrics: &Metrics, issuer: &str) -> IntrospectionMetrics {
+    pub(super) fn new(metrics: &Metrics, issuer: Arc<KeysState>) -> IntrospectionMetrics {
+        let name = &*issuer.issuer;
         IntrospectionMetrics {
-            ok: metrics.introspections.with_label_values(&[issuer, "ok"]),
-            error: metrics.introspections.with_label_values(&[issuer, "error"]),
-            seconds: metrics.introspection_seconds.with_label_values(&[issuer]),
+            ok: metrics.introspections.with_label_values(&[name, "ok"]),
+            error: metrics.introspections.with_label_values(&[name, "error"]),
+            seconds: metrics.introspection_seconds.with_label_values(&[name]),
+            issuer,
         }
     }
 }
@@ -305,6 +329,29 @@ pub struct TokenCacheMetrics {
     bytes: IntGauge,
 }
 
+/// What the token cache has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenCacheReport {
+    /// Tokens that are remembered.
+    pub entries: u64,
+    /// Memory that they take.
+    pub bytes: u64,
+    /// Tokens that were found.
+    pub hits: u64,
+    /// Tokens that weren't.
+    pub misses: u64,
+    /// Tokens that weren't, while another request was about to learn of them.
+    pub waits: u64,
+}
+
+impl TokenCacheReport {
+    /// The share of tokens that were found, from 0 to 1; None before the first one.
+    pub fn hit_rate(&self) -> Option<f64> {
+        let looked_for = self.hits + self.misses + self.waits;
+        (looked_for > 0).then(|| self.hits as f64 / looked_for as f64)
+    }
+}
+
 impl TokenCacheMetrics {
     pub(super) fn new(metrics: &Metrics) -> TokenCacheMetrics {
         TokenCacheMetrics {
@@ -329,6 +376,18 @@ impl TokenCacheMetrics {
     /// A token wasn't found, and another request was about to learn of it.
     pub fn wait(&self) {
         self.waits.inc();
+    }
+
+    /// How it stands now.
+    pub fn report(&self) -> TokenCacheReport {
+        let count = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or(0);
+        TokenCacheReport {
+            entries: count(&self.entries),
+            bytes: count(&self.bytes),
+            hits: self.hits.get(),
+            misses: self.misses.get(),
+            waits: self.waits.get(),
+        }
     }
 
     /// So many more entries, or fewer, and the bytes that they take.
@@ -421,6 +480,11 @@ impl EndpointHealth {
 pub struct ListenerMetrics(pub(super) IntGauge);
 
 impl ListenerMetrics {
+    /// Connections that are open now.
+    pub fn open(&self) -> i64 {
+        self.0.get()
+    }
+
     /// A connection was opened (1) or closed (-1).
     pub fn connections(&self, change: i64) {
         self.0.add(change);

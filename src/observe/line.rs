@@ -42,6 +42,13 @@ pub(super) fn push_time(line: &mut String, at: SystemTime) {
     line.push('Z');
 }
 
+/// The same as a text of its own.
+pub(crate) fn rfc_3339(at: SystemTime) -> String {
+    let mut text = String::new();
+    push_time(&mut text, at);
+    text
+}
+
 /// Days since 1970-01-01 to year, month, day (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
 pub(crate) fn civil_date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;

@@ -28,13 +28,13 @@ use tracing::Dispatch;
 use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, reload};
 
 pub(crate) use self::line::civil_date;
-pub(crate) use self::line::push_json;
+pub(crate) use self::line::{push_json, rfc_3339};
 pub(crate) use self::query::token_parameter;
 pub use self::{
     config::{ConfigReloaded, NewConfig},
     handles::{
         EgressMetrics, EndpointHealth, IntrospectionMetrics, IssuerMetrics, ListenerMetrics, RevocationMetrics,
-        RouteMetrics, SharedStateMetrics, TokenCacheMetrics, UpstreamMetrics,
+        RouteMetrics, SharedStateMetrics, TokenCacheMetrics, TokenCacheReport, Trouble, UpstreamMetrics,
     },
     log::parse_level,
     sink::LogBuffer,
@@ -203,19 +203,22 @@ impl Observer {
 
     /// Binds an issuer's metrics, by its key in the configuration.
     pub fn issuer(&self, issuer: &str) -> IssuerMetrics {
+        IssuerMetrics::new(&self.metrics, self.keys(issuer))
+    }
+
+    fn keys(&self, issuer: &str) -> Arc<KeysState> {
         let mut issuers = lock(&self.issuers);
         let known = issuers.get(issuer).and_then(Weak::upgrade);
-        let keys = known.unwrap_or_else(|| {
+        known.unwrap_or_else(|| {
             let keys = Arc::new(KeysState::new(&self.metrics, issuer));
             issuers.insert(issuer.to_owned(), Arc::downgrade(&keys));
             keys
-        });
-        IssuerMetrics::new(&self.metrics, keys)
+        })
     }
 
     /// Binds the metrics of questions to an issuer about tokens.
     pub fn introspection(&self, issuer: &str) -> IntrospectionMetrics {
-        IntrospectionMetrics::new(&self.metrics, issuer)
+        IntrospectionMetrics::new(&self.metrics, self.keys(issuer))
     }
 
     /// Binds the metrics of the tokens that an upstream is called with.
@@ -383,7 +386,7 @@ impl KeysFetched<'_> {
             }
             Err(error) => {
                 metrics.fetches_error.inc();
-                metrics.keys.failed();
+                metrics.keys.failed(error);
                 tracing::warn!(issuer, error, "keys could not be fetched");
             }
         }
@@ -478,6 +481,7 @@ impl Introspected<'_> {
             }
             Err(error) => {
                 metrics.error.inc();
+                metrics.issuer.troubled(error);
                 if is_news {
                     tracing::warn!(issuer, error, "a token could not be asked about");
                 } else {

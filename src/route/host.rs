@@ -1,6 +1,6 @@
 //! The hosts that a route is for.
 
-use std::net::Ipv6Addr;
+use std::{fmt, net::Ipv6Addr};
 
 /// A host that a route is for: lower-case, without port and final dot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +48,16 @@ impl HostPattern {
         match self {
             HostPattern::Exact(exact) => host == exact,
             HostPattern::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    /// As it was written, in lower case.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostPattern::Exact(name) => f.write_str(name),
+            HostPattern::Suffix(suffix) => write!(f, "*{suffix}"),
         }
     }
 }

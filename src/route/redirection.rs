@@ -12,6 +12,7 @@ use crate::{path::CanonicalPath, refusal::Refusal};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirection {
     forms: Vec<(PathTemplate, Vec<Part>)>,
+    written: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,12 @@ impl Redirection {
         });
         let forms = forms.collect::<Result<Vec<_>, String>>()?;
         check(to, forms.first().map(|(_, parts)| parts.as_slice()).unwrap_or_default())?;
-        Ok(Redirection { forms })
+        Ok(Redirection { forms, written: to.to_owned() })
+    }
+
+    /// As it was written.
+    pub fn as_written(&self) -> &str {
+        &self.written
     }
 
     /// Where a request of this path is sent.

@@ -12,6 +12,17 @@ pub enum ListenMode {
     ExtAuthz,
 }
 
+impl ListenMode {
+    /// As the configuration calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ListenMode::Proxy => "proxy",
+            ListenMode::ForwardAuth(_) => "forward_auth",
+            ListenMode::ExtAuthz => "ext_authz",
+        }
+    }
+}
+
 /// Where a request to be decided is described; nothing else is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestFrom {

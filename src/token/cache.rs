@@ -27,7 +27,7 @@ use super::{
     principal::Principal,
 };
 use crate::{
-    observe::{Observer, TokenCacheMetrics},
+    observe::{Observer, TokenCacheMetrics, TokenCacheReport},
     refusal::TokenFault,
 };
 
@@ -186,6 +186,16 @@ impl TokenCache {
         }
     }
 
+    /// How it stands now.
+    pub fn report(&self) -> TokenCacheReport {
+        self.metrics.report()
+    }
+
+    /// The bytes that it may take.
+    pub fn max_bytes(&self) -> u64 {
+        self.verdicts.policy().max_capacity().unwrap_or(0)
+    }
+
     /// A token had to be judged.
     pub(in crate::token) fn missed(&self) {
         self.metrics.miss();
@@ -206,7 +216,7 @@ impl TokenCache {
     fn insert(&self, key: Key, mut verdict: Verdict, now: i64) {
         let left = verdict.ends_at.map_or(i64::MAX, |end| end.saturating_sub(now));
         verdict.stay = verdict.stay.min(Duration::from_secs(u64::try_from(left).unwrap_or(0)));
-        if verdict.stay.is_zero() || self.verdicts.policy().max_capacity() == Some(0) {
+        if verdict.stay.is_zero() || self.max_bytes() == 0 {
             return;
         }
         self.metrics.held(1, i64::from(verdict.bytes));

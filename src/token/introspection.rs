@@ -304,6 +304,14 @@ impl Introspector {
 }
 
 impl Way {
+    /// As the configuration calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Way::Introspection(_) => "introspection",
+            Way::Userinfo => "userinfo",
+        }
+    }
+
     /// What an issuer's metadata call it (RFC 8414, section 2; OpenID Connect Discovery 1.0, section 3).
     fn metadata_member(&self) -> &'static str {
         match self {

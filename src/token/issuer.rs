@@ -17,7 +17,7 @@ use super::{
     jwks::KeyStore,
     secret::Secret,
 };
-use crate::observe::{IssuerMetrics, Observer};
+use crate::observe::{IssuerMetrics, Observer, Trouble};
 
 /// An issuer as the configuration gives it, compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -136,6 +136,21 @@ pub enum KeySource {
     Nowhere,
 }
 
+impl KeySource {
+    /// As the configuration calls it; None: nowhere.
+    pub fn name(&self) -> Option<&'static str> {
+        match self {
+            KeySource::Discovery => Some("discovery"),
+            KeySource::Uri(_) => Some("jwks_uri"),
+            KeySource::File(_) => Some("jwks_file"),
+            KeySource::Inline(_) => Some("jwks"),
+            KeySource::PublicKeys(_) => Some("public_keys"),
+            KeySource::Secret(_) => Some("secret"),
+            KeySource::Nowhere => None,
+        }
+    }
+}
+
 /// A file of keys. What is in it is the key store's affair, which takes up what changes: it doesn't make another issuer, so
 /// two are equal if they are at the same place.
 #[derive(Clone, Debug)]
@@ -209,9 +224,20 @@ impl Issuer {
     pub fn is_degraded(&self) -> bool {
         self.keys.is_degraded() || self.introspector.as_ref().is_some_and(|introspector| introspector.is_failing())
     }
+
+    /// What went wrong last with a call for its keys, or to ask it about a token.
+    pub fn last_trouble(&self) -> Option<Trouble> {
+        self.metrics.last_trouble()
+    }
 }
 
 impl IssuerSettings {
+    /// How its tokens are verified: `jwt`, and `introspection` or `userinfo`.
+    pub fn ways(&self) -> impl Iterator<Item = &'static str> {
+        let asked = self.introspection.as_ref().map(|introspection| introspection.way.name());
+        self.takes_jwts.then_some("jwt").into_iter().chain(asked)
+    }
+
     /// Who it is whatever the configuration calls it: what its tokens have as `iss`, or its name where that isn't known.
     pub fn authority(&self) -> &str {
         self.issuer.as_deref().unwrap_or(&self.name)
@@ -260,6 +286,21 @@ impl Algorithm {
             Algorithm::Hs256 => "HS256",
             Algorithm::Hs384 => "HS384",
             Algorithm::Hs512 => "HS512",
+        }
+    }
+
+    /// The `kty` of its keys (RFC 7518, section 6.1; RFC 8037, section 2).
+    pub fn key_type(self) -> &'static str {
+        match self {
+            Algorithm::Rs256
+            | Algorithm::Rs384
+            | Algorithm::Rs512
+            | Algorithm::Ps256
+            | Algorithm::Ps384
+            | Algorithm::Ps512 => "RSA",
+            Algorithm::Es256 | Algorithm::Es384 => "EC",
+            Algorithm::EdDsa => "OKP",
+            Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => "oct",
         }
     }
 

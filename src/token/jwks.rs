@@ -1,5 +1,7 @@
 //! Key sets at work: fetch, refresh, unknown kid, files that change. What is in a set is read by `key_set`.
 
+mod report;
+
 use std::{
     path::Path,
     sync::{Arc, Weak},
@@ -23,6 +25,8 @@ use crate::{
     state_dir::StateDir,
     watch::{Text, WatchedFiles},
 };
+
+pub use report::{KeyReport, KeysReport, KeysState};
 
 /// Between the starts of two fetches for unknown kids.
 const UNKNOWN_KID_INTERVAL: Duration = Duration::from_secs(5);
@@ -334,7 +338,11 @@ impl KeyStore {
 
 impl Held {
     fn is_older_than(&self, time: Duration) -> bool {
-        self.here_since.elapsed().saturating_add(self.age) > time
+        self.age_now() > time
+    }
+
+    fn age_now(&self) -> Duration {
+        self.here_since.elapsed().saturating_add(self.age)
     }
 }
 

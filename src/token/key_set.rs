@@ -157,6 +157,12 @@ impl KeySet {
         self.by_kid.values().map(Vec::len).sum::<usize>() + self.without_kid.len()
     }
 
+    /// Each usable key with its kid.
+    pub(in crate::token) fn all(&self) -> impl Iterator<Item = (Option<&str>, &Key)> {
+        let named = self.by_kid.iter().flat_map(|(kid, keys)| keys.iter().map(|key| (Some(kid.as_str()), key)));
+        named.chain(self.without_kid.iter().map(|key| (None, key)))
+    }
+
     /// What was not taken, and why.
     pub(in crate::token) fn skipped(&self) -> &[Skipped] {
         &self.skipped
@@ -178,6 +184,19 @@ impl KeySet {
 impl Key {
     fn for_algorithm(&self, algorithm: Algorithm) -> Option<&Verifier> {
         self.by_algorithm.iter().find(|(of, _)| *of == algorithm).map(|(_, key)| key)
+    }
+
+    /// What it is for, where that is one algorithm.
+    pub(in crate::token) fn only_algorithm(&self) -> Option<Algorithm> {
+        match self.by_algorithm.as_slice() {
+            [(algorithm, _)] => Some(*algorithm),
+            _ => None,
+        }
+    }
+
+    /// Its `kty` (RFC 7518, section 6.1).
+    pub(in crate::token) fn kind(&self) -> &'static str {
+        self.by_algorithm.first().map_or("", |(algorithm, _)| algorithm.key_type())
     }
 }
 

@@ -294,6 +294,12 @@ impl Revocations {
         &self.journal
     }
 
+    /// How many are in force.
+    pub fn count(&self) -> usize {
+        let now = now();
+        self.ledger().values().filter(|revocation| !revocation.is_over(now)).count()
+    }
+
     /// Those in force, the oldest first.
     pub fn list(&self) -> Vec<Arc<Revocation>> {
         let now = now();

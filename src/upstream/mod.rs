@@ -109,6 +109,19 @@ pub struct Upstream {
     token: Option<Arc<TokenSource>>,
 }
 
+/// How an endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointReport<'u> {
+    /// As log and metrics name it.
+    pub endpoint: &'u str,
+    /// Whether requests go there as they come.
+    pub is_healthy: bool,
+    /// Requests that are at it.
+    pub in_flight: usize,
+    /// How long it rests still; zero: the next request tries it. None: it doesn't rest.
+    pub rest: Option<Duration>,
+}
+
 /// What came of a request.
 pub struct Exchange {
     /// The upstream's answer, its hop-by-hop fields removed and its framing unambiguous; or why there is none.
@@ -154,6 +167,14 @@ impl Upstream {
     /// An endpoint, as log and metrics name it.
     pub fn endpoint(&self, index: usize) -> Option<&str> {
         self.endpoints.get(index).map(|endpoint| &*endpoint.label)
+    }
+
+    /// How each endpoint is.
+    pub fn report(&self) -> impl Iterator<Item = EndpointReport<'_>> {
+        self.endpoints.iter().map(|endpoint| {
+            let (is_healthy, rest) = endpoint.standing.report();
+            EndpointReport { endpoint: &endpoint.label, is_healthy, in_flight: endpoint.busy(), rest }
+        })
     }
 
     /// The `Host` that this upstream's first endpoint is sent in the place of the request's own; None where that is kept.

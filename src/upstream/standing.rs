@@ -155,6 +155,16 @@ impl Standing {
         }
     }
 
+    /// Whether requests go there as they come, and how long it rests still: zero where the next request tries it, None
+    /// where it doesn't rest.
+    pub(super) fn report(&self) -> (bool, Option<Duration>) {
+        let rest = match self.rests_until.load(Ordering::Relaxed) {
+            0 => None,
+            until => Some(Duration::from_millis(until.saturating_sub(self.now()))),
+        };
+        (self.is_well.load(Ordering::Relaxed) && rest.is_none(), rest)
+    }
+
     /// What active checks find.
     pub(super) fn set_well(&self, is_well: bool) {
         if self.is_well.swap(is_well, Ordering::Relaxed) != is_well {
@@ -163,8 +173,7 @@ impl Standing {
     }
 
     fn tell(&self, change: EndpointChange) {
-        let is_healthy = self.is_well.load(Ordering::Relaxed) && self.rests_until.load(Ordering::Relaxed) == 0;
-        change.record(&self.health, is_healthy);
+        change.record(&self.health, self.report().0);
     }
 
     /// Never 0.

@@ -52,6 +52,7 @@ mod routes;
 mod rules;
 mod schema;
 mod stalls;
+mod status;
 mod streaming;
 mod streaming_http2;
 mod systemd;

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    cli::describe,
     config::{Diagnostic, Policy, printable},
+    describe,
     explain::Explanation,
     policy::Access,
     policy_tests::{Configuration, FileResults, Gaps, Outcome, Results, Subject, TestResult},

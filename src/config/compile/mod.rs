@@ -99,6 +99,7 @@ pub(super) fn compile(
         logging: logging?,
         tracing: tracing?,
         pending: Vec::new(),
+        confidential: Vec::new(),
         stand_ins: c.stand_ins,
     })
 }

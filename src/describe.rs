@@ -1,23 +1,21 @@
-//! `check --describe`: who may do what, a sentence a route.
+//! Who may do what, a sentence a route: for `check --describe`, policy tests and the admin listener.
 
 use hyper::Method;
 
 use crate::{
-    config::Policy,
     method::MethodSet,
     policy::{Access, Condition, Rule, listed},
-    route::{HostPattern, RouteSettings},
+    route::RouteSettings,
     token::place::TokenPlaces,
 };
 
-/// Says a route in a sentence.
-pub(super) fn route(route: &RouteSettings, policy: &Policy) -> String {
+/// Says a route in a sentence. `issuers`: the names of those whose tokens it takes.
+pub(crate) fn route<'n>(route: &RouteSettings, issuers: impl IntoIterator<Item = &'n str>) -> String {
     let paths = route.paths.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let hosts = route.hosts.iter().map(host).collect::<Vec<_>>();
+    let hosts = route.hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
     let hosts = if hosts.is_empty() { String::new() } else { format!(" on {}", listed(&hosts, "or")) };
     let place = format!("{}{hosts}", listed(&paths, "or"));
-    let issuers = route.issuers.iter().filter_map(|issuer| policy.issuers.get(*issuer));
-    let issuers = issuers.map(|issuer| issuer.name.to_string()).collect::<Vec<_>>();
+    let issuers = issuers.into_iter().map(str::to_owned).collect::<Vec<_>>();
     let access = match &route.allow {
         Access::Public => return format!("{place}: {} open to everybody.", subject(&route.methods, "is", "are")),
         Access::Optional => format!("{} no token, and takes any good one", subject(&route.methods, "needs", "need")),
@@ -30,13 +28,6 @@ pub(super) fn route(route: &RouteSettings, policy: &Policy) -> String {
     };
     let dry_run = if route.enforce { "" } else { " Not enforced: a dry run." };
     format!("{place}: {access} (tokens of {}{places}).{dry_run}", listed(&issuers, "or"))
-}
-
-fn host(host: &HostPattern) -> String {
-    match host {
-        HostPattern::Exact(name) => name.clone(),
-        HostPattern::Suffix(suffix) => format!("*{suffix}"),
-    }
 }
 
 /// `GET needs campaigns:read, or role admin; POST needs …`: methods that need the same are said together.
@@ -95,7 +86,7 @@ fn subject(methods: &MethodSet, one: &str, several: &str) -> String {
 }
 
 /// Says a rule: `GET needs campaigns:read`.
-pub(super) fn rule(rule: &Rule) -> String {
+pub(crate) fn rule(rule: &Rule) -> String {
     format!("{} {}", subject(&rule.methods, "needs", "need"), all_of(&rule.conditions))
 }
 
@@ -141,7 +132,9 @@ mod tests {
              b: {{issuer: \"https://b.example\", audiences: [api]}}\nroutes:\n{routes}"
         );
         let policy = crate::config::load_str(&text, "gateway.yaml").unwrap().policy;
-        policy.routes.iter().map(|one| format!("{}: {}\n", one.name, route(one, &policy))).collect()
+        let names =
+            |one: &RouteSettings| one.issuers.iter().map(|issuer| &*policy.issuers[*issuer].name).collect::<Vec<_>>();
+        policy.routes.iter().map(|one| format!("{}: {}\n", one.name, route(one, names(one)))).collect()
     }
 
     #[test]
