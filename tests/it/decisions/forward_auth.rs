@@ -24,7 +24,7 @@ fn the_answer_is_the_decision() {
     let scene = Scene::start("", ROUTES);
     let token = scene.issuer.token().scope("read").build();
     let (good, expired) = (bearer(&token), bearer(&scene.issuer.token().exp_in(-60).build()));
-    for place in 0..PLACES.len() {
+    for (place, from) in PLACES.into_iter().enumerate() {
         for (method, target, fields, status) in [
             ("GET", "/api/1", good.as_str(), 200),
             ("HEAD", "/api/1", &good, 200),
@@ -47,21 +47,15 @@ fn the_answer_is_the_decision() {
             ("OPTIONS", "/shared", "Origin: https://app.example\r\nAccess-Control-Request-Method: GET\r\n", 401),
         ] {
             let answer = scene.ask(place, method, target, fields);
-            assert_eq!(meant(&answer), status, "{} {method} {target}: {}", PLACES[place], answer.text());
-            let is_mapped = PLACES[place] == "x_original" && ![200, 401, 403].contains(&status);
+            assert_eq!(meant(&answer), status, "{} {method} {target}: {}", from, answer.text());
+            let is_mapped = from == "x_original" && ![200, 401, 403].contains(&status);
             assert_eq!(answer.fields.get("x-auth-status").is_some(), is_mapped, "{method} {target}");
-            assert_eq!(
-                answer.fields.get("www-authenticate").is_some(),
-                status == 401
-                    || status == 403
-                    || fields.ends_with(&good) && fields.len() > good.len()
-                    || fields.ends_with("Bearer\r\n"),
-                "{method} {target}"
-            );
+            let is_of_the_token = [401, 403].contains(&status) || status == 400 && !fields.is_empty();
+            assert_eq!(answer.fields.get("www-authenticate").is_some(), is_of_the_token, "{method} {target}");
             if status == 405 {
                 assert_eq!(answer.fields.get("allow"), Some("GET, HEAD, POST"));
             }
-            if status >= 400 && status != 418 && !(PLACES[place] == "self" && method == "HEAD") {
+            if status >= 400 && status != 418 && !(from == "self" && method == "HEAD") {
                 assert_eq!(answer.json()["status"], status, "the document is about the request itself");
             }
         }
@@ -130,7 +124,7 @@ fn only_the_place_that_is_configured_is_read() {
 #[test]
 fn paths_that_would_have_to_be_changed() {
     let scene = Scene::start("", ROUTES);
-    for place in 0..PLACES.len() {
+    for (place, from) in PLACES.into_iter().enumerate() {
         for (target, status) in [
             ("/open/a%20b/%7Ec/%61", 200),
             ("/open/.a/..b/%2Ec", 200),
@@ -149,7 +143,7 @@ fn paths_that_would_have_to_be_changed() {
             ("/OPEN/x", 404),
         ] {
             let answer = scene.ask(place, "GET", target, "");
-            assert_eq!(meant(&answer), status, "{} {target}", PLACES[place]);
+            assert_eq!(meant(&answer), status, "{} {target}", from);
         }
     }
 }
@@ -157,7 +151,7 @@ fn paths_that_would_have_to_be_changed() {
 #[test]
 fn names_that_nobody_would_take_away() {
     let scene = Scene::start("identity: {headers: {X-Tenant: claims.tenant}}\n", ROUTES);
-    for place in 0..PLACES.len() {
+    for (place, from) in PLACES.into_iter().enumerate() {
         for (name, status) in [
             // What the answer overwrites.
             ("X-Auth-Subject", 200),
@@ -175,7 +169,7 @@ fn names_that_nobody_would_take_away() {
             ("X-Forwarded-Port", 200),
         ] {
             let answer = scene.ask(place, "GET", "/open/x", &format!("{name}: root\r\n"));
-            assert_eq!(meant(&answer), status, "{} {name}", PLACES[place]);
+            assert_eq!(meant(&answer), status, "{} {name}", from);
             assert!(!format!("{:?}", answer.fields).contains("root"), "{name}: {:?}", answer.fields);
         }
     }
