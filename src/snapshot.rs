@@ -74,6 +74,8 @@ pub struct Snapshot {
     pub realm: Realm,
     /// Bytes of a credential.
     pub max_token_bytes: usize,
+    /// Bytes of a request head.
+    pub max_header_bytes: usize,
     /// Between two pieces of a request body.
     pub body_timeout: Duration,
     /// The query fields that are tokens on some route, for the log.
@@ -336,6 +338,7 @@ impl Snapshot {
             trusted_proxies: policy.server.trusted_proxies.clone(),
             realm: Realm::new(&policy.realm),
             max_token_bytes: policy.server.max_token_bytes,
+            max_header_bytes: policy.server.max_header_bytes,
             body_timeout: policy.server.body_timeout,
             token_parameters: policy
                 .routes

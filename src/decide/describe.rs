@@ -1,4 +1,4 @@
-//! The request that a check is about, as the fields of the check describe it.
+//! The request that a check is about, as the fields of the check describe it, or a message.
 
 use hyper::{
     HeaderMap, Method, Uri,
@@ -6,6 +6,7 @@ use hyper::{
     http::{request, uri::PathAndQuery},
 };
 
+use super::messages::{CheckRequest, HttpRequest};
 use crate::{
     refusal::Refusal,
     request as requests,
@@ -23,6 +24,9 @@ const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 /// Proxies take `Upgrade` away from a check; this one, which WebSockets cannot do without (RFC 6455, section 4.1), arrives.
 const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 
+/// As many as a head may have that comes here.
+const MAX_FIELDS: usize = 100;
+
 const INCOMPLETE: Refusal = Refusal::Header("the fields that describe the request are not there once each");
 const MALFORMED: Refusal = Refusal::Header("a field that describes the request is malformed");
 
@@ -33,6 +37,8 @@ pub(super) struct Described {
     pub(super) head: request::Parts,
     /// How it came to who describes it, as far as that is known.
     pub(super) arrival: Arrival,
+    /// How long its body is, where that is known.
+    pub(super) body_bytes: Option<u64>,
 }
 
 /// What makes a described request, from wherever it was read.
@@ -85,7 +91,53 @@ pub(super) fn from_fields(from: RequestFrom, check: &request::Parts, arrival: &A
 /// The check is what it is about.
 fn own(check: &request::Parts, arrival: &Arrival) -> Result<Described, Refusal> {
     requests::authority(check).ok_or(INCOMPLETE)?;
-    Ok(Described { head: check.clone(), arrival: arrival.clone() })
+    Ok(Described { head: check.clone(), arrival: arrival.clone(), body_bytes: None })
+}
+
+/// The request that Envoy describes.
+///
+/// # Errors
+/// As `from_fields`.
+pub(super) fn from_message(check: CheckRequest, arrival: &Arrival) -> Result<Described, Refusal> {
+    let attributes = check.attributes.unwrap_or_default();
+    let http = attributes.request.and_then(|request| request.http).ok_or(INCOMPLETE)?;
+    // The path holds both, says the protocol.
+    if !http.query.is_empty() || !http.fragment.is_empty() {
+        return Err(MALFORMED);
+    }
+    let words = Words {
+        method: &http.method,
+        scheme: &http.scheme,
+        authority: &http.host,
+        target: &http.path,
+        headers: lines(&http)?,
+    };
+    let described = words.described(arrival)?;
+    let source = attributes.source.and_then(|peer| peer.address?.socket_address);
+    let peer = source.and_then(|source| source.address.parse().ok()).unwrap_or(arrival.peer);
+    Ok(Described {
+        arrival: Arrival { peer, ..described.arrival },
+        body_bytes: u64::try_from(http.size).ok(),
+        ..described
+    })
+}
+
+/// The client's fields, without HTTP/2's pseudo-fields, which are told beside them.
+fn lines(http: &HttpRequest) -> Result<HeaderMap, Refusal> {
+    let raw = http.header_map.iter().flat_map(|map| &map.headers).map(|line| {
+        let value = if line.raw_value.is_empty() { line.value.as_bytes() } else { &line.raw_value };
+        (line.key.as_str(), value)
+    });
+    let joined = http.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let mut headers = HeaderMap::new();
+    for (name, value) in raw.chain(joined).filter(|(name, _)| !name.starts_with(':')) {
+        if headers.len() >= MAX_FIELDS {
+            return Err(Refusal::HeadTooLarge);
+        }
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| MALFORMED)?;
+        headers.append(name, HeaderValue::from_bytes(value).map_err(|_| MALFORMED)?);
+    }
+    Ok(headers)
 }
 
 impl Words<'_> {
@@ -122,7 +174,7 @@ impl Words<'_> {
         if head.headers.contains_key(SEC_WEBSOCKET_KEY) {
             head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
-        Ok(Described { head, arrival: Arrival { scheme, ..arrival.clone() } })
+        Ok(Described { head, arrival: Arrival { scheme, ..arrival.clone() }, body_bytes: None })
     }
 }
 

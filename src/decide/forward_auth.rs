@@ -48,7 +48,7 @@ pub(super) async fn answer(
     // Of what can't be read, or mustn't, the check itself is told in the log.
     let (described, unread) = match described {
         Ok(described) => (described, None),
-        Err(refusal) => (Described { head: check, arrival }, Some(refusal)),
+        Err(refusal) => (Described { head: check, arrival, body_bytes: None }, Some(refusal)),
     };
     let mut exchange = Exchange::begin(observer, snapshot.clone(), &described.head, &described.arrival);
     let decided = match unread {
@@ -109,7 +109,7 @@ fn yes(go_on: &GoOn) -> Response<Body> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for (name, values) in go_on.fields() {
         headers.remove(name);
-        for value in values {
+        for value in &values {
             headers.append(name, value.clone());
         }
         if !headers.contains_key(name) {

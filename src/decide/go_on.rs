@@ -2,7 +2,7 @@
 
 use hyper::{
     HeaderMap,
-    header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue},
+    header::{AUTHORIZATION, COOKIE, GetAll, HeaderName, HeaderValue},
     http::request,
 };
 
@@ -11,7 +11,7 @@ use crate::{
     exchange::Exchange,
     headers,
     snapshot::{Route, Snapshot},
-    token::place::TokenPlace,
+    token::{credential::Credential, place::TokenPlace},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,6 +23,7 @@ pub(super) struct GoOn {
     fields: HeaderMap,
     /// Those that the gateway has a say in, each once.
     ours: Vec<HeaderName>,
+    is_private: bool,
 }
 
 impl GoOn {
@@ -48,12 +49,23 @@ impl GoOn {
             settings.identity.write(principal, &mut fields);
         }
         exchange.request_id().write(&mut fields);
-        GoOn { fields, ours: ours(snapshot, route) }
+        let is_private = permit.credential().is_some_and(Credential::is_from_elsewhere);
+        GoOn { fields, ours: ours(snapshot, route), is_private }
     }
 
     /// Each field that the gateway has a say in with its values; none: it is not to go on, whoever has sent it.
-    pub(super) fn fields(&self) -> impl Iterator<Item = (&HeaderName, impl Iterator<Item = &HeaderValue>)> {
-        self.ours.iter().map(|name| (name, self.fields.get_all(name).iter()))
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&HeaderName, GetAll<'_, HeaderValue>)> {
+        self.ours.iter().map(|name| (name, self.fields.get_all(name)))
+    }
+
+    /// Whether the gateway has a say in this field.
+    pub(super) fn has(&self, name: &HeaderName) -> bool {
+        self.ours.contains(name)
+    }
+
+    /// Whether the token was found elsewhere than in `Authorization`, so that caches don't see that the answer is somebody's.
+    pub(super) fn is_private(&self) -> bool {
+        self.is_private
     }
 }
 

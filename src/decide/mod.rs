@@ -3,9 +3,13 @@
 //! and how the answer is written.
 
 mod describe;
+mod ext_authz;
 mod forward_auth;
 mod go_on;
+mod grpc;
+mod messages;
 mod peer;
+mod told;
 mod verdict;
 
 use std::sync::Arc;
@@ -17,7 +21,6 @@ use crate::{
     gateway::Gateway,
     path::has_dot_segments,
     refusal::Refusal,
-    respond,
     server::{self, Arrival, ListenMode},
     snapshot::Snapshot,
 };
@@ -41,7 +44,7 @@ impl server::Handler for ByMode {
             ListenMode::ForwardAuth(from) => {
                 Box::pin(forward_auth::answer(self.0.observer(), snapshot, from, request, arrival)).await
             }
-            ListenMode::ExtAuthz => respond::refuse(&Refusal::NoRoute, &snapshot.realm, "", false),
+            ListenMode::ExtAuthz => Box::pin(ext_authz::answer(self.0.observer(), snapshot, request, arrival)).await,
         }
     }
 }

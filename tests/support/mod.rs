@@ -15,6 +15,7 @@ pub(crate) mod json_schema;
 pub(crate) mod keys;
 pub(crate) mod modern;
 pub(crate) mod peers;
+pub(crate) mod protobuf;
 pub(crate) mod proxies;
 pub(crate) mod raw;
 pub(crate) mod redis;

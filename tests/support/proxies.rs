@@ -62,6 +62,12 @@ impl Proxy {
         start(&Kind { program: "envoy", files: &["envoy/envoy-http.yaml"], arguments }, gateway, api)
     }
 
+    /// Envoy, which asks over gRPC; None where there is none.
+    pub(crate) fn envoy(gateway: SocketAddr, api: SocketAddr) -> Option<Proxy> {
+        let arguments = &["-c", "envoy.yaml", "--disable-hot-restart", "--concurrency", "1", "-l", "warn"];
+        start(&Kind { program: "envoy", files: &["envoy/envoy.yaml"], arguments }, gateway, api)
+    }
+
     /// What it has said.
     pub(crate) fn said(&self) -> String {
         said(self.folder.path())

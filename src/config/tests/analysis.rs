@@ -178,18 +178,18 @@ fn a_token_of_the_gateways_own_in_clear_text() {
 #[test]
 fn listeners_that_only_decide() {
     let text = |listen: &str, more: &str, route: &str| {
-        let issuers = "issuers: {a: {issuer: \"https://a.example\", audiences: [api]}}";
-        format!("listen: [{listen}]\n{more}{issuers}\nroutes: [{{name: r, path: /r, allow: public{route}}}]\n")
+        format!("listen: [{listen}]\n{more}issuers: {{}}\nroutes: [{{name: r, path: /r, allow: public{route}}}]\n")
     };
     let asked = |address: &str| format!("{{address: \"{address}\", mode: forward_auth, request_from: self}}");
     let trusted = "server: {trusted_proxies: [10.0.0.0/8]}\n";
     let (local, open) = (asked("127.0.0.1:1"), asked("0.0.0.0:1"));
     let limit = ", rate_limit: {rate: 1/s, per: ip}";
+    let issuers = "{a: {issuer: \"https://a.example\", audiences: [api]}}";
     insta::assert_snapshot!(
         [
             shown(&text(&open, "", "")),
             shown(&text(&local, "", limit)),
-            shown(&text(&local, "", ", revokes: token").replace("public", "authenticated")),
+            shown(&text(&local, "", ", revokes: token").replace("public", "authenticated").replace("{}", issuers)),
             shown(&text(&local, "", ", respond: {status: 204}")),
         ]
         .join("\n")

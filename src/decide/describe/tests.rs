@@ -3,8 +3,12 @@
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
+use prost::Message as _;
 
-use super::*;
+use super::{
+    super::messages::{Address, AttributeContext, HeaderLine, HeaderLines, Peer, Request, SocketAddress},
+    *,
+};
 
 type Lines<'l> = &'l [(&'l str, &'l str)];
 
@@ -23,7 +27,7 @@ fn check(lines: Lines<'_>) -> request::Parts {
 
 /// Method, scheme, host and target.
 fn read(from: RequestFrom, lines: Lines<'_>) -> Result<String, Refusal> {
-    from_fields(from, &check(lines), &arrival()).map(|Described { head, arrival }| {
+    from_fields(from, &check(lines), &arrival()).map(|Described { head, arrival, .. }| {
         format!("{} {}://{}{}", head.method, arrival.scheme, requests::host(&head).unwrap(), head.uri)
     })
 }
@@ -130,7 +134,44 @@ fn the_fields_are_those_of_the_request() {
     }
 }
 
+/// What comes of a request can be sent; all of it came here as HTTP could have it.
+fn is_sound(Described { head, arrival, .. }: &Described) -> bool {
+    (head.uri.path().starts_with('/') || head.uri.path() == "*")
+        && ["http", "https"].contains(&arrival.scheme)
+        && requests::host(head).is_some()
+        && server::check_target(head.method.as_str(), &head.uri.to_string()).is_ok()
+        && head.headers.len() <= MAX_FIELDS + 3
+}
+
 proptest! {
+    /// Whatever a message is: either a request comes of it that could have come here, or none.
+    #[test]
+    fn any_message(
+        bytes in proptest::collection::vec(any::<u8>(), 0..64),
+        texts in proptest::collection::vec(prop_oneof!["\\PC{0,12}", "(GET|https?|a\\.b(:8)?|/[a-z./%;?#*]{0,12})"], 6),
+        lines in proptest::collection::vec(("[a-z:_. -]{0,8}", "\\PC{0,8}"), 0..120),
+        is_raw in any::<bool>(),
+        size in any::<i64>(),
+    ) {
+        if let Ok(check) = CheckRequest::decode(bytes.as_slice())
+            && let Ok(described) = from_message(check, &arrival())
+        {
+            prop_assert!(is_sound(&described));
+        }
+        let [method, path, host, scheme, source, query] = <[String; 6]>::try_from(texts).unwrap();
+        let line = |(key, value): &(String, String)| HeaderLine { key: key.clone(), value: String::new(), raw_value: value.clone().into() };
+        let header_map = is_raw.then(|| HeaderLines { headers: lines.iter().map(line).collect() });
+        let headers = if is_raw { Default::default() } else { lines.into_iter().collect() };
+        let query = if query.len() > 6 { query } else { String::new() };
+        let http = HttpRequest { method, headers, path, host, scheme, query, fragment: String::new(), size, header_map };
+        let source = Peer { address: Some(Address { socket_address: Some(SocketAddress { address: source }) }) };
+        let attributes = AttributeContext { source: Some(source), request: Some(Request { http: Some(http) }) };
+        if let Ok(described) = from_message(CheckRequest { attributes: Some(attributes) }, &arrival()) {
+            prop_assert!(is_sound(&described));
+            prop_assert_eq!(described.body_bytes, u64::try_from(size).ok());
+        }
+    }
+
     /// Whatever the fields say: either a request comes of it that could have come here, or none.
     #[test]
     fn any_fields(
@@ -140,11 +181,8 @@ proptest! {
         let names = ["x-forwarded-method", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-uri", "x-original-method", "x-original-url"];
         let lines = names.iter().zip(&values).filter(|(_, value)| HeaderValue::from_str(value).is_ok());
         let lines: Vec<_> = lines.map(|(name, value)| (*name, value.as_str())).collect();
-        if let Ok(Described { head, arrival }) = from_fields(from, &check(&lines), &arrival()) {
-            prop_assert!(head.uri.path().starts_with('/') || head.uri.path() == "*");
-            prop_assert!(["http", "https"].contains(&arrival.scheme));
-            prop_assert!(requests::host(&head).is_some());
-            prop_assert!(server::check_target(head.method.as_str(), &head.uri.to_string()).is_ok());
+        if let Ok(described) = from_fields(from, &check(&lines), &arrival()) {
+            prop_assert!(is_sound(&described));
         }
     }
 }

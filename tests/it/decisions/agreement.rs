@@ -10,11 +10,16 @@ use proptest::{
 };
 use serde_json::json;
 
-use super::{PLACES, meant};
+use super::{
+    PLACES,
+    ext_authz::{self, Check},
+    meant,
+};
 use crate::{
     agreement::{Asked, ISSUER, asked, routes, tokens},
     support::{
         gateway::Gateway,
+        http::Request,
         keys::Key,
         raw::{Client, Response},
         upstream::Upstream,
@@ -37,7 +42,7 @@ impl Scene {
             format!("  - {{address: \"127.0.0.1:0\", name: {place}, mode: forward_auth, request_from: {place}}}\n")
         });
         format!(
-            "listen:\n  - 127.0.0.1:0\n{}admin: {{address: \"127.0.0.1:0\"}}\n\
+            "listen:\n  - 127.0.0.1:0\n{}  - {{address: \"127.0.0.1:0\", mode: ext_authz}}\nadmin: {{address: \"127.0.0.1:0\"}}\n\
              logging: {{level: error, access: false}}\nserver: {{workers: 1}}\n\
              issuers: {{main: {{issuer: \"{ISSUER}\", audiences: [api], jwt: {{jwks: {keys}}}}}}}\n\
              upstreams: {{echo: {{url: \"{}\"}}}}\nroutes:\n{routes}",
@@ -97,13 +102,61 @@ impl Scene {
             };
             *self.seen.borrow_mut().entry(word).or_default() += 1;
         }
+        self.compare_with_envoy(gateway, asked, &fields, &sent, arrived.as_ref());
+    }
+
+    fn compare_with_envoy(
+        &self,
+        gateway: &Gateway,
+        asked: &Asked,
+        fields: &str,
+        sent: &Response,
+        arrived: Option<&Request>,
+    ) {
+        let check = Check::new(asked.method, &asked.target, fields);
+        let told = ext_authz::ask(gateway.address_of(PLACES.len() + 1), &check);
+        let why = || format!("{asked:?} by Envoy: {} by the proxy, {told:?}", sent.status);
+        let word = match (arrived, told.denied) {
+            (Some(arrived), None) => {
+                let goes_on = told.applied(&check.fields);
+                let of = |name: &str| {
+                    goes_on
+                        .iter()
+                        .filter(|(other, _)| other == name)
+                        .map(|(_, value)| value.as_str())
+                        .collect::<Vec<_>>()
+                };
+                for name in IDENTITY.into_iter().chain(["authorization"]) {
+                    assert_eq!(of(name), arrived.fields.all(name).collect::<Vec<_>>(), "{name}: {}", why());
+                }
+                let spoofed = goes_on.iter().find(|(_, value)| ["root", "owner"].contains(&value.as_str()));
+                assert!(spoofed.is_none_or(|(name, _)| name == "x-auth-roles"), "{spoofed:?}: {}", why());
+                "Envoy lets it through, too"
+            }
+            (Some(_), Some(status)) => {
+                assert!(status == 400 && has_dots(asked), "{}", why());
+                "refused for what it can't change"
+            }
+            (None, Some(status)) if has_dots(asked) => {
+                assert!(status >= 400, "{}", why());
+                "both refuse it, if for other reasons"
+            }
+            (None, denied) => {
+                assert_eq!(denied, Some(sent.status.into()), "{}", why());
+                "Envoy refuses it, too"
+            }
+        };
+        *self.seen.borrow_mut().entry(word).or_default() += 1;
     }
 }
 
 /// Whether it has what the gateway would change on its way.
 fn is_changed(asked: &Asked) -> bool {
-    let dots = asked.target.split(['/', '?']).any(|part| matches!(part, "." | ".." | "%2e%2e"));
-    dots || asked.fields.iter().any(|(name, _)| name.contains('_') && *name != "X_Tenant")
+    has_dots(asked) || asked.fields.iter().any(|(name, _)| name.contains('_') && *name != "X_Tenant")
+}
+
+fn has_dots(asked: &Asked) -> bool {
+    asked.target.split(['/', '?']).any(|part| matches!(part, "." | ".." | "%2e%2e"))
 }
 
 fn send(gateway: &Gateway, listener: usize, method: &str, target: &str, fields: &str) -> Response {
@@ -135,7 +188,13 @@ fn nothing_is_let_through_that_would_not_be_sent_on() {
     });
     result.unwrap_or_else(|error| panic!("{error}"));
     let seen = scene.seen.into_inner();
-    for word in ["both let it through", "refused for what it can't change", "both refuse it"] {
+    for word in [
+        "both let it through",
+        "Envoy lets it through, too",
+        "Envoy refuses it, too",
+        "refused for what it can't change",
+        "both refuse it",
+    ] {
         assert!(seen.get(word).is_some_and(|count| *count >= 20), "{word}: {seen:?}");
     }
 }

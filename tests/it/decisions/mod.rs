@@ -1,6 +1,7 @@
 //! Listeners that only decide: what they are asked and what they say; and the proxies that ask them.
 
 mod agreement;
+pub(crate) mod ext_authz;
 mod fields;
 mod forward_auth;
 mod proxies;
@@ -18,7 +19,7 @@ struct Scene {
 const PLACES: [&str; 3] = ["x_forwarded", "x_original", "self"];
 
 impl Scene {
-    /// One listener for each place, and one that forwards. `more` are further sections, `routes` is the list under
+    /// One listener for each place, one that forwards, and one that Envoy asks. `more` are further sections, `routes` is the list under
     /// `routes:`.
     #[track_caller]
     fn start(more: &str, routes: &str) -> Scene {
@@ -27,7 +28,8 @@ impl Scene {
             format!("  - {{address: \"127.0.0.1:0\", name: {place}, mode: forward_auth, request_from: {place}}}\n")
         });
         let yaml = format!(
-            "listen:\n{}  - {{address: \"127.0.0.1:0\", name: proxy}}\nadmin: {{address: \"127.0.0.1:0\"}}\n\
+            "listen:\n{}  - {{address: \"127.0.0.1:0\", name: proxy}}\n\
+             \x20 - {{address: \"127.0.0.1:0\", name: envoy, mode: ext_authz}}\nadmin: {{address: \"127.0.0.1:0\"}}\n\
              logging: {{level: error, access: false}}\nissuers:\n  main: {{issuer: \"{}\", audiences: [api]}}\n\
              upstreams: {{echo: {{url: \"{}\"}}}}\n{more}routes:\n{routes}",
             listeners.concat(),

@@ -325,3 +325,14 @@ fn envoy_asks_over_http() {
         everything(&front);
     }
 }
+
+#[test]
+fn envoy_asks() {
+    if let Some(front) = Front::start("envoy", "gateway.yaml", Proxy::envoy) {
+        everything(&front);
+        // Envoy can take a token away from the query, too.
+        let token = front.issuer.token().build();
+        let (_, arrived) = front.ask("GET", &format!("/downloads/a?access_token={token}&x=y"), "");
+        assert_eq!(arrived.expect("it arrives").target, "/downloads/a?x=y");
+    }
+}
