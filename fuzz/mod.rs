@@ -3,6 +3,7 @@
 
 mod config;
 mod credential;
+mod decide;
 mod headers;
 mod http1;
 mod http2;

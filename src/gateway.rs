@@ -24,7 +24,7 @@ use crate::{
     request::{self as requests, RequestView},
     respond,
     route::{Destination, Found},
-    server::{self, Arrival},
+    server::Arrival,
     shadow::Copied,
     snapshot::{Route, Snapshot},
     token::credential::Credential,
@@ -36,12 +36,6 @@ use crate::{
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     observer: Arc<Observer>,
-}
-
-impl server::Handler for Arc<Gateway> {
-    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
-        Gateway::handle(self, request, arrival).await
-    }
 }
 
 impl Gateway {
@@ -60,10 +54,19 @@ impl Gateway {
         self.snapshot.store(Arc::new(snapshot));
     }
 
-    /// Answers one request. Time, log and the form of refusals are this function's; what happens in between is
-    /// `answer`'s.
-    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
-        let snapshot = self.snapshot.load_full();
+    /// Who is told of what happens.
+    pub fn observer(&self) -> Arc<Observer> {
+        self.observer.clone()
+    }
+
+    /// Answers one request that is to be forwarded. Time, log and the form of refusals are this function's; what happens in
+    /// between is `answer`'s.
+    pub(crate) async fn handle(
+        &self,
+        snapshot: Arc<Snapshot>,
+        request: Request<Incoming>,
+        arrival: Arrival,
+    ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::begin(self.observer.clone(), snapshot.clone(), &head, &arrival);
         let head_only = head.method == Method::HEAD;
@@ -131,7 +134,7 @@ async fn answer(
 }
 
 /// The path made canonical, noted.
-fn canonical(exchange: &mut Exchange, head: &request::Parts) -> Result<Arc<CanonicalPath>, Refusal> {
+pub(crate) fn canonical(exchange: &mut Exchange, head: &request::Parts) -> Result<Arc<CanonicalPath>, Refusal> {
     Ok(exchange.set_path(canonical_path(&head.method, head.uri.path())?))
 }
 
@@ -148,7 +151,7 @@ pub(crate) fn canonical_path(method: &Method, path: &str) -> Result<CanonicalPat
 
 /// The answer to a CORS preflight, where the route for the method that it asks for has `cors`. Made without a permit:
 /// browsers send no token along, and nothing but the route's `cors` is told.
-fn preflight(
+pub(crate) fn preflight(
     snapshot: &Snapshot,
     exchange: &mut Exchange,
     head: &request::Parts,
@@ -177,7 +180,7 @@ pub(crate) fn preflight_route(
 }
 
 /// The decision, noted.
-async fn decide(
+pub(crate) async fn decide(
     snapshot: &Snapshot,
     exchange: &mut Exchange,
     head: &request::Parts,
@@ -291,7 +294,7 @@ fn tunnel_end(permit: &Permit, body: &RequestBody) -> Option<tokio::time::Instan
 }
 
 /// Gives the permit up for an answer of our own.
-fn answer_here(
+pub(crate) fn answer_here(
     exchange: &Exchange,
     route: &Route,
     answer: &OwnAnswer,

@@ -27,6 +27,7 @@ pub mod path;
 pub mod query;
 pub mod request;
 
+pub mod decide;
 pub mod decision;
 pub mod method;
 pub mod policy;

@@ -21,6 +21,7 @@ use hyper::{
 };
 
 use crate::{
+    decide::check_unchanged,
     decision::rehearsal::{Presented, Rehearsal, rehearse as decide, route_of},
     gateway,
     headers::{self, TraceContext},
@@ -30,7 +31,7 @@ use crate::{
     refusal::Refusal,
     request::{self as requests, RequestView},
     route::Destination,
-    server,
+    server::{self, ListenMode},
     snapshot::{Route, Snapshot},
     token::{self, place::TokenPlace, secret::Secret},
     trace::Span,
@@ -219,7 +220,14 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
     let host = requests::host(&head);
     let asked = (&head.method, &head.headers);
     let listener = question.comes_in_at(snapshot);
-    if let Some(route) = gateway::preflight_route(snapshot, listener, host.as_deref(), &path, asked) {
+    let mode = snapshot.mode(listener);
+    if let Err(refusal) = check_unchanged(snapshot, mode, target.path(), &head.headers) {
+        return refused(Some(path), refusal);
+    }
+    // Whoever asks there is a proxy, to which a 2xx would be a yes.
+    let asks_ahead = |_: &usize| !matches!(mode, ListenMode::ForwardAuth(_));
+    if let Some(route) = gateway::preflight_route(snapshot, listener, host.as_deref(), &path, asked).filter(asks_ahead)
+    {
         return Answer::without_upstream(Some(path), StatusCode::NO_CONTENT, Rehearsal::of(Some(route), Ok(None)));
     }
     let view = RequestView {
@@ -245,6 +253,10 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
     };
     if let Destination::Answer(answer) = &route.settings.destination {
         return match answer.status(&path) {
+            // There, a 2xx would let it through.
+            Ok(status) if status.is_success() && matches!(mode, ListenMode::ForwardAuth(_)) => {
+                Answer::refused_on_its_way(path, Refusal::NoRoute, decision)
+            }
             Ok(status) => Answer::without_upstream(Some(path), status, decision),
             Err(refusal) => Answer::refused_on_its_way(path, refusal, decision),
         };

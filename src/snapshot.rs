@@ -4,6 +4,8 @@ mod registry;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use hyper::header::HeaderName;
+
 use crate::{
     config::Policy,
     egress::{EgressSettings, Grant, TokenSource},
@@ -46,6 +48,8 @@ pub struct Snapshot {
     pub issuers: Vec<Arc<Issuer>>,
     /// The listeners' names, by their indices.
     pub listeners: Vec<Arc<str>>,
+    /// What each of them does with a request.
+    pub modes: Vec<ListenMode>,
     /// Where a request comes in of which nothing is said: the first listener that forwards; the first one where none does.
     pub main_listener: usize,
     /// Logouts that are on their way.
@@ -62,12 +66,16 @@ pub struct Snapshot {
     pub confidential: Vec<Secret>,
     /// What no client may send.
     pub reserved: Arc<ReservedNames>,
+    /// The identity headers that some route writes, and the default ones.
+    pub identity_names: Vec<HeaderName>,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: TrustedProxies,
     /// Of challenges.
     pub realm: Realm,
     /// Bytes of a credential.
     pub max_token_bytes: usize,
+    /// Bytes of a request head.
+    pub max_header_bytes: usize,
     /// Between two pieces of a request body.
     pub body_timeout: Duration,
     /// The query fields that are tokens on some route, for the log.
@@ -411,6 +419,7 @@ impl Snapshot {
             upstreams,
             issuers,
             listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
+            modes: policy.listen.iter().map(|listen| listen.mode).collect(),
             main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),
             logouts: long_lived.logouts.clone(),
             tokens,
@@ -419,9 +428,11 @@ impl Snapshot {
             admin_token: policy.admin_token.clone(),
             confidential: policy.confidential.clone(),
             reserved,
+            identity_names: IdentityPlan::names_of_all(policy.routes.iter().map(|route| &route.identity)),
             trusted_proxies: policy.server.trusted_proxies.clone(),
             realm: Realm::new(&policy.realm),
             max_token_bytes: policy.server.max_token_bytes,
+            max_header_bytes: policy.server.max_header_bytes,
             body_timeout: policy.server.body_timeout,
             token_parameters: policy
                 .routes
@@ -471,6 +482,11 @@ impl Snapshot {
             introspection.certificate.as_ref()?.end()
         });
         upstreams.chain(issuers).collect()
+    }
+
+    /// What the listener of this index does with a request.
+    pub fn mode(&self, listener: usize) -> ListenMode {
+        self.modes.get(listener).copied().unwrap_or_default()
     }
 
     /// The issuer of this name in the configuration.

@@ -15,6 +15,7 @@ mod challenges;
 mod chaos;
 mod command_line;
 mod console;
+mod decisions;
 mod demo;
 mod documents;
 mod downgrade;
