@@ -138,6 +138,7 @@ impl App {
         let long_lived = LongLived::new(observer.clone(), policy.server.workers);
         let long_lived = Arc::new(long_lived.with_state(state).map_err(StartError::Policy)?);
         let (snapshot, stores) = Snapshot::assemble(policy, &long_lived).map_err(StartError::Policy)?;
+        observer.client_certificates_are(&snapshot.client_certificates());
         let gateway = Arc::new(Gateway::new(snapshot, observer.clone()));
         let in_force = match &origin {
             Some((origin, loaded, _)) => InForce::new(Some(&origin.path.display().to_string()), &loaded.hash),

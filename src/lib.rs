@@ -70,3 +70,4 @@ pub mod demo;
 
 mod der;
 mod describe;
+mod validity;

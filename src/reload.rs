@@ -224,6 +224,7 @@ impl Reloader {
         };
         // Too late is no error.
         let _ = timeout(KEYS_WITHIN, all_fetched).await;
+        parts.observer.client_certificates_are(&snapshot.client_certificates());
         parts.gateway.go_by(snapshot);
         parts.server.adjust(&policy.server, certificates, &parts.observer);
         parts.times.store(Arc::new(DrainTimes::of(&policy.server)));

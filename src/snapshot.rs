@@ -31,6 +31,7 @@ use crate::{
         secret::Secret,
     },
     upstream::{EndpointAddress, EndpointIdentity, EndpointParts, Standing, Upstream, UpstreamSettings},
+    validity::first_end,
 };
 
 /// A policy put to work. Immutable; swapped as a whole.
@@ -361,6 +362,19 @@ impl Snapshot {
         {
             shared.retire();
         }
+    }
+
+    /// The files of the certificates that the gateway shows to upstreams and issuers, and when each ends, in Unix seconds.
+    pub fn client_certificates(&self) -> Vec<(String, i64)> {
+        let upstreams = self.upstreams.iter().filter_map(|upstream| {
+            let (certificate, _) = upstream.settings().tls.identity.as_ref()?;
+            Some((certificate.path.display().to_string(), first_end(certificate.text.as_bytes())?))
+        });
+        let issuers = self.issuers.iter().filter_map(|issuer| {
+            let introspection = issuer.settings.introspection.as_ref()?;
+            introspection.certificate.as_ref()?.end()
+        });
+        upstreams.chain(issuers).collect()
     }
 
     /// The issuer of this name in the configuration.

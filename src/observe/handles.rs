@@ -143,7 +143,7 @@ impl RouteMetrics {
         });
         count(cell, || {
             let issuer = issuer.unwrap_or_default();
-            self.decisions.with_label_values(&[&*self.route, issuer, super::outcome(allowed), reason])
+            self.decisions.with_label_values(&[&*self.route, issuer, super::request::outcome(allowed), reason])
         });
     }
 
@@ -265,7 +265,9 @@ impl IssuerMetrics {
     /// So many keys were in the configuration or its files: nothing had to be fetched.
     pub fn keys_at_load(&self, count: usize) {
         self.keys.count.set(i64::try_from(count).unwrap_or(i64::MAX));
-        self.keys.fetched();
+        if count > 0 {
+            self.keys.fetched();
+        }
     }
 
     /// What went wrong last with a call to it.

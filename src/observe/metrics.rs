@@ -2,8 +2,8 @@
 //! and a test holds that it knows them all.
 
 use prometheus::{
-    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
     core::{Collector, Desc, MetricVec, MetricVecBuilder},
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Metrics {
     pub(super) config_info: IntGaugeVec,
     pub(super) config_reloads: IntCounterVec,
     pub(super) config_last_reload_success: IntGauge,
+    pub(super) log_lines_dropped: IntCounter,
+    pub(super) build_info: IntGaugeVec,
 }
 
 impl Metrics {
@@ -159,7 +161,8 @@ impl Metrics {
             connections: r.int_gauges("connections", "Open connections from clients.", &["listener"])?,
             certificate_expiry: r.int_gauges(
                 "certificate_expiry_seconds",
-                "Until the first certificate of a listener's file expires; negative once it has.",
+                "Until the first certificate in a file of a listener's, or in one that the gateway shows to others, \
+                 expires; negative once it has.",
                 &["file"],
             )?,
             config_info: r.int_gauges("config_info", "1 for the configuration that is in force.", &["hash"])?,
@@ -172,6 +175,11 @@ impl Metrics {
                 "config_last_reload_success",
                 "Whether the configuration could be used when it was read last: 1 or 0.",
             )?,
+            log_lines_dropped: r.counter(
+                "log_lines_dropped_total",
+                "Lines of log that were lost because whoever reads them is too slow.",
+            )?,
+            build_info: r.int_gauges("build_info", "1 for the version that runs.", &["version"])?,
             names: std::mem::take(&mut r.names),
             removable: Removable::new(std::mem::take(&mut r.removable)),
             registry: r.registry.clone(),
@@ -211,6 +219,10 @@ impl Registering {
 
     fn int_gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
         self.labelled(IntGaugeVec::new(options(name, help), labels)?)
+    }
+
+    fn counter(&mut self, name: &str, help: &str) -> Result<IntCounter, Error> {
+        self.keep(IntCounter::with_opts(options(name, help))?)
     }
 
     fn int_gauge(&mut self, name: &str, help: &str) -> Result<IntGauge, Error> {
