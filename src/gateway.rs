@@ -13,9 +13,9 @@ use crate::{
     answer::OwnAnswer,
     body::{Arriving, Body, BodyLimits, RequestBody},
     cors,
-    decision::{self, Permit},
+    decision::{self, Decided, Permit},
     exchange::Exchange,
-    headers::{self, client_scheme},
+    headers,
     limit::Counted,
     observe::Observer,
     outgoing::{self, Sender},
@@ -24,7 +24,8 @@ use crate::{
     request::{self as requests, RequestView},
     respond,
     route::{Destination, Found},
-    server::{self, Arrival},
+    server::Arrival,
+    shadow::Copied,
     snapshot::{Route, Snapshot},
     token::credential::Credential,
     upstream::Upgrade,
@@ -35,12 +36,6 @@ use crate::{
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     observer: Arc<Observer>,
-}
-
-impl server::Handler for Arc<Gateway> {
-    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
-        Gateway::handle(self, request, arrival).await
-    }
 }
 
 impl Gateway {
@@ -59,10 +54,19 @@ impl Gateway {
         self.snapshot.store(Arc::new(snapshot));
     }
 
-    /// Answers one request. Time, log and the form of refusals are this function's; what happens in between is
-    /// `answer`'s.
-    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
-        let snapshot = self.snapshot.load_full();
+    /// Who is told of what happens.
+    pub fn observer(&self) -> Arc<Observer> {
+        self.observer.clone()
+    }
+
+    /// Answers one request that is to be forwarded. Time, log and the form of refusals are this function's; what happens in
+    /// between is `answer`'s.
+    pub(crate) async fn handle(
+        &self,
+        snapshot: Arc<Snapshot>,
+        request: Request<Incoming>,
+        arrival: Arrival,
+    ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::begin(self.observer.clone(), snapshot.clone(), &head, &arrival);
         let head_only = head.method == Method::HEAD;
@@ -130,7 +134,7 @@ async fn answer(
 }
 
 /// The path made canonical, noted.
-fn canonical(exchange: &mut Exchange, head: &request::Parts) -> Result<Arc<CanonicalPath>, Refusal> {
+pub(crate) fn canonical(exchange: &mut Exchange, head: &request::Parts) -> Result<Arc<CanonicalPath>, Refusal> {
     Ok(exchange.set_path(canonical_path(&head.method, head.uri.path())?))
 }
 
@@ -147,7 +151,7 @@ pub(crate) fn canonical_path(method: &Method, path: &str) -> Result<CanonicalPat
 
 /// The answer to a CORS preflight, where the route for the method that it asks for has `cors`. Made without a permit:
 /// browsers send no token along, and nothing but the route's `cors` is told.
-fn preflight(
+pub(crate) fn preflight(
     snapshot: &Snapshot,
     exchange: &mut Exchange,
     head: &request::Parts,
@@ -158,6 +162,7 @@ fn preflight(
     let index = preflight_route(snapshot, arrival.listener, exchange.host(), path, asked)?;
     let cors = snapshot.routes.get(index)?.settings.cors.as_ref()?;
     exchange.preflight(index);
+    ask_shadow(snapshot, exchange, head, arrival, Decided::preflight(index));
     Some(cors.preflight(cors::origin(&head.headers)))
 }
 
@@ -175,7 +180,7 @@ pub(crate) fn preflight_route(
 }
 
 /// The decision, noted.
-async fn decide(
+pub(crate) async fn decide(
     snapshot: &Snapshot,
     exchange: &mut Exchange,
     head: &request::Parts,
@@ -186,18 +191,46 @@ async fn decide(
         listener: arrival.listener,
         method: &head.method,
         host: exchange.host(),
-        scheme: client_scheme(&head.headers, exchange.trusted_peer(), arrival.scheme),
+        scheme: exchange.scheme(),
         path,
         query: head.uri.query(),
         headers: &head.headers,
         client_ip: exchange.client_ip(),
         trusted_peer: exchange.trusted_peer(),
+        span: exchange.span(),
     };
     let mut counted = Counted::default();
     let decided = decision::decide(snapshot, &view, &mut counted).await;
     exchange.counted(counted);
     exchange.decided(&decided);
+    ask_shadow(snapshot, exchange, head, arrival, Decided::of(&decided));
     decided.map_err(|denial| denial.refusal)
+}
+
+/// Puts a request that is decided to the shadow, if there is one: what that says is told, and changes nothing.
+fn ask_shadow(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    head: &request::Parts,
+    arrival: &Arrival,
+    decided: Decided,
+) {
+    let (Some(shadow), Some(path)) = (&snapshot.shadow, exchange.shared_path()) else { return };
+    let says = shadow.compare(Copied {
+        listener: arrival.listener,
+        method: head.method.clone(),
+        uri: head.uri.clone(),
+        host: exchange.host().map(str::to_owned),
+        scheme: exchange.scheme(),
+        path: path.clone(),
+        headers: head.headers.clone(),
+        client_ip: exchange.client_ip(),
+        trusted_peer: exchange.trusted_peer(),
+        request_id: exchange.request_id().clone(),
+        snapshot: exchange.snapshot().clone(),
+        decided,
+    });
+    exchange.shadow_says(says);
 }
 
 /// The body under the route's limits.
@@ -261,7 +294,7 @@ fn tunnel_end(permit: &Permit, body: &RequestBody) -> Option<tokio::time::Instan
 }
 
 /// Gives the permit up for an answer of our own.
-fn answer_here(
+pub(crate) fn answer_here(
     exchange: &Exchange,
     route: &Route,
     answer: &OwnAnswer,
@@ -286,12 +319,13 @@ async fn forward(
     let Some(upstream) = &route.upstream else { return Err(Refusal::Upstream(UpstreamFault::Unavailable)) };
     let logged_out = permit.principal().filter(|_| route.settings.revokes).cloned();
     let sent = Instant::now();
+    let span = exchange.span().as_parent();
     let outcome = match logged_out {
-        None => upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await,
+        None => upstream.forward(permit, arrival.worker, request, &arrival.body_fault, span).await,
         Some(principal) => {
             let (upstream, worker, body_fault) = (upstream.clone(), arrival.worker, arrival.body_fault.clone());
             let (alive, revocations) = (arrival.alive.clone(), snapshot.revocations.clone());
-            let forwarding = async move { upstream.forward(permit, worker, request, &body_fault).await };
+            let forwarding = async move { upstream.forward(permit, worker, request, &body_fault, span).await };
             snapshot.logouts.see_through(forwarding, principal, revocations, alive).await?
         }
     };

@@ -97,6 +97,17 @@ impl IdentityPlan {
         self.headers.iter().map(|(name, _)| name).chain(self.assertion.iter().map(|assertion| &assertion.header))
     }
 
+    /// The default identity headers and those of these plans, each once. Assertions aside.
+    pub fn names_of_all<'p>(plans: impl Iterator<Item = &'p IdentityPlan>) -> Vec<HeaderName> {
+        let mut names: Vec<HeaderName> = Vec::new();
+        for (name, _) in IdentityPlan::standard().headers.iter().chain(plans.flat_map(|plan| &plan.headers)) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
     /// Writes the identity headers of this principal. Values are escaped: nothing in a token can add a header. A
     /// header without a value is not sent, and none that was there before stays.
     pub fn write(&self, principal: &Principal, headers: &mut HeaderMap) {

@@ -27,6 +27,7 @@ pub mod path;
 pub mod query;
 pub mod request;
 
+pub mod decide;
 pub mod decision;
 pub mod method;
 pub mod policy;
@@ -48,6 +49,7 @@ pub mod respond;
 
 pub mod explain;
 pub mod rehearsal;
+pub mod shadow;
 
 pub mod admin;
 pub mod descriptors;
@@ -61,8 +63,10 @@ pub mod signer;
 pub mod single_flight;
 pub mod state_dir;
 pub mod systemd;
+pub mod trace;
 pub mod watch;
 
+pub mod import;
 pub mod policy_tests;
 
 pub mod cli;

@@ -21,17 +21,20 @@ use hyper::{
 };
 
 use crate::{
+    decide::check_unchanged,
     decision::rehearsal::{Presented, Rehearsal, rehearse as decide, route_of},
-    gateway, headers,
+    gateway,
+    headers::{self, TraceContext},
     identity::MASKED_AUTHORIZATION,
     outgoing::{self, Sender},
     path::CanonicalPath,
     refusal::Refusal,
     request::{self as requests, RequestView},
     route::Destination,
-    server,
+    server::{self, ListenMode},
     snapshot::{Route, Snapshot},
     token::{self, place::TokenPlace, secret::Secret},
+    trace::Span,
 };
 
 /// Who asks where nothing else is said.
@@ -217,7 +220,14 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
     let host = requests::host(&head);
     let asked = (&head.method, &head.headers);
     let listener = question.comes_in_at(snapshot);
-    if let Some(route) = gateway::preflight_route(snapshot, listener, host.as_deref(), &path, asked) {
+    let mode = snapshot.mode(listener);
+    if let Err(refusal) = check_unchanged(snapshot, mode, target.path(), &head.headers) {
+        return refused(Some(path), refusal);
+    }
+    // Whoever asks there is a proxy, to which a 2xx would be a yes.
+    let asks_ahead = |_: &usize| !matches!(mode, ListenMode::ForwardAuth(_));
+    if let Some(route) = gateway::preflight_route(snapshot, listener, host.as_deref(), &path, asked).filter(asks_ahead)
+    {
         return Answer::without_upstream(Some(path), StatusCode::NO_CONTENT, Rehearsal::of(Some(route), Ok(None)));
     }
     let view = RequestView {
@@ -230,6 +240,7 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
         headers: &head.headers,
         client_ip: snapshot.trusted_proxies.client_ip(question.peer, &head.headers),
         trusted_peer: snapshot.trusted_proxies.trusts(question.peer),
+        span: &Span::none(),
     };
     let carried = question.token.as_ref().map(|token| carried(token, snapshot, &view));
     let (headers, query) =
@@ -242,6 +253,10 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
     };
     if let Destination::Answer(answer) = &route.settings.destination {
         return match answer.status(&path) {
+            // There, a 2xx would let it through.
+            Ok(status) if status.is_success() && matches!(mode, ListenMode::ForwardAuth(_)) => {
+                Answer::refused_on_its_way(path, Refusal::NoRoute, decision)
+            }
             Ok(status) => Answer::without_upstream(Some(path), status, decision),
             Err(refusal) => Answer::refused_on_its_way(path, refusal, decision),
         };
@@ -302,7 +317,7 @@ fn upstream_fields(
         scheme: question.scheme,
         authority: received.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
         request_id: &headers::request_id(received),
-        trace: &headers::trace_context(received),
+        trace: &TraceContext::of(received, snapshot.tracing.share()),
     };
     let mut fields = outgoing::fields(snapshot, route, received.clone(), &from);
     let is_kept = received.get(X_REQUEST_ID) == Some(from.request_id.value());

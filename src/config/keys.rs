@@ -95,7 +95,6 @@ fn below(parent: &str) -> impl Iterator<Item = (&'static str, State)> {
 
 /// Values of pending keys that say what is done anyway.
 pub(super) const KEPT: &[(&str, &str)] = &[
-    ("listen.*.mode", "proxy"),
     ("issuers.*.sender_constraint", "none"),
     ("issuers.*.logout.back_channel", "false"),
     ("issuers.*.logout.events", "false"),
@@ -113,7 +112,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("listen.*.tls.key", Live),
     ("listen.*.tls.client_ca", Live),
     ("listen.*.tls.client_certificate", Live),
-    ("listen.*.mode", Pending),
+    ("listen.*.mode", Live),
     ("listen.*.request_from", Live),
     ("admin", Live),
     ("admin.address", Live),
@@ -327,9 +326,9 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("logging.level", Live),
     ("logging.format", Live),
     ("logging.access", Live),
-    ("tracing", Pending),
-    ("tracing.otlp", Pending),
-    ("tracing.sample", Pending),
+    ("tracing", Live),
+    ("tracing.otlp", Live),
+    ("tracing.sample", Live),
 ];
 
 /// The first part of the paths of a file of policy tests: a table of its own.

@@ -50,7 +50,12 @@ pub(super) struct Metrics {
     pub(super) upstream_seconds: HistogramVec,
     pub(super) upstream_healthy: IntGaugeVec,
     pub(super) upstream_connections: IntGaugeVec,
+    pub(super) shadow_decisions: IntCounterVec,
+    /// Without a label, and without a sample where there is no shadow.
+    pub(super) shadow_skipped: IntCounterVec,
     pub(super) connections: IntGaugeVec,
+    /// Without a sample where no spans are sent.
+    pub(super) spans: IntCounterVec,
     pub(super) certificate_expiry: IntGaugeVec,
     pub(super) config_info: IntGaugeVec,
     pub(super) config_reloads: IntCounterVec,
@@ -158,7 +163,22 @@ impl Metrics {
                 "Connections to an upstream, in use or idle in the pool.",
                 &["upstream", "state"],
             )?,
+            shadow_decisions: r.counters(
+                "shadow_decisions_total",
+                "Requests that a shadow decided, too, by what was decided and what the shadow says.",
+                &["route", "outcome", "shadow_outcome"],
+            )?,
+            shadow_skipped: r.counters(
+                "shadow_skipped_total",
+                "Requests that a shadow didn't decide, since too many of its questions were under way.",
+                &[],
+            )?,
             connections: r.int_gauges("connections", "Open connections from clients.", &["listener"])?,
+            spans: r.counters(
+                "spans_total",
+                "Spans of sampled requests, by whether the collector took them.",
+                &["result"],
+            )?,
             certificate_expiry: r.int_gauges(
                 "certificate_expiry_seconds",
                 "Until the first certificate in a file of a listener's, or in one that the gateway shows to others, \

@@ -14,7 +14,9 @@ mod metrics;
 mod process;
 mod query;
 mod request;
+mod shadow;
 mod sink;
+mod spans;
 mod tokens;
 mod upstream;
 
@@ -46,7 +48,9 @@ pub use self::{
     keys::{KeysFetched, KeysRestored},
     log::parse_level,
     request::RequestFinished,
+    shadow::{ShadowCompared, ShadowDiffers, ShadowMetrics, ShadowReloaded, ShadowSays},
     sink::LogBuffer,
+    spans::{SpanMetrics, SpansSent},
     tokens::{Introspected, Verified},
     upstream::{EndpointChange, UpstreamAttempt},
 };
@@ -76,7 +80,7 @@ pub struct LoggingSettings {
 pub struct TracingSettings {
     /// Where spans go, an OTLP endpoint; None: nowhere.
     pub otlp: Option<String>,
-    /// The share of traces begun here, from 0 to 1.
+    /// The share of traces begun here that are sampled, from 0 to 1.
     pub sample: f64,
 }
 
@@ -254,6 +258,11 @@ impl Observer {
         SharedStateMetrics(self.metrics.state_up.with_label_values::<&str>(&[]))
     }
 
+    /// Binds the metrics of spans; there are none before.
+    pub fn spans(&self) -> SpanMetrics {
+        SpanMetrics::new(&self.metrics)
+    }
+
     /// Binds an upstream's metrics. `endpoint` is its authority.
     pub fn upstream(&self, upstream: &str, endpoint: &str) -> UpstreamMetrics {
         let held = [&[("upstream", upstream)][..], &[("upstream", upstream), ("endpoint", endpoint)]];
@@ -270,6 +279,11 @@ impl Observer {
         let health = EndpointHealth::new(&self.metrics, upstream, endpoint);
         endpoints.insert(key, Arc::downgrade(&health.0));
         health
+    }
+
+    /// Binds the metrics of a shadow; there are none before.
+    pub fn shadow(&self) -> ShadowMetrics {
+        ShadowMetrics(self.metrics.shadow_skipped.with_label_values::<&str>(&[]))
     }
 
     /// Binds a listener's metrics.

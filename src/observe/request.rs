@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use super::{Observer, RouteMetrics};
+use super::{Observer, RouteMetrics, ShadowSays};
 use crate::token::credential::Fingerprint;
 
 /// One request is over: all of its answer was sent, or its client is gone. Metrics and the access log's line.
@@ -56,6 +56,8 @@ pub struct RequestFinished<'e> {
     pub client: Option<&'e str>,
     /// Of the token.
     pub token: Option<Fingerprint>,
+    /// What a shadow says, where it says otherwise and that is known by now.
+    pub shadow: Option<&'e ShadowSays>,
 }
 
 impl RequestFinished<'_> {
@@ -72,7 +74,7 @@ impl RequestFinished<'_> {
     }
 
     /// The `outcome` label and the log's `decision`.
-    pub(super) fn outcome(&self) -> &'static str {
+    pub(crate) fn outcome(&self) -> &'static str {
         outcome(self.allowed)
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn a_request() -> RequestFinished<'static> {
         subject: Some("alice"),
         client: Some("web"),
         token: Some(Fingerprint([0x01, 0x23, 0x45, 0x67, 0x89, 0xab])),
+        shadow: None,
     }
 }
 
@@ -76,7 +77,10 @@ fn metric_names_are_these() {
     bearward_upstream_seconds{upstream}
     bearward_upstream_healthy{upstream,endpoint}
     bearward_upstream_connections{upstream,state}
+    bearward_shadow_decisions_total{route,outcome,shadow_outcome}
+    bearward_shadow_skipped_total
     bearward_connections{listener}
+    bearward_spans_total{result}
     bearward_certificate_expiry_seconds{file}
     bearward_config_info{hash}
     bearward_config_reloads_total{result}

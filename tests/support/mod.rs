@@ -3,8 +3,10 @@
 
 pub(crate) mod authorization_server;
 pub(crate) mod binary;
+pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod challenge;
+pub(crate) mod collector;
 pub(crate) mod corpus;
 pub(crate) mod demo;
 pub(crate) mod gateway;
@@ -15,6 +17,8 @@ pub(crate) mod json_schema;
 pub(crate) mod keys;
 pub(crate) mod modern;
 pub(crate) mod peers;
+pub(crate) mod protobuf;
+pub(crate) mod proxies;
 pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod relay;

@@ -53,22 +53,22 @@ pub(super) const FIRST: &[Key] = &[
         "listen.*.mode",
         Word(&["proxy", "forward_auth", "ext_authz"]),
         "`proxy` decides and forwards. `forward_auth` answers another proxy's question over HTTP, `ext_authz` Envoy's \
-         over gRPC; both forward nothing.",
+         over gRPC; both forward nothing, and answer only this machine and `server.trusted_proxies`.",
     )
     .default("proxy")
     .example("ext_authz"),
     key(
         "listen.*.request_from",
         Word(&["x_forwarded", "x_original", "self"]),
-        "With `mode: forward_auth`, and required there: where the request is described. `x_forwarded`: \
-         X-Forwarded-Method, -Proto, -Host and -Uri (Traefik, Caddy); `x_original`: X-Original-Method and \
-         X-Original-URL (NGINX); `self`: the question's own method, host and path (Envoy).",
+        "With `mode: forward_auth`, and required there: where the request is described; nothing else is read. \
+         `x_forwarded`: X-Forwarded-Method, -Proto, -Host and -Uri (Traefik, Caddy); `x_original`: X-Original-Method and \
+         X-Original-URL, or X-Original-URI with Host (NGINX); `self`: the question's own method, host and path (Envoy).",
     )
     .example("x_forwarded"),
     key(
         "admin",
         OneOf(&[Word(&["off"]), Section]),
-        "Where probes and metrics are: `/livez`, `/readyz`, `/metrics`; also `/explain` and `/revocations`. `off` turns it off.",
+        "Where probes and metrics are: `/livez`, `/readyz`, `/metrics`; also the console (`/`) and what it asks. `off` turns it off.",
     )
     .default("{}")
     .example("off"),
@@ -187,7 +187,7 @@ pub(super) const ERRORS: &[Key] = &[
 ];
 
 pub(super) const LAST: &[Key] = &[
-    key("logging", Section, "The log, on stderr.").default("{}").example("{}"),
+    key("logging", Section, "The log, on stdout.").default("{}").example("{}"),
     key(
         "logging.level",
         Text,
@@ -202,10 +202,21 @@ pub(super) const LAST: &[Key] = &[
     key(
         "tracing",
         Section,
-        "OpenTelemetry spans. The W3C `traceparent` of a request is honoured and passed on in any case.",
+        "OpenTelemetry spans: see [tracing.md](tracing.md). The W3C `traceparent` of a request is honoured and passed on in any case.",
     )
     .absent("no spans are sent")
     .example(r#"{"otlp": "http://127.0.0.1:4317"}"#),
-    key("tracing.otlp", super::HTTP_URL, "Where spans are sent, by OTLP.").example("http://127.0.0.1:4317"),
-    key("tracing.sample", Fraction, "The share of the traces begun here that are sent.").default("1.0").example("0.1"),
+    key(
+        "tracing.otlp",
+        super::HTTP_URL,
+        "The collector that spans are sent to, by OTLP: over HTTP in protobuf where the URL has a path, or port 4318 (then at `/v1/traces`), else by gRPC.",
+    )
+    .example("http://127.0.0.1:4317"),
+    key(
+        "tracing.sample",
+        Fraction,
+        "The share of the traces begun here that are sampled. One that a client has begun is where the client says so.",
+    )
+    .absent("`1.0`, but `0` without `otlp`")
+    .example("0.1"),
 ];
