@@ -22,6 +22,7 @@ use bearward::{
         cache::TokenCache, credential::Credential, issuer::Issuer, jwks::KeyStore, principal::Principal,
         revocation::Revocations, verify,
     },
+    trace::Span,
 };
 use hyper::{HeaderMap, Method, header::AUTHORIZATION};
 
@@ -93,7 +94,7 @@ fn principal(settings: bearward::token::issuer::IssuerSettings, key: &Ed25519Key
     let keys = KeyStore::new(&settings, observer.clone()).unwrap();
     let cache = TokenCache::new(0, &observer).unwrap();
     let issuer = [Arc::new(Issuer::new(settings, keys, &observer))];
-    ready(verify(&credential, &issuer, &Arc::new(cache), &Revocations::new(&observer))).unwrap()
+    ready(verify(&credential, &issuer, &Arc::new(cache), &Revocations::new(&observer), &Span::none())).unwrap()
 }
 
 fn best(access: &Access, facts: &Facts<'_>) -> f64 {

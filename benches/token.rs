@@ -29,6 +29,7 @@ use bearward::{
     token::{
         cache::TokenCache, credential::Credential, issuer::Issuer, jwks::KeyStore, revocation::Revocations, verify,
     },
+    trace::Span,
 };
 use hyper::{HeaderMap, header::AUTHORIZATION};
 
@@ -61,8 +62,8 @@ fn main() {
         let (issuer, [cache, remembering]) = issuer(&signer);
         let credential = credential(&token);
         let revocations = Revocations::new(&Observer::silent());
-        let whole = best(|| ready(verify(&credential, &issuer, &cache, &revocations)).is_ok());
-        let again = best(|| ready(verify(&credential, &issuer, &remembering, &revocations)).is_ok());
+        let whole = best(|| ready(verify(&credential, &issuer, &cache, &revocations, &Span::none())).is_ok());
+        let again = best(|| ready(verify(&credential, &issuer, &remembering, &revocations, &Span::none())).is_ok());
         println!("{:>6} {bare:10.1} {whole:10.1} {again:10.1}", signer.algorithm);
     }
 }

@@ -9,6 +9,7 @@ use bearward::{
     observe::Observer,
     snapshot::{LongLived, Snapshot},
     token::{self, credential::Credential},
+    trace::Span,
 };
 use hyper::{
     HeaderMap,
@@ -58,8 +59,14 @@ impl Scene {
             Ok(credential) => credential,
             Err(refusal) => return Ok(refusal.detail().to_owned()),
         };
-        let verified =
-            token::verify(&credential, &self.snapshot.issuers, &self.snapshot.tokens, &self.snapshot.revocations);
+        let span = Span::none();
+        let verified = token::verify(
+            &credential,
+            &self.snapshot.issuers,
+            &self.snapshot.tokens,
+            &self.snapshot.revocations,
+            &span,
+        );
         let principal = match self.runtime.block_on(verified) {
             Ok(principal) => principal,
             Err((refusal, _)) => return Ok(refusal.detail().to_owned()),

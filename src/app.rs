@@ -13,7 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
     admin::{self, About, AdminState, Health, ListenerShown},
@@ -21,13 +21,17 @@ use crate::{
     decide::ByMode,
     gateway::Gateway,
     observe::Observer,
-    reload::{DrainTimes, InForce, Parts, ReloadHandle, Reloader},
+    reload::{DrainTimes, InForce, Parts, ReloadHandle, Reloader, ShadowReloader},
     server::{self, Address, Inherited, Tls, TlsFault},
+    shadow::Shadow,
     shared_state::SharedState,
     snapshot::{LongLived, Snapshot},
     state_dir::StateDir,
     token::{issuer::Issuer, jwks::KeyStore},
 };
+
+/// How long the end of the process waits until the last spans are sent.
+const SPANS_WITHIN: Duration = Duration::from_secs(3);
 
 /// A gateway that serves. Dropping it ends it at once; `drain` and `wait` end it in good order.
 #[derive(Debug)]
@@ -42,6 +46,9 @@ pub struct App {
     reloads: Option<ReloadHandle>,
     ready: Option<oneshot::Receiver<()>>,
 }
+
+/// A configuration as it was read: from where, what it says, and from which files.
+type Read = (Origin, Loaded, Vec<FileRead>);
 
 /// What the control thread works at.
 struct Work {
@@ -73,6 +80,13 @@ pub struct Drainer {
 pub enum StartError {
     /// The policy can't be put to work, in words for its author.
     Policy(String),
+    /// The same of the shadow.
+    Shadow {
+        /// Its file.
+        file: String,
+        /// In words for its author.
+        why: String,
+    },
     /// An address can't be listened at.
     Listen {
         /// Which.
@@ -107,11 +121,11 @@ impl App {
     /// # Errors
     /// A policy that can't be put to work, an address that is taken.
     pub fn start_observed(policy: &Policy, observer: Arc<Observer>) -> Result<App, StartError> {
-        App::start_with(policy, observer, None, Inherited::default())
+        App::start_with(policy, observer, None, None, Inherited::default())
     }
 
     /// The same by a configuration that is read again whenever it changes, at sockets that are open already. `files` are
-    /// those that it was read from.
+    /// those that it was read from. `shadow`: the same of another configuration, which decides beside it and is read again, too.
     ///
     /// # Errors
     /// As `start`.
@@ -119,16 +133,18 @@ impl App {
         origin: Origin,
         loaded: &Loaded,
         files: Vec<FileRead>,
+        shadow: Option<(Origin, Loaded, Vec<FileRead>)>,
         observer: Arc<Observer>,
         inherited: Inherited,
     ) -> Result<App, StartError> {
-        App::start_with(&loaded.policy, observer, Some((origin, loaded.clone(), files)), inherited)
+        App::start_with(&loaded.policy, observer, Some((origin, loaded.clone(), files)), shadow, inherited)
     }
 
     fn start_with(
         policy: &Policy,
         observer: Arc<Observer>,
-        origin: Option<(Origin, Loaded, Vec<FileRead>)>,
+        origin: Option<Read>,
+        shadow_read: Option<Read>,
         mut inherited: Inherited,
     ) -> Result<App, StartError> {
         if !policy.pending.is_empty() {
@@ -137,9 +153,17 @@ impl App {
         }
         let state = policy.state_dir.as_deref().map(StateDir::open).transpose().map_err(StartError::Policy)?;
         let long_lived = LongLived::new(observer.clone(), policy.server.workers);
-        let long_lived = Arc::new(long_lived.with_state(state).map_err(StartError::Policy)?);
-        let (snapshot, stores) = Snapshot::assemble(policy, &long_lived).map_err(StartError::Policy)?;
+        let shadow =
+            shadow_read.as_ref().map(|(origin, ..)| Shadow::new(&origin.path.display().to_string(), &observer));
+        let long_lived = long_lived.with_state(state).map_err(StartError::Policy)?.with_shadow(shadow.clone());
+        let long_lived = Arc::new(long_lived);
+        let (snapshot, mut stores) = Snapshot::assemble(policy, &long_lived).map_err(StartError::Policy)?;
+        observer.client_certificates_are(&snapshot.client_certificates());
         let gateway = Arc::new(Gateway::new(snapshot, observer.clone()));
+        let shadow =
+            shadow_read.zip(shadow).map(|(read, shadow)| start_shadow(read, shadow, policy, &gateway, &long_lived));
+        let (shadow, shadow_stores) = shadow.transpose()?.unzip();
+        stores.extend(shadow_stores.into_iter().flatten());
         let in_force = match &origin {
             Some((origin, loaded, _)) => InForce::new(Some(&origin.path.display().to_string()), &loaded.hash),
             None => InForce::new(None, ""),
@@ -173,6 +197,7 @@ impl App {
         };
         let reloader = origin.map(|(origin, loaded, files)| Reloader::new(origin, loaded, files, parts));
         let (reloader, reloads) = reloader.unzip();
+        let reloader = reloader.map(|reloader: Reloader| reloader.with_shadow(shadow));
 
         for (listen, address) in policy.listen.iter().zip(&addresses) {
             tracing::info!(listener = %listen.name, address = %address, "listening");
@@ -280,6 +305,18 @@ fn from_server(error: server::StartError) -> StartError {
     }
 }
 
+fn start_shadow(
+    read: Read,
+    shadow: Arc<Shadow>,
+    policy: &Policy,
+    gateway: &Gateway,
+    long_lived: &LongLived,
+) -> Result<(ShadowReloader, Vec<Arc<KeyStore>>), StartError> {
+    let file = read.0.path.display().to_string();
+    let started = ShadowReloader::start(read, shadow, (policy, &gateway.snapshot()), long_lived);
+    started.map_err(|why| StartError::Shadow { file, why })
+}
+
 fn listen_for_admin(address: SocketAddr, inherited: &mut Inherited) -> Result<std::net::TcpListener, StartError> {
     if let Some(listener) = inherited.take_admin(address) {
         return Ok(listener);
@@ -297,6 +334,7 @@ impl Control {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (end, ended) = oneshot::channel();
         let Work { admin, state, stores, certificates, readiness, ready, reloader } = work;
+        let gateway = state.gateway.clone();
         let state = Arc::new(state);
         let work = move || {
             runtime.block_on(async move {
@@ -322,6 +360,9 @@ impl Control {
                 }
                 // An error says that the app is gone without a word: the end all the same.
                 let _ = ended.await;
+                if timeout(SPANS_WITHIN, gateway.snapshot().tracing.flush()).await.is_err() {
+                    tracing::warn!("the last spans could not be sent in time");
+                }
             });
         };
         let thread = thread::Builder::new().name("control".into()).spawn(work).map_err(StartError::Thread)?;
@@ -397,6 +438,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Policy(why) => f.write_str(why),
+            StartError::Shadow { file, why } => write!(f, "{file}: {why}"),
             StartError::Listen { address, error } => write!(f, "can't listen at {address}: {error}"),
             StartError::Tls { listener, fault } => write!(f, "listener {listener}: {fault}"),
             StartError::Thread(error) => write!(f, "can't start a thread: {error}"),

@@ -79,6 +79,37 @@ impl Permit {
     }
 }
 
+/// A decision in the words of log and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// Index of the route that it was about.
+    pub route: Option<usize>,
+    /// `deny`, too, where the route isn't enforced and the request goes on.
+    pub allowed: bool,
+    /// One of the contract's reasons.
+    pub reason: &'static str,
+}
+
+impl Decided {
+    /// Of a decision.
+    pub fn of(decision: &Result<Permit, Denial>) -> Decided {
+        let denied = |denial: &Denial| (false, denial.refusal.reason());
+        let (route, (allowed, reason)) = match decision {
+            Err(denial) => (denial.route, denied(denial)),
+            Ok(Permit { route, caller, overruled }) => {
+                let reason = if caller.is_some() { "ok" } else { "public" };
+                (Some(*route), overruled.as_deref().map_or((true, reason), denied))
+            }
+        };
+        Decided { route, allowed, reason }
+    }
+
+    /// Of a preflight that is answered for this route: nobody is asked who they are.
+    pub fn preflight(route: usize) -> Decided {
+        Decided { route: Some(route), allowed: true, reason: "public" }
+    }
+}
+
 impl From<Refusal> for Denial {
     fn from(refusal: Refusal) -> Denial {
         Denial { refusal, route: None, issuer: None, principal: None, token: None }
@@ -212,7 +243,7 @@ async fn authenticate(snapshot: &Snapshot, route: &Route, view: &RequestView<'_>
         Err(Refusal::NoCredential) if matches!(allow, Access::Optional) => return Ok(None),
         other => other?,
     };
-    match token::verify(&credential, &route.issuers, &snapshot.tokens, &snapshot.revocations).await {
+    match token::verify(&credential, &route.issuers, &snapshot.tokens, &snapshot.revocations, view.span).await {
         Ok(principal) => Ok(Some(Caller { credential, principal })),
         Err((refusal, issuer)) => {
             let token = Some(credential.fingerprint());

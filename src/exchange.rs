@@ -6,20 +6,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::{Method, Response, StatusCode, Uri, http::request};
+use hyper::{Method, Response, StatusCode, Uri, Version, http::request};
 
 use crate::{
     body::{Body, Upload},
     decision::{Denial, Permit},
-    headers::{self, RequestId, TraceContext},
+    headers::{self, RequestId, TraceContext, client_scheme},
     limit::Counted,
-    observe::{Observer, RequestFinished, RouteMetrics},
+    observe::{Observer, RequestFinished, RouteMetrics, ShadowSays},
     path::CanonicalPath,
     refusal::Refusal,
     request as requests,
     server::Arrival,
     snapshot::{Route, Snapshot},
     token::{credential::Fingerprint, principal::Principal},
+    trace::{Beside, Span},
     upstream::{Carried, Tunnel, Upgrade},
 };
 
@@ -34,8 +35,11 @@ pub struct Exchange {
     began: Instant,
     request_id: RequestId,
     trace: TraceContext,
+    span: Span,
     client_ip: IpAddr,
     trusted_peer: bool,
+    scheme: &'static str,
+    version: Version,
     method: Method,
     uri: Uri,
     host: Option<String>,
@@ -56,6 +60,7 @@ pub struct Exchange {
     upload: Upload,
     bytes_out: u64,
     switch: Switch,
+    shadow: Option<Arc<ShadowSays>>,
 }
 
 /// How far a request to change the protocol has come.
@@ -80,10 +85,14 @@ impl Exchange {
         arrival: &Arrival,
     ) -> Exchange {
         let trusted_peer = snapshot.trusted_proxies.trusts(arrival.peer);
+        let trace = TraceContext::of(&head.headers, snapshot.tracing.share());
         Exchange {
             began: Instant::now(),
             request_id: headers::request_id(&head.headers),
-            trace: headers::trace_context(&head.headers),
+            span: snapshot.tracing.begin(&trace),
+            trace,
+            scheme: client_scheme(&head.headers, trusted_peer, arrival.scheme),
+            version: head.version,
             client_ip: snapshot.trusted_proxies.client_ip(arrival.peer, &head.headers),
             trusted_peer,
             method: head.method.clone(),
@@ -107,6 +116,7 @@ impl Exchange {
             upload: Upload::default(),
             bytes_out: 0,
             switch: Switch::NotAsked,
+            shadow: None,
             observer,
             snapshot,
         }
@@ -129,6 +139,11 @@ impl Exchange {
         &self.trace
     }
 
+    /// What is recorded of it.
+    pub fn span(&self) -> &Span {
+        &self.span
+    }
+
     /// Lower-case, without port and final dot.
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
@@ -139,6 +154,11 @@ impl Exchange {
         self.client_ip
     }
 
+    /// `http` or `https`, as far as trusted proxies tell.
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
     /// Whether the peer's forwarding headers are believed.
     pub fn trusted_peer(&self) -> bool {
         self.trusted_peer
@@ -147,6 +167,11 @@ impl Exchange {
     /// The canonical path, once there is one.
     pub fn path(&self) -> Option<&CanonicalPath> {
         self.path.as_deref()
+    }
+
+    /// The same, to be kept.
+    pub fn shared_path(&self) -> Option<&Arc<CanonicalPath>> {
+        self.path.as_ref()
     }
 
     /// Keeps the canonical path for the log and hands it back for the decision.
@@ -187,6 +212,16 @@ impl Exchange {
             }
             Err(denial) => self.denied(denial),
         }
+    }
+
+    /// What it goes by.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Keeps what a shadow says otherwise.
+    pub fn shadow_says(&mut self, says: Option<Arc<ShadowSays>>) {
+        self.shadow = says;
     }
 
     /// Notes a preflight that is answered for this route: nobody is asked who they are.
@@ -283,10 +318,11 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.began.elapsed();
+        let mut span = std::mem::replace(&mut self.span, Span::none());
         let route = self.route();
         let upstream = route.filter(|_| self.attempts > 0).and_then(|route| route.upstream.as_ref());
         let metrics: &RouteMetrics = route.map_or(&self.snapshot.no_route, |route| &route.metrics);
-        RequestFinished {
+        let finished = RequestFinished {
             request_id: self.request_id.as_str(),
             trace_id: self.trace.trace_id(),
             client_ip: self.client_ip,
@@ -314,7 +350,14 @@ impl Drop for Exchange {
             subject: self.principal.as_ref().and_then(|principal| principal.subject()),
             client: self.principal.as_ref().and_then(|principal| principal.client()),
             token: self.token,
+            shadow: self.shadow.as_deref(),
+        };
+        finished.record(&self.observer, metrics);
+        if span.is_recorded() {
+            let template = route.and_then(|route| route.settings.template_of(finished.path));
+            let template = template.map(ToString::to_string);
+            let (scheme, version, is_answered) = (self.scheme, self.version, self.overhead.is_some());
+            span.describe(&finished, &Beside { template: template.as_deref(), is_answered, scheme, version });
         }
-        .record(&self.observer, metrics);
     }
 }

@@ -1,5 +1,6 @@
 //! Every call of our own: https only, no redirects, bounded in size and time, never link-local.
 
+mod grpc;
 mod idle;
 mod target;
 
@@ -21,8 +22,9 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::CertificateDer, sign::CertifiedKey};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
+pub use self::grpc::{GrpcFault, GrpcLink};
 use self::{
     idle::{Connection, Idle},
     target::Target,
@@ -182,15 +184,27 @@ async fn make(call: Call, target: &Target, rules: &FetchRules) -> Result<Fetched
 
 /// A connection to one of the target's addresses, if all of them may be called.
 async fn open(target: &Target, rules: &FetchRules) -> Result<Connection, FetchError> {
-    let addresses = target.resolve(rules).await?;
-    let stream = connect(&addresses, rules.timeout).await?;
+    let stream = reach(target, rules).await?;
     if !target.is_tls {
         return handshake(TokioIo::new(stream)).await;
     }
+    let tls = shake_hands(stream, target, rules.trust.tls().await?).await?;
+    handshake(TokioIo::new(tls)).await
+}
+
+async fn reach(target: &Target, rules: &FetchRules) -> Result<TcpStream, String> {
+    let addresses = target.resolve(rules).await?;
+    connect(&addresses, rules.timeout).await
+}
+
+async fn shake_hands(
+    stream: TcpStream,
+    target: &Target,
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, String> {
     let name = rustls::pki_types::ServerName::try_from(target.host.clone());
     let name = name.map_err(|_| "not a host name".to_owned())?;
-    let tls = TlsConnector::from(rules.trust.tls().await?).connect(name, stream).await;
-    handshake(TokioIo::new(tls.map_err(|error| format!("TLS: {error}"))?)).await
+    TlsConnector::from(config).connect(name, stream).await.map_err(|error| format!("TLS: {error}"))
 }
 
 async fn handshake<S: Read + Write + Unpin + Send + 'static>(stream: S) -> Result<Connection, FetchError> {

@@ -13,9 +13,9 @@ use crate::{
     answer::OwnAnswer,
     body::{Arriving, Body, BodyLimits, RequestBody},
     cors,
-    decision::{self, Permit},
+    decision::{self, Decided, Permit},
     exchange::Exchange,
-    headers::{self, client_scheme},
+    headers,
     limit::Counted,
     observe::Observer,
     outgoing::{self, Sender},
@@ -25,6 +25,7 @@ use crate::{
     respond,
     route::{Destination, Found},
     server::Arrival,
+    shadow::Copied,
     snapshot::{Route, Snapshot},
     token::credential::Credential,
     upstream::Upgrade,
@@ -161,6 +162,7 @@ pub(crate) fn preflight(
     let index = preflight_route(snapshot, arrival.listener, exchange.host(), path, asked)?;
     let cors = snapshot.routes.get(index)?.settings.cors.as_ref()?;
     exchange.preflight(index);
+    ask_shadow(snapshot, exchange, head, arrival, Decided::preflight(index));
     Some(cors.preflight(cors::origin(&head.headers)))
 }
 
@@ -189,18 +191,46 @@ pub(crate) async fn decide(
         listener: arrival.listener,
         method: &head.method,
         host: exchange.host(),
-        scheme: client_scheme(&head.headers, exchange.trusted_peer(), arrival.scheme),
+        scheme: exchange.scheme(),
         path,
         query: head.uri.query(),
         headers: &head.headers,
         client_ip: exchange.client_ip(),
         trusted_peer: exchange.trusted_peer(),
+        span: exchange.span(),
     };
     let mut counted = Counted::default();
     let decided = decision::decide(snapshot, &view, &mut counted).await;
     exchange.counted(counted);
     exchange.decided(&decided);
+    ask_shadow(snapshot, exchange, head, arrival, Decided::of(&decided));
     decided.map_err(|denial| denial.refusal)
+}
+
+/// Puts a request that is decided to the shadow, if there is one: what that says is told, and changes nothing.
+fn ask_shadow(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    head: &request::Parts,
+    arrival: &Arrival,
+    decided: Decided,
+) {
+    let (Some(shadow), Some(path)) = (&snapshot.shadow, exchange.shared_path()) else { return };
+    let says = shadow.compare(Copied {
+        listener: arrival.listener,
+        method: head.method.clone(),
+        uri: head.uri.clone(),
+        host: exchange.host().map(str::to_owned),
+        scheme: exchange.scheme(),
+        path: path.clone(),
+        headers: head.headers.clone(),
+        client_ip: exchange.client_ip(),
+        trusted_peer: exchange.trusted_peer(),
+        request_id: exchange.request_id().clone(),
+        snapshot: exchange.snapshot().clone(),
+        decided,
+    });
+    exchange.shadow_says(says);
 }
 
 /// The body under the route's limits.
@@ -289,12 +319,13 @@ async fn forward(
     let Some(upstream) = &route.upstream else { return Err(Refusal::Upstream(UpstreamFault::Unavailable)) };
     let logged_out = permit.principal().filter(|_| route.settings.revokes).cloned();
     let sent = Instant::now();
+    let span = exchange.span().as_parent();
     let outcome = match logged_out {
-        None => upstream.forward(permit, arrival.worker, request, &arrival.body_fault).await,
+        None => upstream.forward(permit, arrival.worker, request, &arrival.body_fault, span).await,
         Some(principal) => {
             let (upstream, worker, body_fault) = (upstream.clone(), arrival.worker, arrival.body_fault.clone());
             let (alive, revocations) = (arrival.alive.clone(), snapshot.revocations.clone());
-            let forwarding = async move { upstream.forward(permit, worker, request, &body_fault).await };
+            let forwarding = async move { upstream.forward(permit, worker, request, &body_fault, span).await };
             snapshot.logouts.see_through(forwarding, principal, revocations, alive).await?
         }
     };

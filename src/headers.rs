@@ -3,6 +3,7 @@
 mod caching;
 mod changes;
 mod correlation;
+mod traceparent;
 mod trailers;
 mod trusted;
 
@@ -18,7 +19,8 @@ use hyper::{
 
 pub use caching::make_private;
 pub use changes::{HeaderChanges, HeaderRules};
-pub use correlation::{RequestId, TraceContext, request_id, trace_context};
+pub use correlation::{RequestId, request_id};
+pub use traceparent::{SampledShare, SpanId, TraceContext, TraceId};
 pub use trailers::clean_answer_trailers;
 pub use trusted::TrustedProxies;
 
@@ -121,7 +123,7 @@ pub fn via(version: Version) -> HeaderValue {
 
 /// The scheme that the client used: what a trusted peer says in its one `X-Forwarded-Proto`, else the connection's own. What a
 /// trusted peer says unclearly counts as `http`.
-pub fn client_scheme<'s>(headers: &HeaderMap, trusted_peer: bool, connection: &'s str) -> &'s str {
+pub fn client_scheme(headers: &HeaderMap, trusted_peer: bool, connection: &'static str) -> &'static str {
     let mut lines = headers.get_all(X_FORWARDED_PROTO).iter();
     match (trusted_peer, lines.next(), lines.next()) {
         (false, ..) | (true, None, _) => connection,

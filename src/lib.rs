@@ -49,11 +49,13 @@ pub mod respond;
 
 pub mod explain;
 pub mod rehearsal;
+pub mod shadow;
 
 pub mod admin;
 pub mod descriptors;
 pub mod fetch;
 pub mod form;
+pub mod memory;
 pub mod moment;
 pub mod observe;
 pub mod shared_state;
@@ -61,8 +63,10 @@ pub mod signer;
 pub mod single_flight;
 pub mod state_dir;
 pub mod systemd;
+pub mod trace;
 pub mod watch;
 
+pub mod import;
 pub mod policy_tests;
 
 pub mod cli;
@@ -70,3 +74,4 @@ pub mod demo;
 
 mod der;
 mod describe;
+mod validity;

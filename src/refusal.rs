@@ -162,6 +162,20 @@ pub enum UpstreamFault {
     TokenRefused,
 }
 
+impl UpstreamFault {
+    /// In a word, for operators.
+    pub fn word(self) -> &'static str {
+        match self {
+            UpstreamFault::Broken => "broken",
+            UpstreamFault::TimedOut => "timeout",
+            UpstreamFault::Unavailable => "unavailable",
+            UpstreamFault::TokenNotEnded => "token_not_ended",
+            UpstreamFault::TokenUnavailable { .. } => "token_unavailable",
+            UpstreamFault::TokenRefused => "token_refused",
+        }
+    }
+}
+
 impl Refusal {
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {

@@ -23,7 +23,8 @@ use hyper::{
 use crate::{
     decide::check_unchanged,
     decision::rehearsal::{Presented, Rehearsal, rehearse as decide, route_of},
-    gateway, headers,
+    gateway,
+    headers::{self, TraceContext},
     identity::MASKED_AUTHORIZATION,
     outgoing::{self, Sender},
     path::CanonicalPath,
@@ -33,6 +34,7 @@ use crate::{
     server::{self, ListenMode},
     snapshot::{Route, Snapshot},
     token::{self, place::TokenPlace, secret::Secret},
+    trace::Span,
 };
 
 /// Who asks where nothing else is said.
@@ -238,6 +240,7 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
         headers: &head.headers,
         client_ip: snapshot.trusted_proxies.client_ip(question.peer, &head.headers),
         trusted_peer: snapshot.trusted_proxies.trusts(question.peer),
+        span: &Span::none(),
     };
     let carried = question.token.as_ref().map(|token| carried(token, snapshot, &view));
     let (headers, query) =
@@ -314,7 +317,7 @@ fn upstream_fields(
         scheme: question.scheme,
         authority: received.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
         request_id: &headers::request_id(received),
-        trace: &headers::trace_context(received),
+        trace: &TraceContext::of(received, snapshot.tracing.share()),
     };
     let mut fields = outgoing::fields(snapshot, route, received.clone(), &from);
     let is_kept = received.get(X_REQUEST_ID) == Some(from.request_id.value());

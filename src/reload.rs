@@ -2,6 +2,7 @@
 //! or not at all. What didn't change keeps its state, since every long-lived part is found again by its own settings.
 
 mod changes;
+mod shadow;
 
 use std::{
     path::PathBuf,
@@ -24,6 +25,8 @@ use crate::{
     token::jwks::KeyStore,
     watch::Stamped,
 };
+
+pub use shadow::{ShadowOutcome, ShadowReloader};
 
 /// How long new key sources may fetch before the new configuration takes over. Requests go by the old one meanwhile; those
 /// that need keys which still aren't there wait for them, as at any time.
@@ -96,6 +99,8 @@ pub struct Outcome {
     pub result: Result<String, Vec<Diagnostic>>,
     /// Of a configuration that took over.
     pub warnings: Vec<Diagnostic>,
+    /// What came of reading the shadow, if there is one.
+    pub shadow: Option<ShadowOutcome>,
 }
 
 /// Reads a configuration again whenever it is due.
@@ -105,6 +110,7 @@ pub struct Reloader {
     parts: Parts,
     running: Running,
     files: Stamped,
+    shadow: Option<ShadowReloader>,
     asked: mpsc::Receiver<oneshot::Sender<Outcome>>,
     /// What was wrong the last time.
     refused: Option<Vec<Diagnostic>>,
@@ -141,7 +147,13 @@ impl Reloader {
         let (ask, asked) = mpsc::channel(MOST_ASKED);
         let running = Running::new(loaded, files);
         let files = Stamped::new(paths(&running.files, false));
-        (Reloader { origin, parts, running, files, asked, refused: None }, ReloadHandle(ask))
+        (Reloader { origin, parts, running, files, shadow: None, asked, refused: None }, ReloadHandle(ask))
+    }
+
+    /// With a shadow, which is read again as well.
+    #[must_use]
+    pub fn with_shadow(self, shadow: Option<ShadowReloader>) -> Reloader {
+        Reloader { shadow, ..self }
     }
 
     /// To the end of the process. To be spawned on the control runtime.
@@ -150,13 +162,20 @@ impl Reloader {
             tokio::select! {
                 asked = self.asked.recv() => {
                     let Some(answer) = asked else { return };
-                    let outcome = self.reload(true).await;
+                    let mut outcome = self.reload(true).await;
+                    outcome.shadow = self.reload_shadow(true).await;
                     // An error says that whoever asked has gone.
                     let _ = answer.send(outcome);
                 }
                 () = self.files.change() => drop(self.reload(false).await),
+                () = shadow::change(&mut self.shadow) => drop(self.reload_shadow(false).await),
             }
         }
+    }
+
+    async fn reload_shadow(&mut self, was_asked: bool) -> Option<ShadowOutcome> {
+        let in_force = self.parts.gateway.snapshot();
+        Some(self.shadow.as_mut()?.reload(was_asked, (&self.running.policy, &in_force)).await)
     }
 
     /// Reads the configuration and lets it take over. Where nobody asked, what was seen before isn't told again.
@@ -194,6 +213,9 @@ impl Reloader {
         log_warnings(warnings.iter().filter(|warning| !before.warnings.contains(warning)));
         self.record(&before.hash, Ok(&changed));
         self.refused = None;
+        if let Some(shadow) = &mut self.shadow {
+            shadow.stand_beside((&self.running.policy, &self.parts.gateway.snapshot())).await;
+        }
         self.outcome(Ok(changed), warnings)
     }
 
@@ -214,16 +236,8 @@ impl Reloader {
         // From here on nothing can fail.
         parts.gateway.snapshot().retire_for(&snapshot);
         snapshot.maintain();
-        for store in &stores {
-            tokio::spawn(store.clone().maintain());
-        }
-        let all_fetched = async {
-            for store in &stores {
-                store.fetched().await;
-            }
-        };
-        // Too late is no error.
-        let _ = timeout(KEYS_WITHIN, all_fetched).await;
+        begin_fetching(&stores).await;
+        parts.observer.client_certificates_are(&snapshot.client_certificates());
         parts.gateway.go_by(snapshot);
         parts.server.adjust(&policy.server, certificates, &parts.observer);
         parts.times.store(Arc::new(DrainTimes::of(&policy.server)));
@@ -250,13 +264,8 @@ impl Reloader {
 
     fn refuse(&mut self, wrong: Vec<Diagnostic>, was_asked: bool) -> Outcome {
         if was_asked || self.refused.as_ref() != Some(&wrong) {
-            for problem in &wrong {
-                let Diagnostic { file, line, column, path, message, hint, .. } = problem;
-                let hint = hint.as_deref().unwrap_or_default();
-                tracing::error!(file, line, column, key = path, hint, "{message}");
-            }
+            let problems = log_problems(&wrong);
             self.show(&wrong);
-            let problems = format!("{} problem{}", wrong.len(), if wrong.len() == 1 { "" } else { "s" });
             self.record(&self.running.hash.clone(), Err(&problems));
         }
         self.refused = Some(wrong.clone());
@@ -278,7 +287,7 @@ impl Reloader {
     }
 
     fn outcome(&self, result: Result<String, Vec<Diagnostic>>, warnings: Vec<Diagnostic>) -> Outcome {
-        Outcome { hash: self.running.hash.clone(), result, warnings }
+        Outcome { hash: self.running.hash.clone(), result, warnings, shadow: None }
     }
 
     fn problem(&self, key: &str, message: String, hint: Option<&str>) -> Diagnostic {
@@ -297,6 +306,30 @@ impl DrainTimes {
     pub fn of(settings: &ServerSettings) -> DrainTimes {
         DrainTimes { delay: settings.drain_delay, timeout: settings.drain_timeout }
     }
+}
+
+/// Begins to maintain key stores, and waits a little for what they fetch.
+async fn begin_fetching(stores: &[Arc<KeyStore>]) {
+    for store in stores {
+        tokio::spawn(store.clone().maintain());
+    }
+    let all_fetched = async {
+        for store in stores {
+            store.fetched().await;
+        }
+    };
+    // Too late is no error.
+    let _ = timeout(KEYS_WITHIN, all_fetched).await;
+}
+
+/// Tells what is wrong, a line each; how much it is, in words.
+fn log_problems(wrong: &[Diagnostic]) -> String {
+    for problem in wrong {
+        let Diagnostic { file, line, column, path, message, hint, .. } = problem;
+        let hint = hint.as_deref().unwrap_or_default();
+        tracing::error!(file, line, column, key = path, hint, "{message}");
+    }
+    format!("{} problem{}", wrong.len(), if wrong.len() == 1 { "" } else { "s" })
 }
 
 /// Tells what is legal but unwise, once.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hyper::{HeaderMap, Method, header::HOST, http::request};
 
-use crate::path::CanonicalPath;
+use crate::{path::CanonicalPath, trace::Span};
 
 /// A request as the decision sees it: made from HTTP, or from a command line.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct RequestView<'r> {
     pub client_ip: IpAddr,
     /// Whether the peer's forwarding headers are believed.
     pub trusted_peer: bool,
+    /// What is recorded of it.
+    pub span: &'r Span,
 }
 
 /// The authority that a request is for: of its target where that is absolute (RFC 9112, section 3.2.2), else of `Host`.

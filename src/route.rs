@@ -87,6 +87,11 @@ pub enum Destination {
 }
 
 impl RouteSettings {
+    /// The path of the route that this one fits.
+    pub fn template_of(&self, path: &str) -> Option<&PathTemplate> {
+        self.paths.iter().find(|template| template.params_in(path).is_some())
+    }
+
     /// Index into `Policy::upstreams`; None where the gateway answers itself.
     pub fn upstream(&self) -> Option<usize> {
         match self.destination {

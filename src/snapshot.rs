@@ -1,27 +1,24 @@
 //! What one request sees of the configuration from start to end, and what outlives it.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    hash::Hash,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+mod registry;
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use hyper::header::HeaderName;
 
 use crate::{
     config::Policy,
     egress::{EgressSettings, Grant, TokenSource},
-    headers::TrustedProxies,
+    headers::{SampledShare, TrustedProxies},
     identity::{IdentityPlan, ReservedNames},
     limit::{Limiter, RateLimit, RouteLimits},
     logout::Logouts,
-    observe::{Observer, RouteMetrics, token_parameter},
+    observe::{Observer, RouteMetrics, TracingSettings, token_parameter},
     path::{CanonicalPath, Reading},
     respond::Realm,
     route::{RouteSettings, RouteTable},
     server::ListenMode,
+    shadow::Shadow,
     shared_state::{RedisSettings, SharedState},
     state_dir::StateDir,
     token::{
@@ -32,8 +29,11 @@ use crate::{
         revocation::Revocations,
         secret::Secret,
     },
+    trace::{Exporter, Tracing},
     upstream::{EndpointAddress, EndpointIdentity, EndpointParts, Standing, Upstream, UpstreamSettings},
+    validity::first_end,
 };
+use registry::Registry;
 
 /// A policy put to work. Immutable; swapped as a whole.
 #[derive(Debug)]
@@ -82,8 +82,12 @@ pub struct Snapshot {
     pub token_parameters: Vec<Box<str>>,
     /// For requests that no route takes.
     pub no_route: RouteMetrics,
+    /// Which requests are recorded, and where their spans go.
+    pub tracing: Tracing,
     /// Whether a route leads to an upstream that ignores case in paths.
     pub ignores_case: bool,
+    /// Who decides every request beside this, if somebody does.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 /// A route at work.
@@ -134,6 +138,7 @@ pub struct LongLived {
     observer: Arc<Observer>,
     workers: usize,
     logouts: Logouts,
+    shadow: Option<Arc<Shadow>>,
     state: Option<Arc<StateDir>>,
     revocations: Arc<Revocations>,
     keys: Registry<KeyStoreIdentity, KeyStore>,
@@ -145,6 +150,8 @@ pub struct LongLived {
     egress: Registry<(Arc<str>, EgressSettings), TokenSource>,
     standings: Registry<EndpointIdentity, Standing>,
     shared: Registry<RedisSettings, SharedState>,
+    /// By the collector's URL.
+    exporters: Registry<String, Exporter>,
     /// By the limit's name among replicas, and what it allows.
     limiters: Registry<(String, RateLimit), Limiter>,
 }
@@ -186,12 +193,18 @@ impl KeyStoreIdentity {
     }
 }
 
+/// What the log calls an issuer: one that only a shadow has is told apart.
+fn name_in_log(name: &Arc<str>, beside: Option<&Snapshot>) -> Arc<str> {
+    if beside.is_some() { format!("shadow:{name}").into() } else { name.clone() }
+}
+
 impl LongLived {
     /// Empty. `workers` is how many threads serve: pools are per worker.
     pub fn new(observer: Arc<Observer>, workers: usize) -> LongLived {
         LongLived {
             workers,
             logouts: Logouts::default(),
+            shadow: None,
             state: None,
             revocations: Arc::new(Revocations::new(&observer)),
             keys: Registry::default(),
@@ -201,6 +214,7 @@ impl LongLived {
             egress: Registry::default(),
             standings: Registry::default(),
             shared: Registry::default(),
+            exporters: Registry::default(),
             limiters: Registry::default(),
             observer,
         }
@@ -216,6 +230,68 @@ impl LongLived {
         Ok(LongLived { state: Some(state), revocations, ..self })
     }
 
+    /// With a shadow, which every snapshot from now on is to have.
+    #[must_use]
+    pub fn with_shadow(self, shadow: Option<Arc<Shadow>>) -> LongLived {
+        LongLived { shadow, ..self }
+    }
+
+    /// For what stands beside this: empty, of no worker and no folder, and counting for nobody. What has ended has ended
+    /// there, too.
+    #[must_use]
+    pub fn beside(&self) -> LongLived {
+        LongLived { revocations: self.revocations.clone(), ..LongLived::new(Observer::silent(), 0) }
+    }
+
+    /// The keys of this issuer, and whether they were made now: those of the snapshot beside which they are wanted, where
+    /// they come from the same source.
+    fn keys(&self, settings: &IssuerSettings, beside: Option<&Snapshot>) -> Result<(Arc<KeyStore>, bool), String> {
+        let identity = KeyStoreIdentity::of(settings);
+        let in_force = beside.into_iter().flat_map(|snapshot| &snapshot.issuers);
+        let in_force: Vec<_> =
+            in_force.map(|issuer| (KeyStoreIdentity::of(&issuer.settings), issuer.keys.clone())).collect();
+        if let Some((_, keys)) = in_force.iter().find(|(other, _)| *other == identity) {
+            return Ok((keys.clone(), false));
+        }
+        let kin = in_force.into_iter().find(|(other, _)| other.origin == identity.origin).map(|(_, keys)| keys);
+        let earlier = self.keys.find(|other| other.origin == identity.origin).or(kin);
+        let named = IssuerSettings { name: name_in_log(&settings.name, beside), ..settings.clone() };
+        let (keys, new) = self.keys.get_or_make(identity, || {
+            KeyStore::with_state(&named, self.observer.clone(), self.state.clone())
+                .map_err(|why| format!("issuers.{}: {why}", settings.name))
+        })?;
+        if let Some(earlier) = earlier.filter(|_| new) {
+            keys.take_over(&earlier);
+        }
+        Ok((keys, new))
+    }
+
+    /// The same issuer as before unless its settings changed: what it verified holds on. Beside a snapshot that has the
+    /// same, that one.
+    fn issuer(
+        &self,
+        settings: &IssuerSettings,
+        keys: Arc<KeyStore>,
+        beside: Option<&Snapshot>,
+    ) -> Result<Arc<Issuer>, String> {
+        let mut in_force = beside.into_iter().flat_map(|snapshot| &snapshot.issuers);
+        if let Some(same) = in_force.find(|issuer| issuer.settings == *settings) {
+            return Ok(same.clone());
+        }
+        let name = name_in_log(&settings.name, beside);
+        let make = || Ok(Arc::new(Issuer::logged_as(name, settings.clone(), keys, &self.observer)));
+        self.issuers.get_or_make(settings.clone(), make).map(|(issuer, _)| issuer)
+    }
+
+    /// The tokens that were verified; beside a snapshot: those that it knows, and more.
+    fn tokens(&self, max_bytes: u64, beside: Option<&Snapshot>) -> Result<Arc<TokenCache>, String> {
+        if let Some(snapshot) = beside {
+            return Ok(Arc::new(TokenCache::beside(snapshot.tokens.clone(), max_bytes, &self.observer)));
+        }
+        let make = || TokenCache::new(max_bytes, &self.observer).map(Arc::new);
+        self.tokens.get_or_make(max_bytes, make).map(|(tokens, _)| tokens)
+    }
+
     /// The same as before unless what is said of the token changed: what was got is kept.
     fn token_source(&self, upstream: &UpstreamSettings) -> Result<Option<Arc<TokenSource>>, String> {
         let Some(settings) = &upstream.token else { return Ok(None) };
@@ -223,6 +299,17 @@ impl LongLived {
         let (source, _) =
             self.egress.get_or_make(key, || TokenSource::new(&upstream.name, settings, &self.observer))?;
         Ok(Some(source))
+    }
+
+    /// What is on its way to a collector stays so, whatever else changes.
+    fn tracing(&self, settings: &TracingSettings) -> Result<Tracing, String> {
+        let exporter = settings.otlp.as_ref().map(|url| {
+            self.exporters.get_or_make(url.clone(), || {
+                Exporter::new(url, &self.observer).map(Arc::new).map_err(|why| format!("tracing.otlp: {why}"))
+            })
+        });
+        let exporter = exporter.transpose()?.map(|(exporter, _)| exporter);
+        Ok(Tracing::new(SampledShare::new(settings.sample), exporter))
     }
 
     /// A limit keeps its counts as long as it stays as it is.
@@ -256,31 +343,38 @@ impl Snapshot {
     /// # Errors
     /// A local key set that can't be used, routes that contradict each other: in words for the configuration's author.
     pub fn assemble(policy: &Policy, long_lived: &LongLived) -> Result<(Snapshot, Vec<Arc<KeyStore>>), String> {
+        Snapshot::assembled(policy, long_lived, None)
+    }
+
+    /// The same beside another snapshot, whose issuers, keys and verified tokens serve here, too, as far as they are the
+    /// same. `long_lived` is of those that stand beside.
+    ///
+    /// # Errors
+    /// As `assemble`.
+    pub fn assemble_beside(
+        &self,
+        policy: &Policy,
+        long_lived: &LongLived,
+    ) -> Result<(Snapshot, Vec<Arc<KeyStore>>), String> {
+        Snapshot::assembled(policy, long_lived, Some(self))
+    }
+
+    fn assembled(
+        policy: &Policy,
+        long_lived: &LongLived,
+        beside: Option<&Snapshot>,
+    ) -> Result<(Snapshot, Vec<Arc<KeyStore>>), String> {
         let observer = &long_lived.observer;
         let mut new_stores = Vec::new();
         let mut issuers = Vec::new();
         for settings in &policy.issuers {
-            let identity = KeyStoreIdentity::of(settings);
-            let earlier = long_lived.keys.find(|other| other.origin == identity.origin);
-            let (keys, new) = long_lived.keys.get_or_make(identity, || {
-                KeyStore::with_state(settings, observer.clone(), long_lived.state.clone())
-                    .map_err(|why| format!("issuers.{}: {why}", settings.name))
-            })?;
+            let (keys, new) = long_lived.keys(settings, beside)?;
             if new {
-                if let Some(earlier) = earlier {
-                    keys.take_over(&earlier);
-                }
                 new_stores.push(keys.clone());
             }
-            // The same issuer as before unless its settings changed: what it verified holds on.
-            let (issuer, _) = long_lived.issuers.get_or_make(settings.clone(), || {
-                Ok::<_, String>(Arc::new(Issuer::new(settings.clone(), keys, observer)))
-            })?;
-            issuers.push(issuer);
+            issuers.push(long_lived.issuer(settings, keys, beside)?);
         }
-        let (tokens, _) = long_lived.tokens.get_or_make(policy.token_cache_bytes, || {
-            TokenCache::new(policy.token_cache_bytes, observer).map(Arc::new)
-        })?;
+        let tokens = long_lived.tokens(policy.token_cache_bytes, beside)?;
         let mut upstreams = Vec::new();
         for settings in &policy.upstreams {
             let (upstream, _) = long_lived.upstreams.get_or_make(settings.clone(), || {
@@ -347,17 +441,20 @@ impl Snapshot {
                 .map(token_parameter)
                 .collect(),
             no_route: observer.route(""),
+            tracing: long_lived.tracing(&policy.tracing)?,
             ignores_case,
+            shadow: long_lived.shadow.clone(),
         };
         Ok((snapshot, new_stores))
     }
 }
 
 impl Snapshot {
-    /// Begins what goes on beside the requests, to the end of each part: checks of upstreams, and what replicas share.
+    /// Begins what goes on beside the requests, to the end of each part: checks of upstreams, spans, what replicas share.
     /// Parts of an earlier snapshot go on anyway. In a runtime of tokio.
     pub fn maintain(&self) {
         self.upstreams.iter().for_each(Upstream::maintain);
+        self.tracing.maintain();
         if let Some(shared) = &self.shared {
             shared.carry(self.routes.iter().flat_map(|route| route.limits.limiters().cloned()).collect());
             shared.maintain();
@@ -374,6 +471,19 @@ impl Snapshot {
         }
     }
 
+    /// The files of the certificates that the gateway shows to upstreams and issuers, and when each ends, in Unix seconds.
+    pub fn client_certificates(&self) -> Vec<(String, i64)> {
+        let upstreams = self.upstreams.iter().filter_map(|upstream| {
+            let (certificate, _) = upstream.settings().tls.identity.as_ref()?;
+            Some((certificate.path.display().to_string(), first_end(certificate.text.as_bytes())?))
+        });
+        let issuers = self.issuers.iter().filter_map(|issuer| {
+            let introspection = issuer.settings.introspection.as_ref()?;
+            introspection.certificate.as_ref()?.end()
+        });
+        upstreams.chain(issuers).collect()
+    }
+
     /// What the listener of this index does with a request.
     pub fn mode(&self, listener: usize) -> ListenMode {
         self.modes.get(listener).copied().unwrap_or_default()
@@ -382,35 +492,5 @@ impl Snapshot {
     /// The issuer of this name in the configuration.
     pub fn issuer(&self, name: &str) -> Option<&Arc<Issuer>> {
         self.issuers.iter().find(|issuer| &*issuer.settings.name == name)
-    }
-}
-
-/// Parts by the identity of their configuration. Holds none of them alive.
-#[derive(Debug)]
-struct Registry<K, T>(Mutex<HashMap<K, Weak<T>>>);
-
-impl<K, T> Default for Registry<K, T> {
-    fn default() -> Self {
-        Registry(Mutex::default())
-    }
-}
-
-impl<K: Eq + Hash, T> Registry<K, T> {
-    /// A part that is in use, of an identity of this kind.
-    fn find(&self, is_kin: impl Fn(&K) -> bool) -> Option<Arc<T>> {
-        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.iter().filter(|(key, _)| is_kin(key)).find_map(|(_, part)| part.upgrade())
-    }
-
-    /// The part of this identity, and whether it was made now.
-    fn get_or_make<E>(&self, key: K, make: impl FnOnce() -> Result<Arc<T>, E>) -> Result<(Arc<T>, bool), E> {
-        let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(part) = parts.get(&key).and_then(Weak::upgrade) {
-            return Ok((part, false));
-        }
-        let part = make()?;
-        parts.retain(|_, part| part.strong_count() > 0);
-        parts.insert(key, Arc::downgrade(&part));
-        Ok((part, true))
     }
 }

@@ -11,7 +11,7 @@ use hyper::{
     header::{HOST, HeaderName, HeaderValue, ORIGIN, WWW_AUTHENTICATE},
 };
 
-use super::nothing_here;
+use super::{console, nothing_here};
 use crate::{
     body::Body,
     respond::problem,
@@ -38,6 +38,8 @@ pub(super) fn admit<B>(
         _ if FOR_EVERYBODY.contains(&request.uri().path()) => Ok(()),
         None if on_loopback => Ok(()),
         None => Err(nothing_here(head_only).into()),
+        // A shell without data, which asks for the token.
+        Some(_) if console::file(request.uri().path()).is_some() => Ok(()),
         Some(token) if has_token(request.headers(), token) => Ok(()),
         Some(_) => {
             let mut refusal = problem(StatusCode::UNAUTHORIZED, "the admin token is needed", None, head_only);

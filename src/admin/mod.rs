@@ -1,7 +1,9 @@
-//! The admin listener: liveness, readiness, metrics, how it stands, what is configured, explanations, revocations, reloads. On the control runtime, away from the requests' workers.
+//! The admin listener: liveness, readiness, metrics, how it stands, what is configured, explanations, revocations, reloads,
+//! and a page for people. On the control runtime, away from the requests' workers.
 
 mod confidential;
 mod configured;
+mod console;
 mod explain;
 mod guard;
 mod reload;
@@ -121,6 +123,9 @@ async fn route(request: Request<Incoming>, state: &AdminState, on_loopback: bool
         return *refusal;
     }
     let path = request.uri().path().to_owned();
+    if let Some(file) = console::file(&path) {
+        return console::answer(&request, file);
+    }
     match path.strip_prefix("/revocations") {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => revocations::answer(request, rest, state).await,
         _ if path == "/reload" => reload::answer(&request, state).await,
@@ -222,9 +227,10 @@ fn document(mut value: Value, snapshot: &Snapshot) -> Response<Body> {
     page(StatusCode::OK, "application/json", format!("{value}\n"))
 }
 
-fn page(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
+fn page(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Response<Body> {
+    let text = text.into();
     let length = HeaderValue::from(text.len());
-    let mut response = Response::new(Body::Full(Some(Bytes::from(text))));
+    let mut response = Response::new(Body::Full(Some(text)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -7,7 +7,7 @@ use super::{AdminState, not_allowed, page};
 use crate::{
     body::Body,
     config::Diagnostic,
-    reload::{Outcome, ReloadHandle},
+    reload::{Outcome, ReloadHandle, ShadowOutcome},
     respond::problem,
 };
 
@@ -28,8 +28,7 @@ pub(super) async fn answer<B>(request: &Request<B>, state: &AdminState) -> Respo
 
 fn told(outcome: &Outcome) -> Response<Body> {
     let hash = &*outcome.hash;
-    let list = |diagnostics: &[Diagnostic]| diagnostics.iter().map(Diagnostic::to_json).collect::<Value>();
-    let (status, answer) = match &outcome.result {
+    let (status, mut answer) = match &outcome.result {
         Ok(changed) => {
             let diagnostics = list(&outcome.warnings);
             (StatusCode::OK, json!({"ok": true, "hash": hash, "changed": changed, "diagnostics": diagnostics}))
@@ -38,5 +37,20 @@ fn told(outcome: &Outcome) -> Response<Body> {
             (StatusCode::UNPROCESSABLE_ENTITY, json!({"ok": false, "hash": hash, "diagnostics": list(wrong)}))
         }
     };
+    if let (Some(shadow), Value::Object(members)) = (&outcome.shadow, &mut answer) {
+        members.insert("shadow".to_owned(), told_of_shadow(shadow));
+    }
     page(status, "application/json", format!("{answer}\n"))
+}
+
+/// A shadow that can't be used is no failure of the reload: the one before goes on.
+fn told_of_shadow(ShadowOutcome { hash, result, warnings }: &ShadowOutcome) -> Value {
+    match result {
+        Ok(changed) => json!({"ok": true, "hash": &**hash, "changed": changed, "diagnostics": list(warnings)}),
+        Err(wrong) => json!({"ok": false, "hash": &**hash, "diagnostics": list(wrong)}),
+    }
+}
+
+fn list(diagnostics: &[Diagnostic]) -> Value {
+    diagnostics.iter().map(Diagnostic::to_json).collect()
 }

@@ -156,6 +156,6 @@ fn tokens(cache: &TokenCache) -> Value {
 }
 
 /// A second policy that decides beside the one in force; `null`: there is none.
-fn shadow(_: &Snapshot) -> Value {
-    Value::Null
+fn shadow(snapshot: &Snapshot) -> Value {
+    snapshot.shadow.as_ref().map_or(Value::Null, |shadow| shadow.to_json())
 }

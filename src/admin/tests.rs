@@ -156,7 +156,9 @@ async fn other_methods_and_paths() {
 
     {"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"the method is not allowed here"}
     "#);
-    for path in ["/", "/livez/", "/LIVEZ", "/status/", "/routes/x", "//livez", "/%6civez"] {
+    for path in
+        ["/index.html", "/console", "/console/", "/livez/", "/LIVEZ", "/status/", "/routes/x", "//livez", "/%6civez"]
+    {
         let answer = admin.ask("GET", path, "Host: localhost\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("application/problem+json"), "{path}: {answer}");
     }

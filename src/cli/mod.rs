@@ -2,6 +2,7 @@
 
 pub mod check;
 mod explain;
+mod import;
 pub mod run;
 mod schema;
 pub mod test;
@@ -14,7 +15,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::config::Diagnostic;
 
@@ -50,8 +51,14 @@ enum Command {
     /// then no new connections, then exit when the last request has ended or `server.drain_timeout` is over.
     #[command(after_help = "Examples:\n  \
         bearward run\n  \
-        bearward run --config /etc/bearward/gateway.yaml")]
-    Run,
+        bearward run --config /etc/bearward/gateway.yaml\n  \
+        bearward run --shadow next.yaml    # what would change with it?")]
+    Run {
+        /// Another configuration that decides each request beside the one in force: what it would decide otherwise is told
+        /// in the log, the metrics and `/status`, and changes nothing
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        shadow: Option<PathBuf>,
+    },
     /// Say what is wrong with the configuration, or unwise
     ///
     /// Reads, resolves and compiles the file, with no network unless `--online`, and prints all of its errors and
@@ -102,6 +109,13 @@ enum Command {
         #[arg(long, default_value_t = 8080)]
         port: u16,
     },
+    /// Make a configuration of what there is already
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  \
+        bearward import openapi api.yaml --issuer https://login.example.com --audience orders-api > gateway.yaml"
+    )]
+    Import(import::ImportCommand),
     /// Show what is in a token, or make one for tests
     #[command(
         subcommand,
@@ -170,11 +184,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Run => run::run(&arguments.config),
+        Command::Run { shadow } => run::run(&arguments.config, shadow.as_deref()),
         Command::Check(asked) => check(&arguments.config, asked),
         Command::Explain(asked) => explain(&arguments.config, &asked),
         Command::Test(asked) => test::command(&arguments.config, asked),
         Command::Demo { port } => crate::demo::run(port),
+        Command::Import(command) => import::run(command),
         Command::Token(command) => token::run(command),
         Command::Schema { reference } => schema::run(reference),
         Command::Completions { shell } => completions(shell),

@@ -11,16 +11,16 @@ use tokio::{
 use super::{UNUSABLE_CONFIGURATION, complain, complain_of, environment};
 use crate::{
     app::{App, Drainer, StartError},
-    config::{Attempt, Loaded, Origin},
-    descriptors,
+    config::{Attempt, Diagnostic, FileRead, Loaded, Origin},
+    descriptors, memory,
     observe::Observer,
     reload::{self, ReloadHandle},
     server::Inherited,
     systemd::Notifier,
 };
 
-/// Serves until it is told to end.
-pub(super) fn run(path: &Path) -> ExitCode {
+/// Serves until it is told to end. `shadow`: a configuration that decides beside.
+pub(super) fn run(path: &Path, shadow: Option<&Path>) -> ExitCode {
     // While this is the only thread: it changes the environment.
     let inherited = match Inherited::from_environment() {
         Ok(inherited) => inherited,
@@ -29,12 +29,11 @@ pub(super) fn run(path: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let origin = Origin { path: path.to_owned(), environment };
-    let Attempt { files, outcome } = origin.read();
-    let loaded = match outcome.and_then(Loaded::in_force) {
-        Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            complain_of(&diagnostics);
+    let ((origin, loaded, files), shadow) = match (read(path), shadow.map(read).transpose()) {
+        (Ok(own), Ok(shadow)) => (own, shadow),
+        (own, shadow) => {
+            let wrong = own.err().into_iter().chain(shadow.err()).flatten();
+            complain_of(&wrong.collect::<Vec<_>>());
             return ExitCode::from(UNUSABLE_CONFIGURATION);
         }
     };
@@ -52,9 +51,15 @@ pub(super) fn run(path: &Path) -> ExitCode {
     observer.config_in_force(&loaded.hash);
     descriptors::raise_limit();
     reload::log_warnings(&loaded.warnings);
+    tracing::info!(
+        workers = loaded.policy.server.workers,
+        token_cache_bytes = loaded.policy.token_cache_bytes,
+        memory_limit_bytes = memory::limit(),
+        "sized"
+    );
     let app = Signals::listen().map_err(StartError::Thread).and_then(|signals| {
         let notifier = Notifier::from_environment().map_err(StartError::Notify)?;
-        let mut app = App::start_from(origin, &loaded, files, observer.clone(), inherited)?;
+        let mut app = App::start_from(origin, &loaded, files, shadow, observer.clone(), inherited)?;
         signals.obey(Told { drainer: app.drainer(), reloads: app.reloads(), ready: app.when_ready(), notifier });
         Ok(app)
     });
@@ -63,7 +68,10 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Err(why) => {
             observer.flush();
             complain(format_args!("error: {why}"));
-            return ExitCode::FAILURE;
+            return match why {
+                StartError::Shadow { .. } => ExitCode::from(UNUSABLE_CONFIGURATION),
+                _ => ExitCode::FAILURE,
+            };
         }
     };
     if !app.wait() {
@@ -72,6 +80,16 @@ pub(super) fn run(path: &Path) -> ExitCode {
     tracing::info!("stopped");
     observer.flush();
     ExitCode::SUCCESS
+}
+
+/// A configuration that can be served by, where it is from, and all files that it was read from.
+///
+/// # Errors
+/// All that is wrong with it.
+fn read(path: &Path) -> Result<(Origin, Loaded, Vec<FileRead>), Vec<Diagnostic>> {
+    let origin = Origin { path: path.to_owned(), environment };
+    let Attempt { files, outcome } = origin.read();
+    Ok((origin, outcome.and_then(Loaded::in_force)?, files))
 }
 
 /// SIGTERM, SIGINT and SIGHUP, caught from the moment that this is made.

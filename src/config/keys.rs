@@ -326,9 +326,9 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("logging.level", Live),
     ("logging.format", Live),
     ("logging.access", Live),
-    ("tracing", Pending),
-    ("tracing.otlp", Pending),
-    ("tracing.sample", Pending),
+    ("tracing", Live),
+    ("tracing.otlp", Live),
+    ("tracing.sample", Live),
 ];
 
 /// The first part of the paths of a file of policy tests: a table of its own.

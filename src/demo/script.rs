@@ -35,6 +35,7 @@ pub(super) fn introduction(places: &Places) -> String {
         "\nThe gateway listens on http://{gateway}, with {}\n\
          Behind it: an API that answers with what it got ({echo_url}), and the token endpoints of four systems ({issuer_url}).\n\
          Metrics: http://{admin}/metrics\n\
+         Console, to watch it in a browser: http://{admin}/\n\
          \nPaste these lines into another terminal; each ends with the status that comes.\n",
         file.display(),
     );

@@ -53,6 +53,10 @@ impl Target {
         })
     }
 
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
     pub(super) fn origin(&self, rules: &FetchRules) -> Origin {
         let host = self.host.to_ascii_lowercase();
         Origin { is_tls: self.is_tls, host, port: self.port, allow_http: rules.allow_http }

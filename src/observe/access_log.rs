@@ -58,7 +58,13 @@ fn push_json_fields(line: &mut String, request: &RequestFinished<'_>) {
         }
         None => line.push_str("null"),
     }
-    line.push_str(if request.enforced { ",\"enforced\":true}" } else { ",\"enforced\":false}" });
+    line.push_str(if request.enforced { ",\"enforced\":true" } else { ",\"enforced\":false" });
+    if let Some(shadow) = request.shadow {
+        text(line, ",\"shadow_route\":", Some(&shadow.route));
+        text(line, ",\"shadow_decision\":", Some(shadow.outcome()));
+        text(line, ",\"shadow_reason\":", Some(shadow.reason));
+    }
+    line.push('}');
 }
 
 fn text(line: &mut String, member: &str, value: Option<&str>) {
@@ -99,6 +105,11 @@ fn push_text_fields(line: &mut String, request: &RequestFinished<'_>, style: Sty
     push_fmt(line, format_args!("ms here) {} {}", request.outcome(), request.reason));
     if !request.enforced {
         line.push_str(" (not enforced)");
+    }
+    if let Some(shadow) = request.shadow {
+        push_fmt(line, format_args!(" (shadow: {} {}", shadow.outcome(), shadow.reason));
+        word(line, "route", Some(&shadow.route));
+        line.push(')');
     }
     word(line, "route", Some(request.route));
     word(line, "upstream", request.upstream);
@@ -160,7 +171,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::{observe::tests::a_request, token::credential::Fingerprint};
+    use crate::{
+        observe::{ShadowSays, tests::a_request},
+        token::credential::Fingerprint,
+    };
 
     fn line(request: &RequestFinished<'_>, format: LogFormat, colour: bool) -> String {
         let mut line = String::new();
@@ -209,6 +223,19 @@ mod tests {
         let tried = RequestFinished { allowed: false, enforced: false, reason: "scope", ..a_request() };
         assert!(line(&tried, LogFormat::Text, false).contains(" deny scope (not enforced) route=campaigns "));
         assert!(line(&tried, LogFormat::Json, false).ends_with(",\"enforced\":false}\n"));
+    }
+
+    #[test]
+    fn what_a_shadow_says_otherwise() {
+        let says = ShadowSays { route: "all".into(), allowed: false, reason: "scope" };
+        let request = RequestFinished { shadow: Some(&says), ..a_request() };
+        let json = line(&request, LogFormat::Json, false);
+        let end =
+            ",\"enforced\":true,\"shadow_route\":\"all\",\"shadow_decision\":\"deny\",\"shadow_reason\":\"scope\"}\n";
+        assert!(json.ends_with(end), "{json}");
+        serde_json::from_str::<Value>(&json).unwrap();
+        let text = line(&request, LogFormat::Text, false);
+        assert!(text.contains(" allow ok (shadow: deny scope route=all) route=campaigns "), "{text}");
     }
 
     #[test]

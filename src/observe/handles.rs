@@ -14,7 +14,7 @@ use std::{
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::{gone::Held, metrics::Metrics, sink::lock};
+use super::{gone::Held, metrics::Metrics, request::outcome, sink::lock};
 
 /// The methods that metrics name; any other is the last one.
 const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "OTHER"];
@@ -93,6 +93,9 @@ pub struct RouteMetrics {
     by_issuer: [OnceLock<(Box<str>, Box<DecisionCells>)>; ISSUERS],
     rate_limited: IntCounterVec,
     rate_limited_here: OnceLock<IntCounter>,
+    shadow_decisions: IntCounterVec,
+    /// By the outcome and the shadow's: of no and no, no and yes, yes and no, yes and yes.
+    shadow_here: Cells<4>,
     pub(super) request_seconds: Histogram,
     pub(super) overhead_seconds: Histogram,
 }
@@ -121,6 +124,8 @@ impl RouteMetrics {
             by_issuer: array::from_fn(|_| OnceLock::new()),
             rate_limited: metrics.rate_limited.clone(),
             rate_limited_here: OnceLock::new(),
+            shadow_decisions: metrics.shadow_decisions.clone(),
+            shadow_here: array::from_fn(|_| OnceLock::new()),
             request_seconds: metrics.request_seconds.with_label_values(&[route]),
             overhead_seconds: metrics.overhead_seconds.with_label_values(&[route]),
         }
@@ -143,12 +148,20 @@ impl RouteMetrics {
         });
         count(cell, || {
             let issuer = issuer.unwrap_or_default();
-            self.decisions.with_label_values(&[&*self.route, issuer, super::outcome(allowed), reason])
+            self.decisions.with_label_values(&[&*self.route, issuer, outcome(allowed), reason])
         });
     }
 
     pub(super) fn count_rate_limited(&self) {
         self.rate_limited_here.get_or_init(|| self.rate_limited.with_label_values(&[&*self.route])).inc();
+    }
+
+    pub(super) fn count_shadow(&self, allowed: bool, shadow_allowed: bool) {
+        let outcomes = [allowed, shadow_allowed].map(outcome);
+        let [outcome, shadow_outcome] = outcomes;
+        count(self.shadow_here.get(usize::from(allowed) * 2 + usize::from(shadow_allowed)), || {
+            self.shadow_decisions.with_label_values(&[&*self.route, outcome, shadow_outcome])
+        });
     }
 
     fn decision_cells(&self, issuer: Option<&str>) -> Option<&DecisionCells> {
@@ -265,7 +278,9 @@ impl IssuerMetrics {
     /// So many keys were in the configuration or its files: nothing had to be fetched.
     pub fn keys_at_load(&self, count: usize) {
         self.keys.count.set(i64::try_from(count).unwrap_or(i64::MAX));
-        self.keys.fetched();
+        if count > 0 {
+            self.keys.fetched();
+        }
     }
 
     /// What went wrong last with a call to it.

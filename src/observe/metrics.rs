@@ -2,8 +2,8 @@
 //! and a test holds that it knows them all.
 
 use prometheus::{
-    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
     core::{Collector, Desc, MetricVec, MetricVecBuilder},
 };
 
@@ -50,11 +50,18 @@ pub(super) struct Metrics {
     pub(super) upstream_seconds: HistogramVec,
     pub(super) upstream_healthy: IntGaugeVec,
     pub(super) upstream_connections: IntGaugeVec,
+    pub(super) shadow_decisions: IntCounterVec,
+    /// Without a label, and without a sample where there is no shadow.
+    pub(super) shadow_skipped: IntCounterVec,
     pub(super) connections: IntGaugeVec,
+    /// Without a sample where no spans are sent.
+    pub(super) spans: IntCounterVec,
     pub(super) certificate_expiry: IntGaugeVec,
     pub(super) config_info: IntGaugeVec,
     pub(super) config_reloads: IntCounterVec,
     pub(super) config_last_reload_success: IntGauge,
+    pub(super) log_lines_dropped: IntCounter,
+    pub(super) build_info: IntGaugeVec,
 }
 
 impl Metrics {
@@ -156,10 +163,26 @@ impl Metrics {
                 "Connections to an upstream, in use or idle in the pool.",
                 &["upstream", "state"],
             )?,
+            shadow_decisions: r.counters(
+                "shadow_decisions_total",
+                "Requests that a shadow decided, too, by what was decided and what the shadow says.",
+                &["route", "outcome", "shadow_outcome"],
+            )?,
+            shadow_skipped: r.counters(
+                "shadow_skipped_total",
+                "Requests that a shadow didn't decide, since too many of its questions were under way.",
+                &[],
+            )?,
             connections: r.int_gauges("connections", "Open connections from clients.", &["listener"])?,
+            spans: r.counters(
+                "spans_total",
+                "Spans of sampled requests, by whether the collector took them.",
+                &["result"],
+            )?,
             certificate_expiry: r.int_gauges(
                 "certificate_expiry_seconds",
-                "Until the first certificate of a listener's file expires; negative once it has.",
+                "Until the first certificate in a file of a listener's, or in one that the gateway shows to others, \
+                 expires; negative once it has.",
                 &["file"],
             )?,
             config_info: r.int_gauges("config_info", "1 for the configuration that is in force.", &["hash"])?,
@@ -172,6 +195,11 @@ impl Metrics {
                 "config_last_reload_success",
                 "Whether the configuration could be used when it was read last: 1 or 0.",
             )?,
+            log_lines_dropped: r.counter(
+                "log_lines_dropped_total",
+                "Lines of log that were lost because whoever reads them is too slow.",
+            )?,
+            build_info: r.int_gauges("build_info", "1 for the version that runs.", &["version"])?,
             names: std::mem::take(&mut r.names),
             removable: Removable::new(std::mem::take(&mut r.removable)),
             registry: r.registry.clone(),
@@ -211,6 +239,10 @@ impl Registering {
 
     fn int_gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
         self.labelled(IntGaugeVec::new(options(name, help), labels)?)
+    }
+
+    fn counter(&mut self, name: &str, help: &str) -> Result<IntCounter, Error> {
+        self.keep(IntCounter::with_opts(options(name, help))?)
     }
 
     fn int_gauge(&mut self, name: &str, help: &str) -> Result<IntGauge, Error> {

@@ -7,10 +7,16 @@ use super::line::push_fmt;
 /// The unit of times in /proc: fixed at a hundredth of a second in what the kernel shows to programs.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// Fields of /proc/self/stat.
+const THREADS: usize = 20;
+const VIRTUAL_BYTES: usize = 23;
+
 /// Names, kinds and help of what `render` adds.
-pub(super) const METRICS: [(&str, &str, &str); 5] = [
+pub(super) const METRICS: [(&str, &str, &str); 7] = [
     ("process_cpu_seconds_total", "counter", "CPU time of the process, user and system."),
     ("process_resident_memory_bytes", "gauge", "Memory of the process in RAM."),
+    ("process_virtual_memory_bytes", "gauge", "Memory of the process that is mapped, in RAM or not."),
+    ("process_threads", "gauge", "Threads of the process."),
     ("process_open_fds", "gauge", "Open file descriptors."),
     ("process_max_fds", "gauge", "File descriptors that may be open."),
     ("process_start_time_seconds", "gauge", "Unix time at which the process began."),
@@ -23,6 +29,8 @@ pub(super) fn render(text: &mut String) {
     let values = [
         stat.as_deref().and_then(cpu_seconds),
         read("/proc/self/status").as_deref().and_then(resident_bytes),
+        stat.as_deref().and_then(|stat| stat_field(stat, VIRTUAL_BYTES)),
+        stat.as_deref().and_then(|stat| stat_field(stat, THREADS)),
         fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as f64),
         read("/proc/self/limits").as_deref().and_then(max_files),
         stat.as_deref().zip(read("/proc/stat").as_deref()).and_then(|(stat, system)| start_time(stat, system)),
@@ -75,6 +83,7 @@ mod tests {
     fn fields_are_counted_from_the_last_parenthesis() {
         assert_eq!(cpu_seconds(STAT), Some(2.0));
         assert_eq!(start_time(STAT, "cpu 1 2 3\nbtime 1700000000\n"), Some(1_700_000_123.45));
+        assert_eq!((stat_field(STAT, THREADS), stat_field(STAT, VIRTUAL_BYTES)), (Some(4.0), Some(1000.0)));
         assert_eq!(cpu_seconds("42 (x) S"), None);
         assert_eq!(cpu_seconds(""), None);
     }

@@ -12,6 +12,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use prometheus::IntCounter;
+
 use super::log::{Look, dropped_line};
 
 /// Bytes that wait at most.
@@ -46,6 +48,7 @@ pub(super) struct Background(Arc<Shared>);
 struct Shared {
     queue: Mutex<Queue>,
     limit: usize,
+    dropped: IntCounter,
     arrived: Condvar,
     written: Condvar,
 }
@@ -91,18 +94,27 @@ impl LogBuffer {
 }
 
 impl Background {
-    /// Starts a thread that writes to `out`.
+    /// Starts a thread that writes to `out`; `dropped` counts the lines that it doesn't.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(super) fn start(out: impl Write + Send + 'static, look: Arc<Look>) -> Result<Background, String> {
-        Background::with_limit(out, look, LIMIT)
+    pub(super) fn start(
+        out: impl Write + Send + 'static,
+        look: Arc<Look>,
+        dropped: IntCounter,
+    ) -> Result<Background, String> {
+        Background::with_limit(out, look, dropped, LIMIT)
     }
 
-    fn with_limit(out: impl Write + Send + 'static, look: Arc<Look>, limit: usize) -> Result<Background, String> {
+    fn with_limit(
+        out: impl Write + Send + 'static,
+        look: Arc<Look>,
+        dropped: IntCounter,
+        limit: usize,
+    ) -> Result<Background, String> {
         // Reserved at once and touched only as it fills: no copy of a growing buffer while others wait.
         let queue = Mutex::new(Queue { bytes: Vec::with_capacity(limit), ..Queue::default() });
-        let shared = Arc::new(Shared { queue, limit, arrived: Condvar::new(), written: Condvar::new() });
+        let shared = Arc::new(Shared { queue, limit, dropped, arrived: Condvar::new(), written: Condvar::new() });
         let writer = shared.clone();
         thread::Builder::new()
             .name("log".to_owned())
@@ -124,6 +136,8 @@ impl Shared {
         let mut queue = lock(&self.queue);
         if queue.bytes.len() + line.len() > self.limit {
             queue.dropped += 1;
+            drop(queue);
+            self.dropped.inc();
             return;
         }
         queue.bytes.extend_from_slice(line.as_bytes());
@@ -213,6 +227,10 @@ mod tests {
         Arc::new(Look::new(false, false))
     }
 
+    fn counter() -> IntCounter {
+        IntCounter::new("dropped", "lines").unwrap()
+    }
+
     #[derive(Clone, Default)]
     struct Collected(Arc<Mutex<Vec<u8>>>);
 
@@ -253,7 +271,7 @@ mod tests {
     #[test]
     fn flush_writes_all_lines_in_order() {
         let out = Collected::default();
-        let sink = Sink::Background(Background::start(out.clone(), look()).unwrap());
+        let sink = Sink::Background(Background::start(out.clone(), look(), counter()).unwrap());
         let mut expected = String::new();
         for number in 0..5000 {
             let line = format!("line {number}\n");
@@ -270,7 +288,7 @@ mod tests {
     #[test]
     fn lines_of_many_threads_stay_whole() {
         let out = Collected::default();
-        let sink = Sink::Background(Background::start(out.clone(), look()).unwrap());
+        let sink = Sink::Background(Background::start(out.clone(), look(), counter()).unwrap());
         thread::scope(|scope| {
             for name in ["a", "b", "c", "d"] {
                 let sink = &sink;
@@ -287,9 +305,10 @@ mod tests {
     fn a_reader_that_does_not_read_costs_lines_and_no_time() {
         let (entered, has_entered) = channel();
         let (go, may_go) = channel();
+        let dropped = counter();
         let out = Collected::default();
         let stuck = Stuck { entered, go: may_go, then: out.clone() };
-        let sink = Sink::Background(Background::with_limit(stuck, look(), 100).unwrap());
+        let sink = Sink::Background(Background::with_limit(stuck, look(), dropped.clone(), 100).unwrap());
         sink.push("first\n");
         has_entered.recv().unwrap();
         // The writer is stuck now. Ten lines of ten bytes fit; seven don't.
@@ -306,12 +325,13 @@ mod tests {
         assert_eq!((lines[0], lines[1], lines[10]), ("first", "line 0000", "line 0009"));
         let told: serde_json::Value = serde_json::from_str(lines[11]).unwrap();
         assert_eq!((told["level"].as_str(), told["lines"].as_u64()), (Some("warn"), Some(7)));
+        assert_eq!(dropped.get(), 7);
     }
 
     #[test]
     fn a_line_over_the_limit_is_told_of_too() {
         let out = Collected::default();
-        let background = Background::with_limit(out.clone(), look(), 10).unwrap();
+        let background = Background::with_limit(out.clone(), look(), counter(), 10).unwrap();
         let shared = background.0.clone();
         let sink = Sink::Background(background);
         sink.push(&"x".repeat(11));
@@ -337,7 +357,7 @@ mod tests {
                 Err(ErrorKind::BrokenPipe.into())
             }
         }
-        let sink = Sink::Background(Background::start(Broken, look()).unwrap());
+        let sink = Sink::Background(Background::start(Broken, look(), counter()).unwrap());
         for _ in 0..3 {
             sink.push("lost\n");
             sink.flush();

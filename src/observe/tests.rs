@@ -1,11 +1,16 @@
 //! Events in, metrics and lines out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::{hint::black_box, thread, time::Instant};
+use std::{
+    hint::black_box,
+    thread,
+    time::{Duration, Instant},
+};
 
 use insta::assert_snapshot;
 
 use super::*;
+use crate::token::credential::Fingerprint;
 
 /// A request with a value in every field.
 pub(super) fn a_request() -> RequestFinished<'static> {
@@ -34,6 +39,7 @@ pub(super) fn a_request() -> RequestFinished<'static> {
         subject: Some("alice"),
         client: Some("web"),
         token: Some(Fingerprint([0x01, 0x23, 0x45, 0x67, 0x89, 0xab])),
+        shadow: None,
     }
 }
 
@@ -71,13 +77,20 @@ fn metric_names_are_these() {
     bearward_upstream_seconds{upstream}
     bearward_upstream_healthy{upstream,endpoint}
     bearward_upstream_connections{upstream,state}
+    bearward_shadow_decisions_total{route,outcome,shadow_outcome}
+    bearward_shadow_skipped_total
     bearward_connections{listener}
+    bearward_spans_total{result}
     bearward_certificate_expiry_seconds{file}
     bearward_config_info{hash}
     bearward_config_reloads_total{result}
     bearward_config_last_reload_success
+    bearward_log_lines_dropped_total
+    bearward_build_info{version}
     process_cpu_seconds_total
     process_resident_memory_bytes
+    process_virtual_memory_bytes
+    process_threads
     process_open_fds
     process_max_fds
     process_start_time_seconds
@@ -370,13 +383,13 @@ fn levels_filter_events() {
 #[allow(clippy::print_stdout)]
 fn cost() {
     let look = || Arc::new(Look::new(false, false));
-    let to_null = || Sink::Background(Background::start(io::sink(), look()).unwrap());
+    let to_null = || Sink::Background(Background::start(io::sink(), look(), Metrics::new().log_lines_dropped).unwrap());
     for (name, sink, access) in [
         ("metrics alone", Sink::Nowhere, false),
         ("metrics, line to nowhere", Sink::Nowhere, true),
         ("metrics and line", to_null(), true),
     ] {
-        let observer = Observer::with_sink(sink, look(), &settings(access));
+        let observer = Observer::with_sink(Metrics::new(), sink, look(), &settings(access));
         let route = observer.route("campaigns");
         let request = a_request();
         let rounds = 1_000_000u32;

@@ -20,6 +20,21 @@ pub(super) fn that_need_restart(old: &Policy, new: &Policy) -> Vec<&'static str>
     .collect()
 }
 
+/// The keys that differ and are no policy: what is decided doesn't come of them.
+pub(super) fn that_are_no_policy(one: &Policy, other: &Policy) -> Vec<&'static str> {
+    [
+        ("listen", one.listen != other.listen),
+        ("admin", one.admin != other.admin || one.admin_token != other.admin_token),
+        ("server", shown(&one.server) != shown(&other.server)),
+        ("state", one.state_dir != other.state_dir || one.redis != other.redis),
+        ("logging", one.logging != other.logging),
+        ("tracing", one.tracing != other.tracing),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
+}
+
 /// What has changed, in the order of the reference: `routes: +new ~changed -gone, server`. Shows names, never values.
 pub(super) fn between(old: &Policy, new: &Policy) -> String {
     let alone = |key: &str, has_changed: bool| has_changed.then(|| key.to_owned());

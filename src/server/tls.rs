@@ -20,8 +20,8 @@ use rustls::{
 use zeroize::Zeroizing;
 
 use crate::{
-    der::{Der, SEQUENCE},
     observe::{CertificateLoaded, Observer},
+    validity::not_after,
 };
 
 /// How often the files are looked at.
@@ -244,46 +244,6 @@ fn client_verifier(pem: &[u8], required: bool) -> Result<Arc<dyn ClientCertVerif
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let verifier = if required { verifier } else { verifier.allow_unauthenticated() };
     verifier.build().map_err(|error| error.to_string())
-}
-
-/// The end of a certificate's validity (RFC 5280, section 4.1.2.5) in Unix seconds.
-fn not_after(certificate: &[u8]) -> Option<i64> {
-    let mut fields = Der::in_certificate(certificate)?;
-    let _algorithm_and_issuer = (fields.take(SEQUENCE)?, fields.take(SEQUENCE)?);
-    let mut validity = Der(fields.take(SEQUENCE)?);
-    validity.take_any()?;
-    match validity.take_any()? {
-        (UTC_TIME, text) => {
-            let (year, rest) = text.split_at_checked(2)?;
-            let year = number(year)?;
-            moment(if year < 50 { 2000 + year } else { 1900 + year }, rest)
-        }
-        (GENERALIZED_TIME, text) => {
-            let (year, rest) = text.split_at_checked(4)?;
-            moment(number(year)?, rest)
-        }
-        _ => None,
-    }
-}
-
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-
-/// `MMDDhhmmssZ` of a year.
-fn moment(year: i64, rest: &[u8]) -> Option<i64> {
-    let digits = rest.strip_suffix(b"Z").filter(|digits| digits.len() == 10)?;
-    let mut parts = digits.chunks(2).map(number);
-    let mut next = || parts.next().flatten();
-    let (month, day, hour, minute, second) = (next()?, next()?, next()?, next()?, next()?);
-    // Days since 1970-01-01, the year beginning in March (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-    let year = if month > 2 { year } else { year - 1 };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468;
-    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
-}
-
-fn number(digits: &[u8]) -> Option<i64> {
-    digits.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
 }
 
 impl TlsFault {

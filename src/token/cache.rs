@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{
+    Asking,
     credential::Credential,
     introspection::{IntrospectionSettings, Said, Source},
     issuer::Issuer,
@@ -49,6 +50,8 @@ pub struct TokenCache {
     refused: Cache<Key, Word>,
     turns: Box<[Mutex<()>]>,
     metrics: TokenCacheMetrics,
+    /// What requests are answered by, where this stands beside it: read, never written.
+    in_force: Option<Arc<TokenCache>>,
 }
 
 /// What a token is called here: HMAC-SHA256 with a key that only this process has.
@@ -95,6 +98,18 @@ impl TokenCache {
     pub fn new(max_bytes: u64, observer: &Observer) -> Result<TokenCache, String> {
         let mut secret = Zeroizing::new([0; 32]);
         SystemRandom::new().fill(&mut *secret).map_err(|_| "the system has no random numbers".to_owned())?;
+        Ok(TokenCache::with(hmac::Key::new(hmac::HMAC_SHA256, &*secret), max_bytes, observer, None))
+    }
+
+    /// An empty cache of so many bytes beside one that requests are answered by: what is known there is known here, and
+    /// not the other way round. Who asks through it has no share of what requests need (`Asking`).
+    #[must_use]
+    pub fn beside(in_force: Arc<TokenCache>, max_bytes: u64, observer: &Observer) -> TokenCache {
+        let secret = in_force.secret.clone();
+        TokenCache::with(secret, max_bytes, observer, Some(in_force))
+    }
+
+    fn with(secret: hmac::Key, max_bytes: u64, observer: &Observer, in_force: Option<Arc<TokenCache>>) -> TokenCache {
         let metrics = observer.token_cache();
         let removed = metrics.clone();
         let verdicts = Cache::builder()
@@ -105,13 +120,13 @@ impl TokenCache {
             .build();
         let most_refused = if max_bytes == 0 { 0 } else { MOST_REFUSED };
         let refused = Cache::builder().max_capacity(most_refused).expire_after(Stay).build();
-        Ok(TokenCache {
-            refused,
-            secret: hmac::Key::new(hmac::HMAC_SHA256, &*secret),
-            verdicts,
-            turns: (0..TURNS).map(|_| Mutex::new(())).collect(),
-            metrics,
-        })
+        let turns = (0..TURNS).map(|_| Mutex::new(())).collect();
+        TokenCache { refused, secret, verdicts, turns, metrics, in_force }
+    }
+
+    /// For whom is asked what isn't known here.
+    pub(in crate::token) fn asking(&self) -> Asking {
+        if self.in_force.is_some() { Asking::Beside } else { Asking::InForce }
     }
 
     pub(in crate::token) fn name(&self, credential: &Credential) -> TokenName {
@@ -124,6 +139,13 @@ impl TokenCache {
     /// Who a token speaks for, if one of these issuers, as it is configured now, has said so with a key that it still
     /// has, and the token hasn't ended since.
     pub(in crate::token) fn find(&self, name: &TokenName, issuers: &[Arc<Issuer>], now: i64) -> Option<Arc<Principal>> {
+        let in_force = self.in_force.as_ref().and_then(|in_force| in_force.verified(name, issuers, now));
+        let found = in_force.or_else(|| self.verified(name, issuers, now))?;
+        self.metrics.hit();
+        Some(found)
+    }
+
+    fn verified(&self, name: &TokenName, issuers: &[Arc<Issuer>], now: i64) -> Option<Arc<Principal>> {
         let key = Key { name: *name, said_by: None };
         let verdict = self.verdicts.get(&key)?;
         // Another route's or, after a reload, an older issuer: the token is judged anew for this one.
@@ -136,12 +158,14 @@ impl TokenCache {
             self.verdicts.invalidate(&key);
             return None;
         }
-        self.metrics.hit();
         Some(verdict.principal.clone())
     }
 
     /// What this issuer, as it is configured now, has said of a token, if that still counts.
     pub(in crate::token) fn said(&self, name: &TokenName, issuer: &Issuer, now: i64) -> Option<Said> {
+        if let Some(said) = self.in_force.as_ref().and_then(|in_force| in_force.said(name, issuer, now)) {
+            return Some(said);
+        }
         let key = Key { name: *name, said_by: Some(issuer.epoch) };
         if let Some(verdict) = self.verdicts.get(&key) {
             if verdict.holds(issuer, now) {

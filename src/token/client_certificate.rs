@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -13,10 +14,13 @@ use rustls::{
 };
 
 use super::secret::Secret;
+use crate::validity::first_end;
 
 /// A certificate with its chain and its private key. The key doesn't print. Equal to another one of the same texts.
 #[derive(Clone)]
 pub struct ClientCertificate {
+    /// Its file.
+    path: PathBuf,
     certificate: String,
     key: Secret,
     ready: Arc<CertifiedKey>,
@@ -28,7 +32,7 @@ impl ClientCertificate {
     /// # Errors
     /// No certificate, no key, or two that don't belong together; in words for the configuration's author, with nothing
     /// of the key.
-    pub fn parse(certificate: String, key: Secret) -> Result<ClientCertificate, &'static str> {
+    pub fn parse(path: PathBuf, certificate: String, key: Secret) -> Result<ClientCertificate, &'static str> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
         let chain = chain.map_err(|_| "the certificate's file isn't PEM")?;
         if chain.is_empty() {
@@ -38,7 +42,12 @@ impl ClientCertificate {
             PrivateKeyDer::from_pem_slice(key.expose()).map_err(|_| "the key's file has no private key in PEM")?;
         let ready = CertifiedKey::from_der(chain, der, &default_provider())
             .map_err(|_| "the key isn't this certificate's, or is of a kind that isn't used here")?;
-        Ok(ClientCertificate { certificate, key, ready: Arc::new(ready) })
+        Ok(ClientCertificate { path, certificate, key, ready: Arc::new(ready) })
+    }
+
+    /// Its file, as it is named to people, and when the first certificate in it ends, in Unix seconds.
+    pub fn end(&self) -> Option<(String, i64)> {
+        Some((self.path.display().to_string(), first_end(self.certificate.as_bytes())?))
     }
 
     /// Both, ready to prove who the gateway is.
@@ -81,7 +90,7 @@ mod tests {
         };
         let ((certificate, key), (other, other_key)) = (made(), made());
         let parse = |certificate: &str, key: &str| {
-            ClientCertificate::parse(certificate.to_owned(), Secret::new(key.as_bytes().to_vec()))
+            ClientCertificate::parse("c.pem".into(), certificate.to_owned(), Secret::new(key.as_bytes().to_vec()))
         };
         let good = parse(&certificate, &key).unwrap();
         assert_eq!(good, parse(&certificate, &key).unwrap());

@@ -35,6 +35,7 @@ use self::{
     endpoint::Discovered,
 };
 use super::{
+    Asking,
     cache::{TokenCache, TokenName},
     client_certificate::ClientCertificate,
     credential::{Credential, Fingerprint},
@@ -56,6 +57,8 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// When it is worth to ask again: after a failure, and where too many ask.
 pub(in crate::token) const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const WHEN_BUSY: Duration = Duration::from_secs(1);
+/// Questions at the same time that no request waits for: besides `max_concurrent`, and never more than that.
+const MOST_BESIDE: usize = 16;
 
 /// `issuers.*.introspection` or `issuers.*.userinfo`
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -127,6 +130,8 @@ const UNAVAILABLE: Said = Said::Unavailable { retry_after: AFTER_FAILURE };
 /// One issuer's endpoint at work. Shared by all workers; no lock is held while something is waited for.
 #[derive(Debug)]
 pub(in crate::token) struct Introspector {
+    /// As the log calls its issuer.
+    name: Arc<str>,
     issuer: Option<String>,
     settings: IntrospectionSettings,
     rules: FetchRules,
@@ -134,6 +139,7 @@ pub(in crate::token) struct Introspector {
     discovered: ArcSwapOption<Discovered>,
     discovery: Arc<SingleFlight<Result<Arc<Discovered>, String>>>,
     permits: Arc<Semaphore>,
+    permits_beside: Arc<Semaphore>,
     /// Questions that wait for their answer.
     questions: Mutex<HashMap<TokenName, watch::Receiver<Option<Said>>>>,
     is_failing: AtomicBool,
@@ -141,8 +147,12 @@ pub(in crate::token) struct Introspector {
 }
 
 impl Introspector {
-    /// None for an issuer that isn't asked about tokens.
-    pub(in crate::token) fn new(settings: &IssuerSettings, observer: &Observer) -> Option<Arc<Introspector>> {
+    /// None for an issuer that isn't asked about tokens. `name`: what the log is to call it.
+    pub(in crate::token) fn new(
+        settings: &IssuerSettings,
+        name: Arc<str>,
+        observer: &Observer,
+    ) -> Option<Arc<Introspector>> {
         let own = settings.introspection.clone()?;
         let extra = settings.tls_ca.iter().flat_map(|roots| roots.certificates()).cloned();
         let identity = own.certificate.as_ref().map(|certificate| certificate.ready().clone());
@@ -154,12 +164,14 @@ impl Introspector {
             trust: trust.clone(),
         };
         Some(Arc::new(Introspector {
+            name,
             issuer: settings.issuer.clone(),
             rules: rules(own.timeout),
             metadata_rules: rules(settings.http_timeout),
             discovered: ArcSwapOption::empty(),
             discovery: Arc::default(),
             permits: Arc::new(Semaphore::new(own.max_concurrent)),
+            permits_beside: Arc::new(Semaphore::new(own.max_concurrent.min(MOST_BESIDE))),
             questions: Mutex::default(),
             is_failing: AtomicBool::new(false),
             metrics: observer.introspection(&settings.name),
@@ -217,7 +229,11 @@ impl Introspector {
         if let Some(answer) = questions.get(&name) {
             return Turn::Answer(answer.clone(), Source::Wait);
         }
-        let Ok(permit) = self.permits.clone().try_acquire_owned() else { return Turn::Busy };
+        let permits = match cache.asking() {
+            Asking::InForce => &self.permits,
+            Asking::Beside => &self.permits_beside,
+        };
+        let Ok(permit) = permits.clone().try_acquire_owned() else { return Turn::Busy };
         let (tell, answer) = watch::channel(None);
         if is_shared {
             questions.insert(name, answer.clone());
@@ -340,7 +356,7 @@ impl Question {
         let result = own.judged(&self.issuer, &self.token, self.fingerprint).await;
         let is_news = own.is_failing.swap(result.is_err(), Ordering::Relaxed) != result.is_err();
         Introspected {
-            issuer: &self.issuer.settings.name,
+            issuer: &own.name,
             result: result.as_ref().map(|_| ()).map_err(String::as_str),
             took: began.elapsed(),
         }

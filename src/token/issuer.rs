@@ -209,9 +209,15 @@ pub struct Issuer {
 impl Issuer {
     /// An issuer with its keys, its metrics bound.
     pub fn new(settings: IssuerSettings, keys: Arc<KeyStore>, observer: &Observer) -> Issuer {
+        let name = settings.name.clone();
+        Issuer::logged_as(name, settings, keys, observer)
+    }
+
+    /// The same; the log calls it by another name.
+    pub fn logged_as(name: Arc<str>, settings: IssuerSettings, keys: Arc<KeyStore>, observer: &Observer) -> Issuer {
         static NEXT_EPOCH: AtomicU64 = AtomicU64::new(0);
         let metrics = observer.issuer(&settings.name);
-        let introspector = Introspector::new(&settings, observer);
+        let introspector = Introspector::new(&settings, name, observer);
         Issuer { settings, keys, introspector, metrics, epoch: NEXT_EPOCH.fetch_add(1, Ordering::Relaxed) }
     }
 

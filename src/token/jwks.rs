@@ -15,6 +15,8 @@ use tokio::{
 };
 
 use super::{
+    Asking,
+    fetches::{Fetches, UNKNOWN_KID_INTERVAL},
     issuer::{IssuerSettings, KeyFile, KeySource},
     kept_keys::KeptKeys,
     key_server::{FetchedKeys, KeyServer, retry_after},
@@ -27,9 +29,6 @@ use crate::{
 };
 
 pub use report::{KeyReport, KeysReport, KeysState};
-
-/// Between the starts of two fetches for unknown kids.
-const UNKNOWN_KID_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One issuer's keys at work. Readers never lock; all fetches are made by one task on the control runtime.
 #[derive(Debug)]
@@ -68,21 +67,6 @@ type NamedText<'t> = (&'t Path, &'t str);
 struct KeyFiles {
     files: Vec<KeyFile>,
     read: fn(&[NamedText<'_>]) -> Result<KeySet, String>,
-}
-
-/// Fetches (a file that is read is one, too) are numbered from 1, and made one after the other.
-#[derive(Debug, Default)]
-struct Fetches {
-    /// The number of the last one that began.
-    begun: u64,
-    /// The number of the last one that ended.
-    ended: u64,
-    /// The number of the last one that somebody asked for.
-    wanted: u64,
-    /// When the last one that somebody asked for began.
-    last_wanted: Option<Instant>,
-    /// How the last one ended.
-    is_ok: bool,
 }
 
 /// The key server can't be asked now, so nothing can be said about a kid.
@@ -273,14 +257,15 @@ impl KeyStore {
     }
 
     /// The keys after a fetch for a kid that isn't among those at hand. There is one such fetch in 5 s, however many
-    /// ask; who comes while a fetch runs waits for it, up to `http_timeout`.
+    /// ask; who comes while a fetch runs waits for it, up to `http_timeout`. Those that are asked for beside the requests
+    /// have 5 s of their own.
     ///
     /// # Errors
     /// The last fetch failed or takes too long.
-    pub(in crate::token) async fn after_fetch(&self) -> Result<Arc<KeySet>, Unavailable> {
+    pub(in crate::token) async fn after_fetch(&self, asking: Asking) -> Result<Arc<KeySet>, Unavailable> {
         let unavailable = Unavailable { retry_after: UNKNOWN_KID_INTERVAL };
         let Origin::Server(server, _) = &self.origin else { return self.at_hand().ok_or(unavailable) };
-        if let Some(number) = self.want() {
+        if let Some(number) = self.want(asking) {
             let mut fetches = self.fetches.subscribe();
             let ended = fetches.wait_for(|fetches| fetches.ended >= number);
             if !matches!(timeout(server.timeout(), ended).await, Ok(Ok(_))) {
@@ -294,16 +279,11 @@ impl KeyStore {
     }
 
     /// The number of the fetch to wait for; None where the last one has to do.
-    fn want(&self) -> Option<u64> {
+    fn want(&self, asking: Asking) -> Option<u64> {
         let mut number = None;
         self.fetches.send_if_modified(|fetches| {
-            let is_new = !fetches.is_running() && !fetches.is_wanted() && fetches.may_be_wanted();
-            if is_new {
-                fetches.wanted = fetches.ended + 1;
-            }
-            if fetches.is_running() || fetches.is_wanted() {
-                number = Some(fetches.ended + 1);
-            }
+            let is_new = fetches.want(asking);
+            number = fetches.under_way();
             is_new
         });
         number
@@ -381,26 +361,8 @@ fn keep(kept: Option<KeptKeys>, jwks: Vec<u8>) {
 /// The next fetch begins; None where nobody needs it any more.
 fn begin(store: &Weak<KeyStore>) -> Option<watch::Receiver<Fetches>> {
     let store = store.upgrade()?;
-    store.fetches.send_modify(|fetches| {
-        if fetches.is_wanted() {
-            fetches.last_wanted = Some(Instant::now());
-        }
-        fetches.begun += 1;
-    });
+    store.fetches.send_modify(Fetches::begin);
     Some(store.fetches.subscribe())
-}
-
-impl Fetches {
-    fn is_running(&self) -> bool {
-        self.begun > self.ended
-    }
-    /// Whether one is asked for that hasn't begun.
-    fn is_wanted(&self) -> bool {
-        self.wanted > self.begun
-    }
-    fn may_be_wanted(&self) -> bool {
-        self.last_wanted.is_none_or(|begun| begun.elapsed() >= UNKNOWN_KID_INTERVAL)
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod credential;
 mod date;
 mod discovery;
 pub mod extra_roots;
+mod fetches;
 pub mod introspection;
 pub mod issuer;
 pub mod json;
@@ -36,6 +37,7 @@ use std::{
 use crate::{
     observe::Verified,
     refusal::{Refusal, TokenFault},
+    trace::{Kind, Span},
 };
 
 use self::{
@@ -49,8 +51,21 @@ use self::{
     trial::{End, Fetch, Fetched, Trial},
 };
 
+/// For whom something is asked over the network: what a shadow asks takes nothing away from the requests that are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::token) enum Asking {
+    /// A request that waits for it.
+    #[default]
+    InForce,
+    /// A decision beside the one in force.
+    Beside,
+}
+
+/// Whether a verification was spared, as its span says it: `hit`, `wait` or `miss`.
+const CACHE: &str = "bearward.token_cache";
+
 /// Verifies a credential against the issuers that a route takes, in the file's order, or finds that this was done; asks
-/// in any case whether the token has been ended since.
+/// in any case whether the token has been ended since. It is told as a step of `request`.
 ///
 /// # Errors
 /// `Refusal::Token` where it is no good, `Refusal::KeysUnavailable` or `Refusal::IntrospectionUnavailable` where that
@@ -60,8 +75,24 @@ pub async fn verify(
     issuers: &[Arc<Issuer>],
     cache: &Arc<TokenCache>,
     revocations: &Revocations,
+    request: &Span,
 ) -> Result<Arc<Principal>, (Refusal, Option<Arc<str>>)> {
-    verify_at(credential, issuers, cache, revocations, now()).await
+    let mut span = request.child("verify token", Kind::Internal);
+    let result = verify_at(credential, issuers, cache, revocations, now(), &mut span).await;
+    match &result {
+        Ok(principal) => {
+            span.set("bearward.issuer", principal.issuer());
+            span.set("bearward.result", "ok");
+        }
+        Err((refusal, issuer)) => {
+            span.set_some("bearward.issuer", issuer.as_ref());
+            span.set("bearward.result", refusal.reason());
+            if refusal.status().is_server_error() {
+                span.failed(refusal.reason());
+            }
+        }
+    }
+    result
 }
 
 async fn verify_at(
@@ -70,8 +101,9 @@ async fn verify_at(
     cache: &Arc<TokenCache>,
     revocations: &Revocations,
     now: i64,
+    span: &mut Span,
 ) -> Result<Arc<Principal>, Refused> {
-    let principal = verdict(credential, issuers, cache, revocations, now).await?;
+    let principal = verdict(credential, issuers, cache, revocations, now, span).await?;
     // Last, whatever the answer took and wherever it came from.
     match revocations.has_ended(&principal, now) {
         true => Err((Refusal::Token(TokenFault::Revoked), Some(principal.issuer().clone()))),
@@ -85,42 +117,59 @@ async fn verdict(
     cache: &Arc<TokenCache>,
     revocations: &Revocations,
     now: i64,
+    span: &mut Span,
 ) -> Result<Arc<Principal>, Refused> {
     let name = cache.name(credential);
     if let Some(principal) = cache.find(&name, issuers, now) {
+        span.set(CACHE, "hit");
         return Ok(principal);
     }
-    let malformed = || {
+    let malformed = |span: &mut Span| {
         cache.missed();
+        span.set(CACHE, "miss");
         Err((Refusal::Token(TokenFault::Malformed), None))
     };
     if !jwt::is_one(credential.expose()) {
         let candidates = opaque::candidates(issuers, credential);
         return match candidates.is_empty() {
-            true => malformed(),
-            false => opaque::ask(credential, &candidates, name, cache).await,
+            true => malformed(span),
+            false => opaque::ask(credential, &candidates, name, cache, span).await,
         };
     }
-    let Ok(jwt) = Jwt::parse(credential.expose()) else { return malformed() };
+    let Ok(jwt) = Jwt::parse(credential.expose()) else { return malformed(span) };
     if let Some(issuer) = opaque::asked_about(&jwt, issuers) {
-        return opaque::ask(credential, &[issuer], name, cache).await;
+        return opaque::ask(credential, &[issuer], name, cache, span).await;
     }
     let began = Instant::now();
     let mut fetched = Fetched::default();
-    let trial = Trial { credential, jwt: &jwt, issuers, cache, name, revocations, fetch: Fetch::Shared, now };
+    let trial = Trial {
+        credential,
+        jwt: &jwt,
+        issuers,
+        cache,
+        name,
+        revocations,
+        fetch: Fetch::Shared(cache.asking()),
+        now,
+        span: span.as_parent(),
+    };
     let (issuer, result) = match trial.judge(&mut fetched).await {
-        End::Found(principal) => return Ok(principal),
+        End::Found(principal) => {
+            span.set(CACHE, "hit");
+            return Ok(principal);
+        }
         End::Judged(issuer, result) => (Some(issuer), result),
         End::NotSigned(issuer, refusal) => {
             let candidates = opaque::candidates(issuers, credential);
             if opaque::may_be_one(&jwt, &refusal) && !candidates.is_empty() {
-                return opaque::ask(credential, &candidates, name, cache).await;
+                return opaque::ask(credential, &candidates, name, cache, span).await;
             }
             (issuer, Err(refusal))
         }
     };
     cache.missed();
-    if let Some(issuer) = issuer {
+    span.set(CACHE, "miss");
+    if let (Some(issuer), Asking::InForce) = (issuer, cache.asking()) {
         Verified {
             algorithm: jwt.algorithm().map_or("", |algorithm| algorithm.name()),
             result: result.as_ref().map_or_else(Refusal::reason, |_| "ok"),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    CACHE,
     cache::{TokenCache, TokenName},
     credential::Credential,
     introspection::{Said, Source},
@@ -10,7 +11,10 @@ use super::{
     jwt::Jwt,
     principal::Principal,
 };
-use crate::refusal::{Refusal, TokenFault};
+use crate::{
+    refusal::{Refusal, TokenFault},
+    trace::{Kind, Span},
+};
 
 /// Why a token isn't let in, and the issuer that it was put to.
 pub(in crate::token) type Refused = (Refusal, Option<Arc<str>>);
@@ -35,7 +39,7 @@ pub(in crate::token) fn may_be_one(jwt: &Jwt<'_>, refusal: &Refusal) -> bool {
 }
 
 /// Asks these issuers one after the other until one says that the token is its own; that is final. `name` is the
-/// token's in `cache`.
+/// token's in `cache`, `span` its verification.
 ///
 /// # Errors
 /// `Refusal::Token`, or `Refusal::IntrospectionUnavailable` where none says yes and one of them couldn't be asked.
@@ -44,6 +48,7 @@ pub(in crate::token) async fn ask(
     issuers: &[&Arc<Issuer>],
     name: TokenName,
     cache: &Arc<TokenCache>,
+    span: &mut Span,
 ) -> Result<Arc<Principal>, Refused> {
     let mut furthest = Source::Memory;
     let mut unavailable = None;
@@ -51,7 +56,9 @@ pub(in crate::token) async fn ask(
     let mut judged = None;
     for issuer in issuers {
         let Some(introspector) = &issuer.introspector else { continue };
+        let question = span.child("introspect", Kind::Client);
         let (said, source) = introspector.ask(issuer, credential, name, cache).await;
+        tell(question, issuer, &said, source);
         furthest = furthest.max(source);
         let own_name = || Some(issuer.settings.name.clone());
         match said {
@@ -67,9 +74,33 @@ pub(in crate::token) async fn ask(
         }
     }
     cache.told_by(furthest);
+    span.set(
+        CACHE,
+        match furthest {
+            Source::Memory => "hit",
+            Source::Wait => "wait",
+            Source::Question => "miss",
+        },
+    );
     let nobodys = || {
         let only = asked.first().filter(|_| asked.len() == 1);
         (Refusal::Token(TokenFault::Inactive), only.cloned())
     };
     judged.unwrap_or_else(|| Err(unavailable.unwrap_or_else(nobodys)))
+}
+
+/// What was remembered was no question.
+fn tell(mut question: Span, issuer: &Issuer, said: &Said, source: Source) {
+    if source == Source::Memory {
+        return question.forget();
+    }
+    question.set("bearward.issuer", &issuer.settings.name);
+    question.set("bearward.shared", source == Source::Wait);
+    let result = match said {
+        Said::Good(_) => "ok",
+        Said::Bad(fault) => fault.reason(),
+        Said::Inactive => "inactive",
+        Said::Unavailable { .. } => return question.failed("introspection_unavailable"),
+    };
+    question.set("bearward.result", result);
 }

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     observe::Observer,
     refusal::{Refusal, TokenFault},
+    trace::Span,
 };
 
 pub use super::check::Step;
@@ -102,7 +103,17 @@ pub async fn verify(
     let Ok(cache) = TokenCache::new(0, &observer) else { return Rehearsed::malformed() };
     let fetch = if may_fetch { Fetch::Apart } else { Fetch::Never };
     let name = cache.name(credential);
-    let trial = Trial { credential, jwt: &jwt, issuers, name, cache: &cache, revocations, fetch, now };
+    let trial = Trial {
+        credential,
+        jwt: &jwt,
+        issuers,
+        name,
+        cache: &cache,
+        revocations,
+        fetch,
+        now,
+        span: Span::none().as_parent(),
+    };
     let mut fetched = Fetched::default();
     let (issuer, outcome) = match trial.judge(&mut fetched).await {
         End::Found(_) => (None, Ok(())),

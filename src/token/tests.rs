@@ -32,7 +32,7 @@ use super::{
     secret::Secret,
     *,
 };
-use crate::observe::Observer;
+use crate::{observe::Observer, trace::Span};
 
 const NOW: i64 = 1_800_000_000;
 /// The default of `clock_skew`, in seconds.
@@ -191,7 +191,8 @@ pub(in crate::token) fn none() -> &'static Revocations {
 }
 
 pub(in crate::token) fn ask(token: &str, issuers: &[Arc<Issuer>], now: i64) -> Result<Arc<Principal>, Refusal> {
-    ready(verify_at(&credential(token)?, issuers, cache(), none(), now)).map_err(|(refusal, _)| refusal)
+    ready(verify_at(&credential(token)?, issuers, cache(), none(), now, &mut Span::none()))
+        .map_err(|(refusal, _)| refusal)
 }
 
 fn fault(token: &str, issuers: &[Arc<Issuer>]) -> TokenFault {
@@ -357,8 +358,15 @@ fn only_the_issuers_own_keys_count() {
         TokenFault::Key
     );
     // A route that doesn't take b doesn't take b's tokens.
-    let refused = ready(verify_at(&credential(&OTHER_RSA.token(header, from_b)).unwrap(), &[a], cache(), none(), NOW))
-        .unwrap_err();
+    let refused = ready(verify_at(
+        &credential(&OTHER_RSA.token(header, from_b)).unwrap(),
+        &[a],
+        cache(),
+        none(),
+        NOW,
+        &mut Span::none(),
+    ))
+    .unwrap_err();
     assert_eq!(refused, (Refusal::Token(TokenFault::Issuer), None));
 }
 

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    Asking,
     cache::{TokenCache, TokenName, Verdict},
     check::{Check, Step},
     credential::Credential,
@@ -15,7 +16,10 @@ use super::{
     principal::Principal,
     revocation::{Revocations, TokenId},
 };
-use crate::refusal::{Refusal, TokenFault};
+use crate::{
+    refusal::{Refusal, TokenFault},
+    trace::{Kind, Parent},
+};
 
 /// A token, and all that it is judged by.
 pub(in crate::token) struct Trial<'t> {
@@ -29,13 +33,15 @@ pub(in crate::token) struct Trial<'t> {
     pub(in crate::token) revocations: &'t Revocations,
     /// Unix seconds, when it began.
     pub(in crate::token) now: i64,
+    /// The verification.
+    pub(in crate::token) span: Parent,
 }
 
 /// How keys are fetched for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::token) enum Fetch {
     /// By the issuer's store, for all who wait.
-    Shared,
+    Shared(Asking),
     /// By a call of its own, of which nobody else sees anything.
     Apart,
     /// Not at all: who hasn't the key can't say.
@@ -119,7 +125,7 @@ impl<'t> Trial<'t> {
         for issuer in undecided {
             let began = Instant::now();
             let fetched = match self.fetch {
-                Fetch::Shared => issuer.keys.after_fetch().await,
+                Fetch::Shared(asking) => self.wait_for_keys(issuer, asking).await,
                 Fetch::Apart => issuer.keys.fetch_apart().await,
                 Fetch::Never => Err(Unavailable { retry_after: Duration::ZERO }),
             };
@@ -138,6 +144,16 @@ impl<'t> Trial<'t> {
             }
         }
         self.refused(refused)
+    }
+
+    async fn wait_for_keys(&self, issuer: &Issuer, asking: Asking) -> Result<Arc<KeySet>, Unavailable> {
+        let mut span = self.span.child("wait for keys", Kind::Internal);
+        span.set("bearward.issuer", &issuer.settings.name);
+        let fetched = issuer.keys.after_fetch(asking).await;
+        if fetched.is_err() {
+            span.failed("keys_unavailable");
+        }
+        fetched
     }
 
     /// # Errors

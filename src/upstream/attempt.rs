@@ -23,6 +23,7 @@ use crate::{
     body::{Kept, RequestBody, Upload},
     observe::UpstreamAttempt,
     refusal::{Refusal, UpstreamFault},
+    trace::{Kind, Span, known_method},
 };
 
 /// How sending a request on a connection ended without an answer.
@@ -131,6 +132,7 @@ impl Upstream {
         mut slot: Option<OwnedSemaphorePermit>,
         this_try: &mut Try,
     ) -> Result<Opened, Refusal> {
+        let mut span = self.step(endpoint, "connect", this_try);
         let begin = Instant::now();
         let until = begin + self.settings.connect_timeout;
         let until = this_try.deadline.map_or(until, |deadline| deadline.min(until));
@@ -143,6 +145,8 @@ impl Upstream {
         };
         this_try.attempts += 1;
         UpstreamAttempt { result: "error", took: begin.elapsed() }.record(endpoint.pool.metrics());
+        span.set("bearward.attempt", this_try.attempts);
+        span.failed(fault.word());
         let is_over = is_over(this_try.deadline);
         Err(if is_over { out_of_time(&this_try.upload) } else { Refusal::Upstream(fault) })
     }
@@ -173,12 +177,17 @@ impl Upstream {
         }
         this_try.held = hold_back(&mut request, connection.is_http2());
         this_try.attempts += 1;
+        let mut span = self.step(endpoint, known_method(request.method().as_str()).unwrap_or("HTTP"), this_try);
+        span.set("bearward.attempt", this_try.attempts);
+        span.set("http.request.method", known_method(request.method().as_str()).unwrap_or("_OTHER"));
+        span.sends(request.headers_mut());
         let begin = Instant::now();
         let heard_before = connection.heard();
         let sent = connection.send(request);
         let head = self.head_in_time(sent, begin, &this_try.upload, this_try.deadline).await;
         let result = if matches!(head, Ok(Ok(_))) { "ok" } else { "error" };
         UpstreamAttempt { result, took: begin.elapsed() }.record(endpoint.pool.metrics());
+        tell(span, &head);
         match head {
             Ok(Ok(response)) => Ok((response, spare.filter(|_| by_status))),
             Err(refusal) => Err(Failed::Refused(refusal, spare.filter(|_| by_status))),
@@ -190,6 +199,20 @@ impl Upstream {
                 None => Failed::Refused(BROKEN, spare.take().filter(|_| by_status)),
             }),
         }
+    }
+
+    /// What an endpoint is asked, as a step of the request.
+    fn step(&self, endpoint: &Endpoint, name: &'static str, this_try: &Try) -> Span {
+        let mut span = this_try.span.child(name, Kind::Client);
+        if span.is_recorded() {
+            span.set("bearward.upstream", &self.settings.name);
+            span.set("bearward.endpoint", endpoint.label.to_string());
+            if endpoint.address.socket.is_none() {
+                span.set("server.address", endpoint.address.host.clone());
+                span.set("server.port", endpoint.address.port);
+            }
+        }
+        span
     }
 
     /// `response_timeout` counts from when the upstream had all that there was of the request: while the client is
@@ -261,6 +284,25 @@ impl Failed {
             Failed::Refused(refusal, spare) => Stopped::Failed(refusal, spare),
             Failed::Unsendable => Stopped::Finally(UNSENDABLE),
         }
+    }
+}
+
+/// Ends an attempt's step: an answer from 400 on is an error to who asked (OpenTelemetry's semantic conventions of HTTP clients).
+fn tell(mut span: Span, head: &Result<Sent, Refusal>) {
+    if !span.is_recorded() {
+        return;
+    }
+    match head {
+        Ok(Ok(response)) => {
+            let status = response.status();
+            span.set("http.response.status_code", status.as_u16());
+            if status.is_client_error() || status.is_server_error() {
+                span.failed(status.as_u16().to_string());
+            }
+        }
+        Ok(Err(_)) => span.failed(UpstreamFault::Broken.word()),
+        Err(Refusal::Upstream(fault)) => span.failed(fault.word()),
+        Err(refusal) => span.failed(refusal.reason()),
     }
 }
 

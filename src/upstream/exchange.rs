@@ -21,6 +21,7 @@ use super::{
 use crate::{
     body::{Held, RequestBody, Upload},
     refusal::{Refusal, UpstreamFault},
+    trace::Parent,
 };
 
 /// How asking an endpoint ended without an answer.
@@ -72,11 +73,13 @@ pub(super) struct Try {
     pub(super) asked: Option<HeaderValue>,
     /// Set where the body waits for the upstream's word.
     pub(super) held: Option<Held>,
+    /// What attempts are steps of.
+    pub(super) span: Parent,
 }
 
 impl Try {
     /// `caller`: whom the request speaks for, where that chooses the endpoint.
-    pub(super) fn new(worker: usize, request: &Request<RequestBody>, caller: Option<u64>) -> Try {
+    pub(super) fn new(worker: usize, request: &Request<RequestBody>, caller: Option<u64>, span: Parent) -> Try {
         Try {
             worker,
             attempts: 0,
@@ -89,12 +92,14 @@ impl Try {
             upload: request.body().upload(),
             asked: request.headers().get(UPGRADE).cloned(),
             held: None,
+            span,
         }
     }
 
     /// The same request once more, whatever was tried; what was done so far counts.
     pub(super) fn anew(&self, request: &Request<RequestBody>) -> Try {
-        Try { path: self.path.clone(), attempts: self.attempts, ..Try::new(self.worker, request, self.caller) }
+        let new = Try::new(self.worker, request, self.caller, self.span.clone());
+        Try { path: self.path.clone(), attempts: self.attempts, ..new }
     }
 }
 

@@ -41,6 +41,7 @@ use crate::{
     decision::Permit,
     egress::{EgressSettings, TokenSource},
     refusal::{Refusal, UpstreamFault},
+    trace::Parent,
 };
 use answered::Answered;
 use endpoint::Endpoint;
@@ -193,6 +194,8 @@ impl Upstream {
     /// `worker` picks the pool; call it on that worker's runtime, where a new connection will live. Expects the
     /// request's fields to be final but for `Host` and framing: hop-by-hop fields removed, ours written.
     ///
+    /// Attempts are told as steps of `span`, and are what the upstream sees as the sender (`traceparent`).
+    ///
     /// The refusal is that in `body_fault` where the client's body was at fault, else the upstream's.
     pub async fn forward(
         &self,
@@ -200,8 +203,9 @@ impl Upstream {
         worker: usize,
         request: Request<RequestBody>,
         body_fault: &BodyFault,
+        span: Parent,
     ) -> Exchange {
-        let mut this_try = Try::new(worker, &request, self.caller(&permit));
+        let mut this_try = Try::new(worker, &request, self.caller(&permit), span);
         let answer = match (&self.token, &self.settings.token) {
             (None, None) => self.exchange(request, &mut this_try).await,
             (Some(source), _) => self.exchange_with_token(source, &permit, request, &mut this_try).await,

@@ -20,6 +20,7 @@ use crate::{
     body::{BodyError, BodyLimits, received as bodies},
     observe::Observer,
     refusal::UpstreamFault,
+    trace::Span,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -176,7 +177,7 @@ async fn read_until(
 
 async fn send_with(upstream: &Upstream, worker: usize, bytes: &str, limits: BodyLimits) -> Exchange {
     let (request, fault, _client) = bodies::request(bytes.as_bytes(), limits).await;
-    upstream.forward(Permit::for_test(), worker, request, &fault).await
+    upstream.forward(Permit::for_test(), worker, request, &fault, Span::none().as_parent()).await
 }
 
 async fn send(upstream: &Upstream, bytes: &str) -> Exchange {
@@ -402,7 +403,10 @@ async fn an_answer_before_the_requests_end_ends_its_connection() {
     let upstream = server.upstream();
     let head = b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nhello";
     let (request, fault, mut client) = bodies::request(head, bodies::GENEROUS).await;
-    assert_eq!(text(upstream.forward(Permit::for_test(), 0, request, &fault).await).await, "ok");
+    assert_eq!(
+        text(upstream.forward(Permit::for_test(), 0, request, &fault, Span::none().as_parent()).await).await,
+        "ok"
+    );
     client.write_all(b"GET ").await.unwrap();
     until(|| server.record().contains("GET ") || server.record().contains("<closed>")).await;
     assert_eq!(text(send(&upstream, GET).await).await, "ok");
@@ -534,7 +538,8 @@ async fn a_client_that_goes_away_in_its_body_ends_the_request() {
         until(|| server.record().contains("hello")).await;
         drop::<DuplexStream>(client);
     };
-    let (exchange, ()) = tokio::join!(upstream.forward(Permit::for_test(), 0, request, &fault), go_away);
+    let (exchange, ()) =
+        tokio::join!(upstream.forward(Permit::for_test(), 0, request, &fault, Span::none().as_parent()), go_away);
     assert!(exchange.answer.is_err());
     until(|| server.record().contains("<closed>")).await;
 }
@@ -581,7 +586,8 @@ async fn a_slow_client_does_not_use_up_the_upstreams_time() {
         }
     };
     let upstream = upstream(settings);
-    let (exchange, ()) = tokio::join!(upstream.forward(Permit::for_test(), 0, request, &fault), upload);
+    let (exchange, ()) =
+        tokio::join!(upstream.forward(Permit::for_test(), 0, request, &fault, Span::none().as_parent()), upload);
     assert_eq!(text(exchange).await, "ok");
 }
 

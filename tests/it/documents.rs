@@ -158,7 +158,11 @@ fn files_of_policy_tests_pass_and_leave_nothing_out() {
     for folder in ["docs", "deploy"] {
         below(&root().join(folder), &["yaml", "yml"], &mut files);
     }
-    for file in files.iter().filter(|file| file.to_str().unwrap().ends_with(".test.yaml")) {
+    // Those of rules are Prometheus' own.
+    files.retain(|file| {
+        file.to_str().unwrap().ends_with(".test.yaml") && !file.starts_with(root().join("deploy/prometheus"))
+    });
+    for file in &files {
         let results = passes(file, &file.display().to_string());
         for configuration in results.configurations {
             let gaps = configuration.subject.unwrap().gaps();

@@ -211,7 +211,7 @@ fn the_units_that_are_shipped_are_understood() {
     command.arg("verify");
     for name in ["bearward.service", "bearward.socket"] {
         let text = fs::read_to_string(units.join(name)).unwrap();
-        let text = text.replace("/usr/local/bin/bearward", env!("CARGO_BIN_EXE_bearward"));
+        let text = text.replace("=bearward ", concat!("=", env!("CARGO_BIN_EXE_bearward"), " "));
         fs::write(folder.path().join(name), text).unwrap();
         command.arg(folder.path().join(name));
     }

@@ -3,8 +3,10 @@
 
 pub(crate) mod authorization_server;
 pub(crate) mod binary;
+pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod challenge;
+pub(crate) mod collector;
 pub(crate) mod corpus;
 pub(crate) mod demo;
 pub(crate) mod gateway;

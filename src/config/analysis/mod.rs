@@ -5,6 +5,7 @@
 mod clear_text;
 mod decisions;
 mod host_ranks;
+mod memory;
 mod redundant_rules;
 mod request;
 mod shared_roles;
@@ -34,7 +35,7 @@ pub(super) fn look(policy: &Policy, file: &ConfigFile, source: &Sources, finding
     let Ok(table) = RouteTable::new(&policy.routes) else { return };
     let analysis = Analysis { policy, file, source, table };
     type Kind = fn(&Analysis<'_>) -> Vec<Finding>;
-    let kinds: [Kind; 12] = [
+    let kinds: [Kind; 13] = [
         surroundings::weaker_inside,
         surroundings::open_below,
         surroundings::hidden_values,
@@ -44,6 +45,7 @@ pub(super) fn look(policy: &Policy, file: &ConfigFile, source: &Sources, finding
         unmet_rules::warnings,
         shared_roles::warnings,
         clear_text::warnings,
+        memory::warnings,
         decisions::nobody_may_ask,
         decisions::one_address,
         decisions::without_effect,

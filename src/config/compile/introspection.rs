@@ -182,7 +182,8 @@ impl Compiler<'_> {
         };
         let (chain, pem) = (self.key_file(certificate), self.key_file(key));
         let pem = Secret::new(pem?.1.into_bytes());
-        match ClientCertificate::parse(chain?.1, pem) {
+        let (path, chain) = chain?;
+        match ClientCertificate::parse(path, chain, pem) {
             Ok(certificate) => Some(Some(certificate)),
             Err(words) => self.fail(certificate.error(words)),
         }

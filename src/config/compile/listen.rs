@@ -287,7 +287,9 @@ impl Compiler<'_> {
             return self.fail(at.error(words));
         }
         let otlp = written.otlp.as_ref().map(|at| at.value.clone());
-        Some(TracingSettings { otlp, sample: written.sample.unwrap_or(1.0) })
+        // Who wants no spans begins no traces for others, unless they say so.
+        let all_or_none = if otlp.is_some() { 1.0 } else { 0.0 };
+        Some(TracingSettings { sample: written.sample.unwrap_or(all_or_none), otlp })
     }
 
     fn log_level(&mut self, written: &At<String>) -> Option<String> {

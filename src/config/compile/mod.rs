@@ -30,8 +30,9 @@ use super::{
     reader::At,
     source::Sources,
 };
-use crate::identity::IdentityPlan;
+use crate::{identity::IdentityPlan, memory};
 
+/// Where nobody says how large, and a quarter of what this process may take isn't less.
 const TOKEN_CACHE_BYTES: u64 = 64 << 20;
 
 /// What every part of the compilation needs.
@@ -83,6 +84,8 @@ pub(super) fn compile(
     c.warn_of_issuers(file, &routes);
     c.warn_of_plain_upstreams(file, &routes, &upstreams);
     c.warn_of_unused(file, &routes);
+    let written = file.token_cache_bytes.as_ref().map(|size| size.value);
+    let token_cache_bytes = written.unwrap_or_else(|| memory::at_most(TOKEN_CACHE_BYTES, 4));
     Some(Policy {
         listen: listen.into_iter().collect::<Option<_>>()?,
         admin: admin?,
@@ -90,7 +93,7 @@ pub(super) fn compile(
         server: server?,
         redis: redis?,
         issuers: issuers.into_iter().collect::<Option<_>>()?,
-        token_cache_bytes: file.token_cache_bytes.as_ref().map_or(TOKEN_CACHE_BYTES, |size| size.value),
+        token_cache_bytes,
         state_dir: file.state_dir.as_ref().map(|dir| source.folder(dir.span).join(&dir.value)),
         upstreams: upstreams.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,

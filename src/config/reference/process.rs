@@ -68,7 +68,7 @@ pub(super) const FIRST: &[Key] = &[
     key(
         "admin",
         OneOf(&[Word(&["off"]), Section]),
-        "Where probes and metrics are: `/livez`, `/readyz`, `/metrics`; also `/explain` and `/revocations`. `off` turns it off.",
+        "Where probes and metrics are: `/livez`, `/readyz`, `/metrics`; also the console (`/`) and what it asks. `off` turns it off.",
     )
     .default("{}")
     .example("off"),
@@ -164,7 +164,8 @@ pub(super) const STORES: &[Key] = &[
     key(
         "token_cache.max_bytes",
         Size,
-        "How much may be remembered. A token is known by a keyed hash; it is never kept itself.",
+        "How much may be remembered. A token is known by a keyed hash; it is never kept itself. Where it isn't written and the \
+         memory limit (cgroup) of the process is under 256MiB: a quarter of that.",
     )
     .default("64MiB")
     .example("256MiB"),
@@ -186,7 +187,7 @@ pub(super) const ERRORS: &[Key] = &[
 ];
 
 pub(super) const LAST: &[Key] = &[
-    key("logging", Section, "The log, on stderr.").default("{}").example("{}"),
+    key("logging", Section, "The log, on stdout.").default("{}").example("{}"),
     key(
         "logging.level",
         Text,
@@ -201,10 +202,21 @@ pub(super) const LAST: &[Key] = &[
     key(
         "tracing",
         Section,
-        "OpenTelemetry spans. The W3C `traceparent` of a request is honoured and passed on in any case.",
+        "OpenTelemetry spans: see [tracing.md](tracing.md). The W3C `traceparent` of a request is honoured and passed on in any case.",
     )
     .absent("no spans are sent")
     .example(r#"{"otlp": "http://127.0.0.1:4317"}"#),
-    key("tracing.otlp", super::HTTP_URL, "Where spans are sent, by OTLP.").example("http://127.0.0.1:4317"),
-    key("tracing.sample", Fraction, "The share of the traces begun here that are sent.").default("1.0").example("0.1"),
+    key(
+        "tracing.otlp",
+        super::HTTP_URL,
+        "The collector that spans are sent to, by OTLP: over HTTP in protobuf where the URL has a path, or port 4318 (then at `/v1/traces`), else by gRPC.",
+    )
+    .example("http://127.0.0.1:4317"),
+    key(
+        "tracing.sample",
+        Fraction,
+        "The share of the traces begun here that are sampled. One that a client has begun is where the client says so.",
+    )
+    .absent("`1.0`, but `0` without `otlp`")
+    .example("0.1"),
 ];

@@ -30,9 +30,9 @@ issuers:
     audiences: [api]
 upstreams:
   b: {endpoints: [\"http://10.0.0.1\"]}
-tracing: {otlp: \"http://127.0.0.1:4317\", sample: 0.5}
 admin: {token: hunter2}
 routes:
+  - {name: pending, path: /pending, respond: {status: 200}, allow: public, protected_resource: {resource: https://api.example.com}}
   - {name: r, path: /, upstream: b, allow: optional, rate_limit: {rate: 1/s}}
   - {name: s, path: /s, upstream: \"unix:/b.sock\", allow: public}
 ";

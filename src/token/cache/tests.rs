@@ -12,6 +12,7 @@ use crate::{
         tests::{P256, RSA, credential, good_claims, jwks, none, ready, settings, with},
         verify_at,
     },
+    trace::Span,
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -35,7 +36,8 @@ impl Scene {
     }
 
     fn ask(&self, token: &str, issuers: &[Arc<Issuer>], now: i64) -> Result<Arc<Principal>, Refusal> {
-        ready(verify_at(&credential(token)?, issuers, &self.cache, none(), now)).map_err(|(refusal, _)| refusal)
+        ready(verify_at(&credential(token)?, issuers, &self.cache, none(), now, &mut Span::none()))
+            .map_err(|(refusal, _)| refusal)
     }
 
     fn sample(&self, name: &str) -> i64 {
@@ -211,4 +213,31 @@ fn a_name_is_keyed_and_nothing_prints() {
     assert!(one.cache.name(&token) == one.cache.name(&token));
     assert!(one.cache.name(&token) != other.cache.name(&token));
     assert_eq!(format!("{:?}", one.cache), "TokenCache(…)");
+}
+
+#[test]
+fn what_stands_beside_reads_and_leaves_no_trace() {
+    let scene = Scene::new(1 << 20);
+    let apart = Observer::silent();
+    let beside = Arc::new(TokenCache::beside(scene.cache.clone(), 1 << 20, &apart));
+    let ask = |token: &str, issuer: &Arc<Issuer>| {
+        let (credential, issuers) = (credential(token).unwrap(), std::slice::from_ref(issuer));
+        ready(verify_at(&credential, issuers, &beside, none(), NOW, &mut Span::none())).unwrap()
+    };
+    let (a, stricter) =
+        (scene.issuer("a", |_| {}), scene.issuer("a", |issuer| issuer.jwt.require_claims = vec!["sub".to_owned()]));
+    let [known, new] =
+        ["known", "new"].map(|id| P256.token(json!({"alg": "ES256"}), with(good_claims(), "jti", json!(id))));
+    let principal = scene.ask(&known, std::slice::from_ref(&a), NOW).unwrap();
+    let before = (scene.verified(), scene.requests(), scene.held());
+    assert!(Arc::ptr_eq(&principal, &ask(&known, &a)), "what is known in force is known beside");
+    let own = ask(&known, &stricter);
+    assert!(!Arc::ptr_eq(&principal, &own) && Arc::ptr_eq(&own, &ask(&known, &stricter)), "and remembered for itself");
+    assert!(Arc::ptr_eq(&ask(&new, &a), &ask(&new, &a)));
+    assert_eq!((scene.verified(), scene.requests(), scene.held()), before);
+    assert!(Arc::ptr_eq(&principal, &scene.ask(&known, std::slice::from_ref(&a), NOW).unwrap()), "not displaced");
+    scene.ask(&new, std::slice::from_ref(&a), NOW).unwrap();
+    assert_eq!(scene.verified(), before.0 + 1, "what is known beside isn't known in force");
+    drop(beside);
+    assert_eq!(scene.held().0, 2);
 }

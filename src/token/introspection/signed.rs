@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::token::{
+    Asking,
     check::{Check, Step},
     date::{self, Round},
     issuer::Issuer,
@@ -40,7 +41,11 @@ pub(super) async fn members(
         _ => return Err("the answer is signed without `iat`, or before it was asked for"),
     }
     if !is_signed(issuer, issuer.keys.at_hand(), &jwt, asked_at)? {
-        let keys = issuer.keys.after_fetch().await.map_err(|_| "the keys to verify the signed answer can't be had")?;
+        let keys = issuer
+            .keys
+            .after_fetch(Asking::InForce)
+            .await
+            .map_err(|_| "the keys to verify the signed answer can't be had")?;
         if !is_signed(issuer, Some(keys), &jwt, asked_at)? {
             return Err("the signature of the answer doesn't verify");
         }

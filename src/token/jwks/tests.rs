@@ -16,6 +16,7 @@ use crate::{
         tests::{P256, RSA, cache, credential, good_claims, jwks, none, settings, with},
         verify_at,
     },
+    trace::Span,
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -46,7 +47,7 @@ fn token(kid: &str) -> String {
 
 async fn ask(issuer: &Arc<Issuer>, token: String) -> Result<(), Refusal> {
     let credential = credential(&token).unwrap();
-    verify_at(&credential, std::slice::from_ref(issuer), cache(), none(), NOW)
+    verify_at(&credential, std::slice::from_ref(issuer), cache(), none(), NOW, &mut Span::none())
         .await
         .map(|_| ())
         .map_err(|(refusal, _)| refusal)
@@ -403,7 +404,9 @@ async fn many_that_wait_for_the_key_of_one_token_verify_it_once() {
     let mut burst = JoinSet::new();
     for _ in 0..50 {
         let (issuer, cache, credential) = (issuer.clone(), cache.clone(), credential(&token).unwrap());
-        burst.spawn(async move { verify_at(&credential, &[issuer], &cache, none(), NOW).await.is_ok() });
+        burst.spawn(
+            async move { verify_at(&credential, &[issuer], &cache, none(), NOW, &mut Span::none()).await.is_ok() },
+        );
     }
     server.has_requests(2).await;
     server.hold(false);

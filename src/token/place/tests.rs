@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::path::CanonicalPath;
+use crate::{path::CanonicalPath, trace::Span};
 
 fn with<T>(method: Method, query: Option<&str>, fields: &[(&str, &str)], ask: impl FnOnce(&RequestView<'_>) -> T) -> T {
     let mut headers = HeaderMap::new();
@@ -23,6 +23,7 @@ fn with<T>(method: Method, query: Option<&str>, fields: &[(&str, &str)], ask: im
         headers: &headers,
         client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
         trusted_peer: false,
+        span: &Span::none(),
     })
 }
 

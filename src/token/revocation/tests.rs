@@ -16,6 +16,7 @@ use crate::{
         tests::{P256, credential, good_claims, jwks, ready, settings, with},
         verify_at,
     },
+    trace::Span,
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -45,7 +46,8 @@ impl Scene {
 
     fn ask_at(&self, token: &str, now: i64) -> Result<Arc<Principal>, TokenFault> {
         let credential = credential(token).unwrap();
-        let asked = verify_at(&credential, &self.issuer, &self.cache, &self.revocations, now);
+        let mut span = Span::none();
+        let asked = verify_at(&credential, &self.issuer, &self.cache, &self.revocations, now, &mut span);
         ready(asked).map_err(|(refusal, issuer)| match refusal {
             Refusal::Token(fault) => {
                 assert_eq!(issuer.as_deref(), Some("a"));
