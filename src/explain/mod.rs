@@ -161,13 +161,13 @@ impl Explanation {
         let mut texts = vec![detail];
         texts.extend(route.name.iter_mut().chain(&mut route.place));
         texts.extend(route.neighbours.iter_mut().flat_map(|(name, why)| [name, why]));
-        for TokenPart { issuer, steps, caller, .. } in token {
+        if let Some(TokenPart { issuer, steps, caller, .. }) = token {
             texts.extend(issuer);
             for StepPart { detail, got, wanted, .. } in steps {
                 texts.push(detail);
                 texts.extend(got.iter_mut().chain(wanted));
             }
-            for CallerPart { subject, client, scopes, roles, .. } in caller {
+            if let Some(CallerPart { subject, client, scopes, roles, .. }) = caller {
                 texts.extend(subject.iter_mut().chain(client).chain(scopes).chain(roles));
             }
         }
@@ -175,7 +175,7 @@ impl Explanation {
             texts.extend([&mut condition.asks, &mut condition.wish]);
             texts.extend(&mut condition.got);
         }
-        for UpstreamPart { name, target, headers } in upstream {
+        if let Some(UpstreamPart { name, target, headers }) = upstream {
             texts.extend([name, target]);
             texts.extend(headers.iter_mut().map(|(_, value)| value));
         }
