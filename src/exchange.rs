@@ -322,6 +322,7 @@ impl Drop for Exchange {
         let route = self.route();
         let upstream = route.filter(|_| self.attempts > 0).and_then(|route| route.upstream.as_ref());
         let metrics: &RouteMetrics = route.map_or(&self.snapshot.no_route, |route| &route.metrics);
+        let token_parameters = self.snapshot.token_parameters();
         let finished = RequestFinished {
             request_id: self.request_id.as_str(),
             trace_id: self.trace.trace_id(),
@@ -330,7 +331,7 @@ impl Drop for Exchange {
             host: self.host.as_deref(),
             path: self.path.as_ref().map_or_else(|| self.uri.path(), |path| path.as_str()),
             query: self.uri.query(),
-            token_parameters: &self.snapshot.token_parameters,
+            token_parameters: &token_parameters,
             route: route.map_or("", |route| &route.settings.name),
             status: self.status,
             duration,

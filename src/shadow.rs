@@ -159,6 +159,13 @@ impl Shadow {
         });
     }
 
+    /// The query fields that are tokens to it, and not to the policy in force (`own`): the log shows no values of either.
+    pub fn token_parameters(&self, own: &[Box<str>]) -> Vec<Box<str>> {
+        let work = self.put_to_work.load();
+        let names = work.iter().flat_map(|work| work.bystander.token_parameters());
+        names.filter(|name| !own.contains(name)).cloned().collect()
+    }
+
     /// What it has come to, for `/status`.
     pub fn to_json(&self) -> Value {
         let work = self.put_to_work.load_full();

@@ -461,6 +461,13 @@ impl Snapshot {
         }
     }
 
+    /// The query fields whose values the log doesn't show: tokens on some route, here or to the shadow.
+    pub fn token_parameters(&self) -> Cow<'_, [Box<str>]> {
+        let own = &self.token_parameters;
+        let others = self.shadow.as_ref().map(|shadow| shadow.token_parameters(own)).unwrap_or_default();
+        if others.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own.as_slice(), &others].concat()) }
+    }
+
     /// Ends what must not go on beside another snapshot's, however long requests and tunnels hold this one. What that
     /// one has in its place is maintained only after this.
     pub fn retire_for(&self, next: &Snapshot) {
