@@ -2,11 +2,12 @@
 //! and a page for people. On the control runtime, away from the requests' workers.
 
 mod configured;
+mod connections;
 mod console;
 mod explain;
 mod guard;
-mod places;
 mod reload;
+mod rendering;
 mod revocations;
 mod routes;
 mod status;
@@ -28,6 +29,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use self::{
+    connections::{Connections, Place},
+    rendering::{Document, Rendering},
+};
+
 use crate::{
     body::Body,
     gateway::Gateway,
@@ -37,24 +43,18 @@ use crate::{
     snapshot::Snapshot,
 };
 
-use places::{Place, Places, Stage};
 pub use status::{About, ListenerShown};
 
-/// Connections at a time; who comes then takes the place of one that asks for nothing.
-const MAX_CONNECTIONS: usize = 64;
 /// A token may have 64 KiB and more.
 const LARGEST_BODY: usize = 1 << 20;
 /// To receive a head, and to idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection gets no new request after so long.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// Then an answer that is on its way has so long.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// After an accept that failed: mostly for want of file descriptors, which takes a while to pass.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What is only looked at.
-const PAGES: [&str; 5] = ["/livez", "/readyz", "/metrics", "/status", "/routes"];
 
 /// What `/readyz` asks of the gateway.
 pub trait Health: Send + Sync {
@@ -85,21 +85,15 @@ pub struct AdminState {
 
 /// Answers on this listener until the task is dropped.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
-    let places = Places::new(MAX_CONNECTIONS);
+    let (connections, rendering) = (Arc::<Connections>::default(), Rendering::new(state));
     // Without an address, the stricter rules hold.
     let on_loopback =
         listener.local_addr().as_ref().map(SocketAddr::ip).map_or(true, |ip| ip.to_canonical().is_loopback());
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let Some(place) = places.take().await else { return };
-                let state = state.clone();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = serve_connection(stream, &state, on_loopback, &place) => {}
-                        () = place.dismissed() => {}
-                    }
-                });
+                let (place, rendering) = (connections.take_place(), rendering.clone());
+                tokio::spawn(serve_connection(stream, Arc::new(place), rendering, on_loopback));
             }
             Err(error) => {
                 tracing::warn!(%error, "the admin listener could not accept a connection");
@@ -109,12 +103,12 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, state: &AdminState, on_loopback: bool, place: &Place) {
+async fn serve_connection(stream: TcpStream, place: Arc<Place>, rendering: Arc<Rendering>, on_loopback: bool) {
     let service = service_fn(async |request: Request<Incoming>| {
-        place.is_at(Stage::Asked);
-        let answer = route(request, state, on_loopback).await;
-        place.is_at(Stage::Answered);
-        Ok::<_, Infallible>(answer)
+        place.is_answered(true);
+        let response = route(request, &rendering, &place, on_loopback).await;
+        place.is_answered(false);
+        Ok::<_, Infallible>(response)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -122,13 +116,25 @@ async fn serve_connection(stream: TcpStream, state: &AdminState, on_loopback: bo
         .max_buf_size(16 * 1024)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    if timeout(LIFETIME, connection.as_mut()).await.is_err() {
-        connection.as_mut().graceful_shutdown();
-        let _ = timeout(FAREWELL, connection).await;
+    let served = async {
+        if timeout(LIFETIME, connection.as_mut()).await.is_err() {
+            connection.as_mut().graceful_shutdown();
+            let _ = timeout(FAREWELL, connection).await;
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = place.lost() => {}
     }
 }
 
-async fn route(request: Request<Incoming>, state: &AdminState, on_loopback: bool) -> Response<Body> {
+async fn route(
+    request: Request<Incoming>,
+    rendering: &Arc<Rendering>,
+    place: &Arc<Place>,
+    on_loopback: bool,
+) -> Response<Body> {
+    let state = rendering.state();
     if let Err(refusal) = guard::admit(&request, state.gateway.snapshot().admin_token.as_ref(), on_loopback) {
         return *refusal;
     }
@@ -140,24 +146,34 @@ async fn route(request: Request<Incoming>, state: &AdminState, on_loopback: bool
         Some(rest) if rest.is_empty() || rest.starts_with('/') => revocations::answer(request, rest, state).await,
         _ if path == "/reload" => reload::answer(&request, state).await,
         _ if path == "/explain" => explain::answer(request, state).await,
-        _ => answer(request.method(), &path, state).await,
+        _ => answer(&request, rendering, place).await,
     }
 }
 
-async fn answer(method: &Method, path: &str, state: &AdminState) -> Response<Body> {
-    let head_only = method == Method::HEAD;
-    if !PAGES.contains(&path) {
-        return nothing_here(head_only);
-    }
-    if !head_only && method != Method::GET {
+/// What an address shows.
+enum Page {
+    /// At once, whatever else goes on.
+    Now(fn(&AdminState) -> Response<Body>),
+    /// In its turn.
+    Rendered(Document),
+}
+
+async fn answer<B>(request: &Request<B>, rendering: &Arc<Rendering>, place: &Arc<Place>) -> Response<Body> {
+    let head_only = request.method() == Method::HEAD;
+    let page = match request.uri().path() {
+        "/livez" => Page::Now(live),
+        "/readyz" => Page::Now(ready),
+        "/metrics" => Page::Rendered(Document::Metrics),
+        "/status" => Page::Rendered(Document::Status),
+        "/routes" => Page::Rendered(Document::Routes),
+        _ => return nothing_here(head_only),
+    };
+    if !head_only && request.method() != Method::GET {
         return not_allowed("GET, HEAD");
     }
-    let mut response = match path {
-        "/livez" => live(),
-        "/readyz" => ready(state),
-        "/metrics" => metrics(state),
-        "/status" => status::page(state),
-        _ => routes::page(state).await,
+    let mut response = match page {
+        Page::Now(page) => page(rendering.state()),
+        Page::Rendered(document) => rendering.answer(document, place).await,
     };
     if head_only {
         *response.body_mut() = Body::Empty;
@@ -187,7 +203,7 @@ fn text<'a>(asked: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>
     }
 }
 
-fn live() -> Response<Body> {
+fn live(_: &AdminState) -> Response<Body> {
     page(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned())
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyper::{Response, StatusCode};
+use hyper::Response;
 use serde_json::{Value, json};
 
 use super::{AdminState, configured};
@@ -13,16 +13,14 @@ use crate::{
     limit::RateLimit,
     method::MethodSet,
     policy::{Access, Condition, Rule},
-    respond::problem,
     route::{Destination, RouteSettings},
     snapshot::{Route, Snapshot},
 };
 
-/// All of it. On a thread of its own: of ten thousand routes it takes a while, and a probe doesn't wait for that.
-pub(super) async fn page(state: &AdminState) -> Response<Body> {
+/// All of it.
+pub(super) fn page(state: &AdminState) -> Response<Body> {
     let (snapshot, hash) = (state.gateway.snapshot(), state.health.in_force().hash);
-    let rendered = tokio::task::spawn_blocking(move || super::document(document(&snapshot, &hash), &snapshot)).await;
-    rendered.unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the routes can't be told", None, false))
+    super::document(document(&snapshot, &hash), &snapshot)
 }
 
 fn document(snapshot: &Snapshot, hash: &str) -> Value {

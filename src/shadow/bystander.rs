@@ -46,7 +46,7 @@ impl Bystander {
         Ok((Bystander { snapshot: own, listeners }, stores))
     }
 
-    /// The query fields that it takes tokens from, for the log.
+    /// The query fields that are tokens on some route of its own.
     pub(super) fn token_parameters(&self) -> &[Box<str>] {
         &self.snapshot.token_parameters
     }
