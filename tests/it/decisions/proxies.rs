@@ -164,6 +164,8 @@ fn nobody_says_who_they_are(front: &Front) {
         "X-Real-IP",
         "X_Forwarded_For",
         "X-Forwarded-Host",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-User",
         "Forwarded",
     ] {
         for (target, fields) in [("/orders/7", reader.as_str()), ("/public/x", "")] {
