@@ -1,11 +1,11 @@
 //! The admin listener: liveness, readiness, metrics, how it stands, what is configured, explanations, revocations, reloads,
 //! and a page for people. On the control runtime, away from the requests' workers.
 
-mod confidential;
 mod configured;
 mod console;
 mod explain;
 mod guard;
+mod places;
 mod reload;
 mod revocations;
 mod routes;
@@ -25,7 +25,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Map, Value};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 
@@ -38,20 +37,24 @@ use crate::{
     snapshot::Snapshot,
 };
 
+use places::{Place, Places, Stage};
 pub use status::{About, ListenerShown};
 
-/// Connections at a time; more wait to be accepted.
+/// Connections at a time; who comes then takes the place of one that asks for nothing.
 const MAX_CONNECTIONS: usize = 64;
 /// A token may have 64 KiB and more.
 const LARGEST_BODY: usize = 1 << 20;
 /// To receive a head, and to idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection gets no new request after so long, so that 64 slow peers can't keep the others out.
+/// A connection gets no new request after so long.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// Then an answer that is on its way has so long.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// After an accept that failed: mostly for want of file descriptors, which takes a while to pass.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is only looked at.
+const PAGES: [&str; 5] = ["/livez", "/readyz", "/metrics", "/status", "/routes"];
 
 /// What `/readyz` asks of the gateway.
 pub trait Health: Send + Sync {
@@ -82,17 +85,20 @@ pub struct AdminState {
 
 /// Answers on this listener until the task is dropped.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(MAX_CONNECTIONS);
     // Without an address, the stricter rules hold.
     let on_loopback =
         listener.local_addr().as_ref().map(SocketAddr::ip).map_or(true, |ip| ip.to_canonical().is_loopback());
-    while let Ok(slot) = slots.clone().acquire_owned().await {
+    loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                let Some(place) = places.take().await else { return };
                 let state = state.clone();
                 tokio::spawn(async move {
-                    serve_connection(stream, &state, on_loopback).await;
-                    drop(slot);
+                    tokio::select! {
+                        () = serve_connection(stream, &state, on_loopback, &place) => {}
+                        () = place.dismissed() => {}
+                    }
                 });
             }
             Err(error) => {
@@ -103,9 +109,13 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, state: &AdminState, on_loopback: bool) {
-    let service =
-        service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(route(request, state, on_loopback).await));
+async fn serve_connection(stream: TcpStream, state: &AdminState, on_loopback: bool, place: &Place) {
+    let service = service_fn(async |request: Request<Incoming>| {
+        place.is_at(Stage::Asked);
+        let answer = route(request, state, on_loopback).await;
+        place.is_at(Stage::Answered);
+        Ok::<_, Infallible>(answer)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -130,24 +140,25 @@ async fn route(request: Request<Incoming>, state: &AdminState, on_loopback: bool
         Some(rest) if rest.is_empty() || rest.starts_with('/') => revocations::answer(request, rest, state).await,
         _ if path == "/reload" => reload::answer(&request, state).await,
         _ if path == "/explain" => explain::answer(request, state).await,
-        _ => answer(&request, state),
+        _ => answer(request.method(), &path, state).await,
     }
 }
 
-fn answer<B>(request: &Request<B>, state: &AdminState) -> Response<Body> {
-    let head_only = request.method() == Method::HEAD;
-    let page: fn(&AdminState) -> Response<Body> = match request.uri().path() {
-        "/livez" => live,
-        "/readyz" => ready,
-        "/metrics" => metrics,
-        "/status" => status::page,
-        "/routes" => routes::page,
-        _ => return nothing_here(head_only),
-    };
-    if !head_only && request.method() != Method::GET {
+async fn answer(method: &Method, path: &str, state: &AdminState) -> Response<Body> {
+    let head_only = method == Method::HEAD;
+    if !PAGES.contains(&path) {
+        return nothing_here(head_only);
+    }
+    if !head_only && method != Method::GET {
         return not_allowed("GET, HEAD");
     }
-    let mut response = page(state);
+    let mut response = match path {
+        "/livez" => live(),
+        "/readyz" => ready(state),
+        "/metrics" => metrics(state),
+        "/status" => status::page(state),
+        _ => routes::page(state).await,
+    };
     if head_only {
         *response.body_mut() = Body::Empty;
     }
@@ -176,7 +187,7 @@ fn text<'a>(asked: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>
     }
 }
 
-fn live(_: &AdminState) -> Response<Body> {
+fn live() -> Response<Body> {
     page(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned())
 }
 
@@ -223,7 +234,7 @@ fn push_list(text: &mut String, names: &[String]) {
 
 /// A document without what may be shown to nobody.
 fn document(mut value: Value, snapshot: &Snapshot) -> Response<Body> {
-    confidential::mask(&mut value, &snapshot.confidential);
+    snapshot.confidential.mask(&mut value);
     page(StatusCode::OK, "application/json", format!("{value}\n"))
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyper::Response;
+use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{AdminState, configured};
@@ -13,20 +13,25 @@ use crate::{
     limit::RateLimit,
     method::MethodSet,
     policy::{Access, Condition, Rule},
+    respond::problem,
     route::{Destination, RouteSettings},
     snapshot::{Route, Snapshot},
 };
 
-/// All of it.
-pub(super) fn page(state: &AdminState) -> Response<Body> {
-    let snapshot = state.gateway.snapshot();
-    let document = json!({
-        "hash": *state.health.in_force().hash,
-        "routes": snapshot.routes.iter().map(|one| route(one, &snapshot)).collect::<Value>(),
+/// All of it. On a thread of its own: of ten thousand routes it takes a while, and a probe doesn't wait for that.
+pub(super) async fn page(state: &AdminState) -> Response<Body> {
+    let (snapshot, hash) = (state.gateway.snapshot(), state.health.in_force().hash);
+    let rendered = tokio::task::spawn_blocking(move || super::document(document(&snapshot, &hash), &snapshot)).await;
+    rendered.unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the routes can't be told", None, false))
+}
+
+fn document(snapshot: &Snapshot, hash: &str) -> Value {
+    json!({
+        "hash": hash,
+        "routes": snapshot.routes.iter().map(|one| route(one, snapshot)).collect::<Value>(),
         "issuers": snapshot.issuers.iter().map(|issuer| configured::issuer(&issuer.settings)).collect::<Value>(),
         "upstreams": snapshot.upstreams.iter().map(|upstream| configured::upstream(upstream.settings())).collect::<Value>(),
-    });
-    super::document(document, &snapshot)
+    })
 }
 
 fn route(route: &Route, snapshot: &Snapshot) -> Value {
@@ -82,7 +87,7 @@ fn leads_to(route: &Route) -> Value {
         }
         Destination::Answer(OwnAnswer::Respond(answer)) => json!({"respond": answer.status().as_u16()}),
         Destination::Answer(OwnAnswer::Redirect { status, to }) => {
-            json!({"redirect": to.as_written(), "status": status.as_u16()})
+            json!({"redirect": configured::shown(to.as_written()), "status": status.as_u16()})
         }
         Destination::Decision => json!({"decision": true}),
     }

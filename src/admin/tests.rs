@@ -112,6 +112,24 @@ async fn liveness() {
 }
 
 #[tokio::test]
+async fn who_asks_for_nothing_keeps_nobody_out() {
+    let admin = start().await;
+    let mut idle = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        idle.push(TcpStream::connect(admin.address).await.unwrap());
+    }
+    let answer = admin.ask("GET", "/livez", "Host: localhost\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    // The one that came first has made room; the last one still has its place.
+    assert!(matches!(idle[0].read(&mut [0]).await, Ok(0) | Err(_)));
+    let last = idle.last_mut().unwrap();
+    last.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
+#[tokio::test]
 async fn readiness() {
     let admin = start().await;
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -207,7 +225,7 @@ async fn only_loopback_asks_for_a_loopback_host() {
         reloads: None,
     };
     let request = Request::builder().uri("/livez").header("host", "10.1.2.3:9901").body(()).unwrap();
-    assert_eq!(answer(&request, &state).status(), StatusCode::OK);
+    assert_eq!(answer(request.method(), request.uri().path(), &state).await.status(), StatusCode::OK);
     assert!(guard::admit(&request, None, false).is_ok());
     assert_eq!(guard::admit(&request, None, true).unwrap_err().status(), StatusCode::FORBIDDEN);
 }

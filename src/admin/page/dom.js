@@ -12,13 +12,23 @@ export function element(tag, attributes = {}, ...content) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...content.flat().filter((part) => part !== null && part !== undefined && part !== false));
+  const parts = content.flat().filter((part) => part !== null && part !== undefined && part !== false);
+  made.append(...parts.map((part) => (part instanceof Node ? part : plain(part))));
   return made;
+}
+
+/**
+ * A text in which nothing turns the direction of what is read, or breaks a line: such marks are shown as the log shows
+ * them (CVE-2021-42574).
+ */
+export function plain(text) {
+  const escaped = (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return String(text).replace(/[\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g, escaped);
 }
 
 /** Sets a text, if it is another: what is selected or read aloud isn't disturbed for nothing. */
 export function setText(node, text) {
-  const written = String(text);
+  const written = plain(text);
   if (node.textContent !== written) node.textContent = written;
 }
 
