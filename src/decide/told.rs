@@ -30,7 +30,8 @@ pub(super) fn yes(snapshot: &Snapshot, go_on: &GoOn, exchange: &Exchange, head: 
     for (name, values) in go_on.fields() {
         if values.iter().next().is_none() {
             told.headers_to_remove.push(name.to_string());
-        } else if values != head.headers.get_all(name) {
+        } else {
+            // What Envoy shows needn't be what it has, lines joined by a comma: equal or not, it is set.
             told.headers.extend(changes(name, values.iter()));
         }
     }
@@ -46,7 +47,7 @@ pub(super) fn yes(snapshot: &Snapshot, go_on: &GoOn, exchange: &Exchange, head: 
         on_answer.extend(settings.headers.response.set.iter().cloned());
         if go_on.is_private() {
             // Beside what the upstream says of caching.
-            private = Some(change(&CACHE_CONTROL, "private", APPEND));
+            private = Some(change(&CACHE_CONTROL, &HeaderValue::from_static("private"), APPEND));
             told.query_parameters_to_remove = settings.token_from.query_names().map(str::to_owned).collect();
         }
     }
@@ -88,14 +89,16 @@ fn changes<'h>(
     name: &'h HeaderName,
     values: impl Iterator<Item = &'h HeaderValue>,
 ) -> impl Iterator<Item = HeaderChange> {
-    // A value that isn't text is one that the client has sent, and stays as it is.
     values
-        .filter_map(|value| value.to_str().ok())
         .enumerate()
         .map(move |(place, value)| change(name, value, if place == 0 && *name != VARY { OVERWRITE } else { APPEND }))
 }
 
-fn change(name: &HeaderName, value: &str, append_action: i32) -> HeaderChange {
-    let header = HeaderLine { key: name.to_string(), value: value.to_owned(), raw_value: Vec::new() };
+fn change(name: &HeaderName, value: &HeaderValue, append_action: i32) -> HeaderChange {
+    let (value, raw_value) = match value.to_str() {
+        Ok(text) => (text.to_owned(), Vec::new()),
+        Err(_) => (String::new(), value.as_bytes().to_vec()),
+    };
+    let header = HeaderLine { key: name.to_string(), value, raw_value };
     HeaderChange { header: Some(header), append_action, keep_empty_value: true }
 }

@@ -179,13 +179,16 @@ fn a_yes_says_what_to_change() {
         let mut told = scene.envoy(&check);
         let overwritten = |name: &str, value: &str| (name.to_owned(), value.to_owned(), 2);
         told.set.sort();
-        let expected =
-            [("x-auth-client", "c1"), ("x-auth-issuer", "main"), ("x-auth-scopes", "read"), ("x-auth-subject", "u1")];
-        assert_eq!(
-            told.set,
-            expected.map(|(name, value)| overwritten(name, value)),
-            "what is as it should be isn't told"
-        );
+        let authorization = format!("Bearer {token}");
+        let expected = [
+            ("authorization", authorization.as_str()),
+            ("x-auth-client", "c1"),
+            ("x-auth-issuer", "main"),
+            ("x-auth-scopes", "read"),
+            ("x-auth-subject", "u1"),
+            ("x-request-id", "r-1"),
+        ];
+        assert_eq!(told.set, expected.map(|(name, value)| overwritten(name, value)));
         told.removed.sort();
         assert_eq!(
             told.removed,
@@ -208,6 +211,25 @@ fn a_yes_says_what_to_change() {
     let from = |source| Check { source: Some(source), ..Check::new("GET", "/open/x", "X-Forwarded-Host: a\r\n") };
     let is_removed = |source| scene.envoy(&from(source)).removed.contains(&"x-forwarded-host".to_owned());
     assert_eq!([is_removed("10.1.1.1"), is_removed("192.0.2.1")], [false, true]);
+}
+
+/// Envoy shows lines of one name joined by a comma, and octets that aren't UTF-8 as `!`: what it shows needn't be what it has.
+#[test]
+fn what_equals_what_is_shown_is_set_all_the_same() {
+    let scene = Scene::start("", ROUTES);
+    for (subject, shown) in
+        [("root,ou=guests", "X-Auth-Subject: root,ou=guests\r\n"), ("bob!", "X-Auth-Subject: bob!\r\n")]
+    {
+        let token = scene.issuer.token().claim("sub", subject.into()).build();
+        let told = scene.envoy(&Check::new("GET", "/shared", &format!("{shown}{}", bearer(&token))));
+        assert_eq!(told.field("x-auth-subject"), Some(subject));
+    }
+    let aliases = "X_Plan: free\r\nX.Plan: free\r\nX_Debug: 1\r\n";
+    let told = scene.envoy(&Check::new("GET", "/open/x", aliases));
+    assert_eq!(told.field("x-plan"), Some("pro"));
+    for alias in ["x_plan", "x.plan", "x_debug", "x-debug"] {
+        assert!(told.removed.iter().any(|removed| removed == alias), "{alias}: {told:?}");
+    }
 }
 
 #[test]
