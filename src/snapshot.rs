@@ -7,6 +7,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use hyper::header::HeaderName;
 
 use crate::{
+    confidential::Confidential,
     config::Policy,
     egress::{EgressSettings, Grant, TokenSource},
     headers::{SampledShare, TrustedProxies},
@@ -62,8 +63,8 @@ pub struct Snapshot {
     pub shared: Option<Arc<SharedState>>,
     /// What the admin listener asks of who wants more than health and metrics.
     pub admin_token: Option<Secret>,
-    /// What the configuration has from files, in whatever key: no answer of the admin listener shows it.
-    pub confidential: Vec<Secret>,
+    /// What the configuration has from files, in whatever key: no answer of the admin listener and no explanation shows it.
+    pub confidential: Confidential,
     /// What no client may send.
     pub reserved: Arc<ReservedNames>,
     /// The identity headers that some route writes, and the default ones.
@@ -459,13 +460,6 @@ impl Snapshot {
             shared.carry(self.routes.iter().flat_map(|route| route.limits.limiters().cloned()).collect());
             shared.maintain();
         }
-    }
-
-    /// The query fields whose values the log doesn't show: tokens on some route, here or to the shadow.
-    pub fn token_parameters(&self) -> Cow<'_, [Box<str>]> {
-        let own = &self.token_parameters;
-        let others = self.shadow.as_ref().map(|shadow| shadow.token_parameters(own)).unwrap_or_default();
-        if others.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own.as_slice(), &others].concat()) }
     }
 
     /// Ends what must not go on beside another snapshot's, however long requests and tunnels hold this one. What that

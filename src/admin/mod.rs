@@ -1,7 +1,6 @@
 //! The admin listener: liveness, readiness, metrics, how it stands, what is configured, explanations, revocations, reloads,
 //! and a page for people. On the control runtime, away from the requests' workers.
 
-mod confidential;
 mod configured;
 mod connections;
 mod console;
@@ -251,7 +250,7 @@ fn push_list(text: &mut String, names: &[String]) {
 
 /// A document without what may be shown to nobody.
 fn document(mut value: Value, snapshot: &Snapshot) -> Response<Body> {
-    confidential::mask(&mut value, &snapshot.confidential);
+    snapshot.confidential.mask(&mut value);
     page(StatusCode::OK, "application/json", format!("{value}\n"))
 }
 

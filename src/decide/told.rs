@@ -20,7 +20,11 @@ const OK: i32 = 0;
 const PERMISSION_DENIED: i32 = 7;
 const UNAUTHENTICATED: i32 = 16;
 
-/// A yes: fields to set, and others to take away: those of ours without a value, and what resembles one.
+/// Of the forwarding fields, those that Envoy has written or cleaned by the time it asks.
+const OF_ENVOY: [&str; 3] = ["x-forwarded-client-cert", "x-forwarded-for", "x-forwarded-proto"];
+
+/// A yes: fields to set, and others to take away: those of ours without a value, what resembles one, and what says where a
+/// request came from, unless a trusted proxy before Envoy says it.
 pub(super) fn yes(snapshot: &Snapshot, go_on: &GoOn, exchange: &Exchange, head: &request::Parts) -> CheckResponse {
     let mut told = OkHttpResponse::default();
     for (name, values) in go_on.fields() {
@@ -30,8 +34,11 @@ pub(super) fn yes(snapshot: &Snapshot, go_on: &GoOn, exchange: &Exchange, head: 
             told.headers.extend(changes(name, values.iter()));
         }
     }
-    let is_alias = |name: &&HeaderName| snapshot.reserved.forbids(name.as_str(), true) && !go_on.has(name);
-    told.headers_to_remove.extend(head.headers.keys().filter(is_alias).map(HeaderName::to_string));
+    let is_forbidden = |name: &&HeaderName| {
+        let forbidden = snapshot.reserved.forbids(name.as_str(), exchange.trusted_peer());
+        forbidden && !go_on.has(name) && !OF_ENVOY.contains(&name.as_str())
+    };
+    told.headers_to_remove.extend(head.headers.keys().filter(is_forbidden).map(HeaderName::to_string));
 
     let (mut on_answer, mut private) = (HeaderMap::new(), None);
     if let Some(route) = exchange.route() {
