@@ -2,7 +2,7 @@
 
 use hyper::{
     HeaderMap, Response, StatusCode,
-    header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, VARY},
+    header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, HeaderName, HeaderValue, VARY},
     http::request,
 };
 
@@ -23,6 +23,12 @@ const UNAUTHENTICATED: i32 = 16;
 /// Of the forwarding fields, those that Envoy has written or cleaned by the time it asks.
 const OF_ENVOY: [&str; 3] = ["x-forwarded-client-cert", "x-forwarded-for", "x-forwarded-proto"];
 
+/// What goes on as it came needn't be said. Of other fields nobody but the gateway may say anything, and what Envoy shows needn't
+/// be what it has (lines joined by a comma): they are set though they seem to be equal.
+fn is_clients(name: &HeaderName) -> bool {
+    [AUTHORIZATION, COOKIE].contains(name)
+}
+
 /// A yes: fields to set, and others to take away: those of ours without a value, what resembles one, and what says where a
 /// request came from, unless a trusted proxy before Envoy says it.
 pub(super) fn yes(snapshot: &Snapshot, go_on: &GoOn, exchange: &Exchange, head: &request::Parts) -> CheckResponse {
@@ -30,8 +36,7 @@ pub(super) fn yes(snapshot: &Snapshot, go_on: &GoOn, exchange: &Exchange, head: 
     for (name, values) in go_on.fields() {
         if values.iter().next().is_none() {
             told.headers_to_remove.push(name.to_string());
-        } else {
-            // What Envoy shows needn't be what it has, lines joined by a comma: equal or not, it is set.
+        } else if !is_clients(name) || values != head.headers.get_all(name) {
             told.headers.extend(changes(name, values.iter()));
         }
     }
