@@ -219,7 +219,7 @@ fn what_came_from_files_is_in_no_explanation() {
         r#"
 listen: ["127.0.0.1:0"]
 admin: {{address: "127.0.0.1:0"}}
-logging: {{level: error, access: false}}
+logging: {{level: info, access: false}}
 issuers:
   main: {{issuer: "{issuer}", audiences: ["${{file:audience.txt}}"], jwt: {{jwks_uri: "{jwks}"}}}}
 upstreams:
