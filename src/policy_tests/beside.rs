@@ -31,8 +31,9 @@ pub fn unused_scopes(config: &Path, policy: &Policy, environment: &Environment<'
     let warning = |scope: Arc<str>| {
         let asking = policy.routes.iter().find(|route| asks_for(&route.allow, &scope));
         let asking = asking.map(|route| format!("route `{}` asks for it; ", route.name)).unwrap_or_default();
-        let message = format!("no policy test uses the scope `{scope}`");
-        let hint = format!("{asking}the tests are in {names}");
+        let mut message = format!("no policy test uses the scope `{scope}`");
+        let mut hint = format!("{asking}the tests are in {names}");
+        [&mut message, &mut hint].into_iter().for_each(|text| policy.confidential.mask_text(text));
         Diagnostic::unwise(&config.display().to_string(), "routes", message, Some(hint))
     };
     coverage.gaps(policy).scopes.into_iter().map(warning).collect()

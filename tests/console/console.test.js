@@ -208,7 +208,7 @@ test("without the admin token the page is an empty shell", async (test) => {
   await page.fill("#door-token", locked.token);
   await page.click("#door-form button");
   await says(page, "#route-list", /behind-the-door/);
-  assert.equal(await page.locator("#door").isVisible(), false);
+  await page.locator("#door").waitFor({ state: "hidden" });
   assert.equal((await page.content()).includes(locked.token), false);
   await page.click("#lock");
   await page.locator("#door").waitFor();
