@@ -150,6 +150,7 @@ fn coverage(configuration: &Configuration, subject: &Subject) -> String {
         // Writing to a String can't fail.
         let _ = writeln!(text, "  {line}");
     }
+    policy.confidential.mask_text(&mut text);
     text
 }
 
