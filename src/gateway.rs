@@ -7,7 +7,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http_body::Body as _;
-use hyper::{HeaderMap, Method, Request, Response, body::Incoming, http::request};
+use hyper::{HeaderMap, Method, Request, Response, body::Incoming, header::HeaderValue, http::request};
 
 use crate::{
     answer::OwnAnswer,
@@ -74,23 +74,34 @@ impl Gateway {
 
         let mut response = match answer(&snapshot, &mut exchange, head, body, &arrival).await {
             Ok(response) => response,
-            Err(refusal) => {
-                exchange.refused(&refusal);
-                let mut response =
-                    respond::refuse(&refusal, &snapshot.realm, exchange.request_id().as_str(), head_only);
-                if let Some(route) = exchange.route() {
-                    route.settings.headers.response.add_to_own_answer(response.headers_mut());
-                }
-                response
-            }
+            Err(refusal) => refuse(&snapshot, &mut exchange, &refusal, head_only),
         };
-        if let Some(route) = exchange.route() {
-            route.limits.write(exchange.counts(), response.headers_mut());
-            if let Some(cors) = &route.settings.cors {
-                cors.write(origin.as_ref(), response.headers_mut());
-            }
-        }
+        write_on_all_answers(&exchange, origin.as_ref(), response.headers_mut());
         exchange.answer_with(response)
+    }
+}
+
+/// A refusal, noted, as its client is to see it.
+pub(crate) fn refuse(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    refusal: &Refusal,
+    head_only: bool,
+) -> Response<Body> {
+    exchange.refused(refusal);
+    let mut response = respond::refuse(refusal, &snapshot.realm, exchange.request_id().as_str(), head_only);
+    if let Some(route) = exchange.route() {
+        route.settings.headers.response.add_to_own_answer(response.headers_mut());
+    }
+    response
+}
+
+/// What is left of the route's limits, and which pages may read the answer.
+pub(crate) fn write_on_all_answers(exchange: &Exchange, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    let Some(route) = exchange.route() else { return };
+    route.limits.write(exchange.counts(), headers);
+    if let Some(cors) = &route.settings.cors {
+        cors.write(origin, headers);
     }
 }
 

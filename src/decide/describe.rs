@@ -212,8 +212,13 @@ pub(super) fn check_names(snapshot: &Snapshot, from: RequestFrom, headers: &Head
     let mut taken = headers.keys().filter(|name| snapshot.reserved.forbids(name.as_str(), true));
     match taken.all(|name| snapshot.identity_names.contains(name) || describes(name)) {
         true => Ok(()),
-        false => Err(Refusal::Header("the request has a field under a name that clients may not use")),
+        false => Err(forbidden_name()),
     }
+}
+
+/// Why a request isn't let through whose proxy would send such a field on.
+pub(super) fn forbidden_name() -> Refusal {
+    Refusal::Header("the request has a field under a name that clients may not use")
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use super::{
     verdict::{self, Verdict},
 };
 use crate::{
-    body::Body, exchange::Exchange, observe::Observer, refusal::Refusal, respond, server::Arrival, snapshot::Snapshot,
+    body::Body, cors, exchange::Exchange, gateway, observe::Observer, refusal::Refusal, respond, server::Arrival,
+    snapshot::Snapshot,
 };
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -65,16 +66,9 @@ async fn answer_in_time(
         Ok(Verdict::Answer(answer)) => Ok(answer),
         Err(refusal) => Err(refusal),
     };
-    let mut response = refused.unwrap_or_else(|refusal| {
-        exchange.refused(&refusal);
-        let is_head = described.head.method == Method::HEAD;
-        let mut response = respond::refuse(&refusal, &snapshot.realm, exchange.request_id().as_str(), is_head);
-        if let Some(route) = exchange.route() {
-            route.settings.headers.response.add_to_own_answer(response.headers_mut());
-        }
-        response
-    });
-    told::write_on_all_answers(&exchange, &described.head, response.headers_mut());
+    let is_head = described.head.method == Method::HEAD;
+    let mut response = refused.unwrap_or_else(|refusal| gateway::refuse(&snapshot, &mut exchange, &refusal, is_head));
+    gateway::write_on_all_answers(&exchange, cors::origin(&described.head.headers), response.headers_mut());
     let status = response.status();
     exchange.answer_as(status, grpc::reply(&told::no(response)))
 }

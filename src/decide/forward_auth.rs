@@ -21,9 +21,9 @@ use crate::{
     body::Body,
     cors,
     exchange::Exchange,
+    gateway,
     observe::Observer,
     refusal::Refusal,
-    respond,
     server::{Arrival, RequestFrom},
     snapshot::Snapshot,
 };
@@ -55,20 +55,8 @@ pub(super) async fn answer(
         None => verdict::decide(&snapshot, &mut exchange, &described).await.and_then(as_response),
         Some(refusal) => Err(refusal),
     };
-    let mut response = decided.unwrap_or_else(|refusal| {
-        exchange.refused(&refusal);
-        let mut response = respond::refuse(&refusal, &snapshot.realm, exchange.request_id().as_str(), head_only);
-        if let Some(route) = exchange.route() {
-            route.settings.headers.response.add_to_own_answer(response.headers_mut());
-        }
-        response
-    });
-    if let Some(route) = exchange.route() {
-        route.limits.write(exchange.counts(), response.headers_mut());
-        if let Some(cors) = &route.settings.cors {
-            cors.write(cors::origin(&described.head.headers), response.headers_mut());
-        }
-    }
+    let mut response = decided.unwrap_or_else(|refusal| gateway::refuse(&snapshot, &mut exchange, &refusal, head_only));
+    gateway::write_on_all_answers(&exchange, cors::origin(&described.head.headers), response.headers_mut());
     if from == RequestFrom::XOriginal {
         say_for_nginx(&mut response);
     }
@@ -94,9 +82,7 @@ fn described(
 /// A 2xx lets the request through, so an answer of the gateway's own can't be given as one.
 fn as_response(verdict: Verdict) -> Result<Response<Body>, Refusal> {
     match verdict {
-        Verdict::GoOn(go_on) if go_on.has_aliases() => {
-            Err(Refusal::Header("the request has a field under a name that clients may not use"))
-        }
+        Verdict::GoOn(go_on) if go_on.has_aliases() => Err(describe::forbidden_name()),
         Verdict::GoOn(go_on) => Ok(yes(&go_on)),
         Verdict::Answer(answer) if answer.status().is_success() => Err(Refusal::NoRoute),
         Verdict::Answer(answer) => Ok(answer),

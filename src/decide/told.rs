@@ -13,7 +13,7 @@ use super::{
         Status, Told,
     },
 };
-use crate::{body::Body, cors, exchange::Exchange, snapshot::Snapshot};
+use crate::{body::Body, cors, exchange::Exchange, gateway, snapshot::Snapshot};
 
 /// Of google.rpc.Code.
 const OK: i32 = 0;
@@ -56,7 +56,7 @@ pub(super) fn yes(snapshot: &Snapshot, go_on: &GoOn, exchange: &Exchange, head: 
             told.query_parameters_to_remove = settings.token_from.query_names().map(str::to_owned).collect();
         }
     }
-    write_on_all_answers(exchange, head, &mut on_answer);
+    gateway::write_on_all_answers(exchange, cors::origin(&head.headers), &mut on_answer);
     let names = on_answer.keys();
     told.response_headers_to_add = names.flat_map(|name| changes(name, on_answer.get_all(name).iter())).collect();
     told.response_headers_to_add.extend(private);
@@ -78,15 +78,6 @@ pub(super) fn no(response: Response<Body>) -> CheckResponse {
     };
     let code = if head.status == StatusCode::UNAUTHORIZED { UNAUTHENTICATED } else { PERMISSION_DENIED };
     CheckResponse { status: Some(Status { code }), http_response: Some(Told::Denied(denied)) }
-}
-
-/// What is left of the route's limits, and which pages may read the answer.
-pub(super) fn write_on_all_answers(exchange: &Exchange, head: &request::Parts, headers: &mut HeaderMap) {
-    let Some(route) = exchange.route() else { return };
-    route.limits.write(exchange.counts(), headers);
-    if let Some(cors) = &route.settings.cors {
-        cors.write(cors::origin(&head.headers), headers);
-    }
 }
 
 /// The first line of a field takes the place of what there is, save where that would lose what is to be kept.
