@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, http::request};
+use hyper::{Method, Request, Response, StatusCode, http::request};
 
 use super::{
     describe::{self, Described},
@@ -11,7 +11,14 @@ use super::{
     verdict::{self, Verdict},
 };
 use crate::{
-    body::Body, cors, exchange::Exchange, gateway, observe::Observer, refusal::Refusal, respond, server::Arrival,
+    body::{Arriving, Body},
+    cors,
+    exchange::Exchange,
+    gateway,
+    observe::Observer,
+    refusal::Refusal,
+    respond,
+    server::Arrival,
     snapshot::Snapshot,
 };
 
@@ -24,7 +31,7 @@ const BESIDE_HEAD: usize = 1 << 20;
 pub(super) async fn answer(
     observer: Arc<Observer>,
     snapshot: Arc<Snapshot>,
-    call: Request<Incoming>,
+    call: Request<Arriving>,
     arrival: Arrival,
 ) -> Response<Body> {
     let (call, body) = call.into_parts();
@@ -38,7 +45,7 @@ async fn answer_in_time(
     observer: Arc<Observer>,
     snapshot: Arc<Snapshot>,
     call: request::Parts,
-    body: Incoming,
+    body: Arriving,
     arrival: Arrival,
 ) -> Response<Body> {
     let is_call = arrival.fault.is_none() && grpc::is_call(&call);
@@ -87,7 +94,7 @@ enum Unasked {
 async fn asked(
     snapshot: &Snapshot,
     call: &request::Parts,
-    body: Incoming,
+    body: Arriving,
     arrival: &Arrival,
 ) -> Result<Described, Unasked> {
     if call.uri.path() != CHECK {
