@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     body::Body, exchange::Exchange, observe::Observer, refusal::Refusal, respond, server::Arrival, snapshot::Snapshot,
+    token::credential::asks_by_dpop,
 };
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -68,7 +69,8 @@ async fn answer_in_time(
     let mut response = refused.unwrap_or_else(|refusal| {
         exchange.refused(&refusal);
         let is_head = described.head.method == Method::HEAD;
-        let mut response = respond::refuse(&refusal, &snapshot.realm, exchange.request_id().as_str(), is_head);
+        let schemes = exchange.schemes(asks_by_dpop(&described.head.headers));
+        let mut response = respond::refuse(&refusal, schemes, exchange.request_id().as_str(), is_head);
         if let Some(route) = exchange.route() {
             route.settings.headers.response.add_to_own_answer(response.headers_mut());
         }

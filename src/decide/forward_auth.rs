@@ -26,6 +26,7 @@ use crate::{
     respond,
     server::{Arrival, RequestFrom},
     snapshot::Snapshot,
+    token::credential::asks_by_dpop,
 };
 
 /// The status that a 403 stands for.
@@ -57,7 +58,8 @@ pub(super) async fn answer(
     };
     let mut response = decided.unwrap_or_else(|refusal| {
         exchange.refused(&refusal);
-        let mut response = respond::refuse(&refusal, &snapshot.realm, exchange.request_id().as_str(), head_only);
+        let schemes = exchange.schemes(asks_by_dpop(&described.head.headers));
+        let mut response = respond::refuse(&refusal, schemes, exchange.request_id().as_str(), head_only);
         if let Some(route) = exchange.route() {
             route.settings.headers.response.add_to_own_answer(response.headers_mut());
         }

@@ -9,7 +9,7 @@ use hyper::{
 use crate::{
     decision::Permit,
     exchange::Exchange,
-    headers,
+    headers::{self, DPOP},
     snapshot::{Route, Snapshot},
     token::{credential::Credential, place::TokenPlace},
 };
@@ -42,6 +42,7 @@ impl GoOn {
         settings.token_from.strip(&mut fields);
         if route.has_own_token() {
             fields.remove(AUTHORIZATION);
+            fields.remove(DPOP);
         }
         settings.headers.request.change_request(&mut fields);
         if let (Some(principal), Some(credential)) = (permit.principal(), permit.credential()) {
@@ -50,7 +51,11 @@ impl GoOn {
         }
         exchange.request_id().write(&mut fields);
         let is_private = permit.credential().is_some_and(Credential::is_from_elsewhere);
-        GoOn { fields, ours: ours(snapshot, route), is_private }
+        let mut ours = ours(snapshot, route);
+        if head.headers.contains_key(DPOP) && !ours.contains(&DPOP) {
+            ours.push(DPOP);
+        }
+        GoOn { fields, ours, is_private }
     }
 
     /// Each field that the gateway has a say in with its values; none: it is not to go on, whoever has sent it.
