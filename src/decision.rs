@@ -243,7 +243,8 @@ async fn authenticate(snapshot: &Snapshot, route: &Route, view: &RequestView<'_>
         Err(Refusal::NoCredential) if matches!(allow, Access::Optional) => return Ok(None),
         other => other?,
     };
-    match token::verify(&credential, &route.issuers, &snapshot.tokens, &snapshot.revocations, view.span).await {
+    let Snapshot { tokens, revocations, proofs, .. } = snapshot;
+    match token::verify(&credential, &route.issuers, tokens, revocations, proofs, view).await {
         Ok(principal) => Ok(Some(Caller { credential, principal })),
         Err((refusal, issuer)) => {
             let token = Some(credential.fingerprint());

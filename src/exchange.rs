@@ -17,6 +17,7 @@ use crate::{
     path::CanonicalPath,
     refusal::Refusal,
     request as requests,
+    respond::Schemes,
     server::Arrival,
     snapshot::{Route, Snapshot},
     token::{credential::Fingerprint, principal::Principal},
@@ -172,6 +173,11 @@ impl Exchange {
     /// The same, to be kept.
     pub fn shared_path(&self) -> Option<&Arc<CanonicalPath>> {
         self.path.as_ref()
+    }
+
+    /// How a client may present its token where this has led.
+    pub fn schemes(&self, asked_by_dpop: bool) -> Schemes<'_> {
+        Schemes { realm: &self.snapshot.realm, dpop: self.route().map(|route| &route.dpop), asked_by_dpop }
     }
 
     /// Keeps the canonical path for the log and hands it back for the decision.

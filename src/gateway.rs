@@ -27,7 +27,7 @@ use crate::{
     server::Arrival,
     shadow::Copied,
     snapshot::{Route, Snapshot},
-    token::credential::Credential,
+    token::credential::{self, Credential},
     upstream::Upgrade,
 };
 
@@ -71,10 +71,11 @@ impl Gateway {
         let mut exchange = Exchange::begin(self.observer.clone(), snapshot.clone(), &head, &arrival);
         let head_only = head.method == Method::HEAD;
         let origin = cors::origin(&head.headers).cloned();
+        let asked_by_dpop = credential::asks_by_dpop(&head.headers);
 
         let mut response = match answer(&snapshot, &mut exchange, head, body, &arrival).await {
             Ok(response) => response,
-            Err(refusal) => refuse(&snapshot, &mut exchange, &refusal, head_only),
+            Err(refusal) => refuse(&mut exchange, &refusal, asked_by_dpop, head_only),
         };
         write_on_all_answers(&exchange, origin.as_ref(), response.headers_mut());
         exchange.answer_with(response)
@@ -83,13 +84,14 @@ impl Gateway {
 
 /// A refusal, noted, as its client is to see it.
 pub(crate) fn refuse(
-    snapshot: &Snapshot,
     exchange: &mut Exchange,
     refusal: &Refusal,
+    asked_by_dpop: bool,
     head_only: bool,
 ) -> Response<Body> {
     exchange.refused(refusal);
-    let mut response = respond::refuse(refusal, &snapshot.realm, exchange.request_id().as_str(), head_only);
+    let schemes = exchange.schemes(asked_by_dpop);
+    let mut response = respond::refuse(refusal, schemes, exchange.request_id().as_str(), head_only);
     if let Some(route) = exchange.route() {
         route.settings.headers.response.add_to_own_answer(response.headers_mut());
     }
@@ -202,12 +204,14 @@ pub(crate) async fn decide(
         listener: arrival.listener,
         method: &head.method,
         host: exchange.host(),
+        authority: requests::authority(head),
         scheme: exchange.scheme(),
         path,
         query: head.uri.query(),
         headers: &head.headers,
         client_ip: exchange.client_ip(),
         trusted_peer: exchange.trusted_peer(),
+        certificate: arrival.client_certificate,
         span: exchange.span(),
     };
     let mut counted = Counted::default();
@@ -237,6 +241,7 @@ fn ask_shadow(
         headers: head.headers.clone(),
         client_ip: exchange.client_ip(),
         trusted_peer: exchange.trusted_peer(),
+        certificate: arrival.client_certificate,
         request_id: exchange.request_id().clone(),
         snapshot: exchange.snapshot().clone(),
         decided,

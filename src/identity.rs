@@ -11,6 +11,7 @@ use hyper::{
 use serde_json::Value;
 
 use crate::{
+    headers::DPOP,
     signer::Signer,
     token::{claims::ClaimPath, credential::Credential, principal::Principal},
 };
@@ -23,15 +24,12 @@ const X_AUTH_SCOPES: HeaderName = HeaderName::from_static("x-auth-scopes");
 const X_AUTH_ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
 const X_AUTH_ISSUER: HeaderName = HeaderName::from_static("x-auth-issuer");
 
-/// Stands for an `Authorization` that isn't to be shown.
-pub const MASKED_AUTHORIZATION: HeaderValue = HeaderValue::from_static("Bearer (masked)");
-
 /// What an authorised request carries on to its upstream.
 #[derive(Clone, Debug)]
 pub struct IdentityPlan {
     /// Header and what it says.
     pub headers: Vec<(HeaderName, IdentitySource)>,
-    /// Whether the token goes on as `Authorization: Bearer`.
+    /// Whether the token goes on as `Authorization`.
     pub forward_authorization: bool,
     /// A JWT of the gateway's own about the caller; None: none.
     pub assertion: Option<AssertionPlan>,
@@ -119,28 +117,43 @@ impl IdentityPlan {
         }
     }
 
-    /// Writes the token as `Authorization: Bearer`, with the scheme in exactly this case, or takes the field away.
+    /// Writes the token as `Authorization`, with the scheme in exactly this case: `DPoP` where it was presented so, its proof
+    /// beside it as it came, else `Bearer`. Or takes both away.
     pub fn write_authorization(&self, credential: &Credential, headers: &mut HeaderMap) {
-        self.write_bearer(headers, || bearer(credential));
+        self.write_token(credential.is_dpop(), headers, |scheme| authorization(scheme, credential));
     }
 
     /// The same for whoever only wants to see what would go on: no token is in it.
-    pub fn write_masked_authorization(&self, headers: &mut HeaderMap) {
-        self.write_bearer(headers, || Some(MASKED_AUTHORIZATION));
+    pub fn write_masked_authorization(&self, is_dpop: bool, headers: &mut HeaderMap) {
+        self.write_token(is_dpop, headers, |_| Some(masked_authorization(is_dpop)));
     }
 
-    fn write_bearer(&self, headers: &mut HeaderMap, value: impl FnOnce() -> Option<HeaderValue>) {
-        match self.forward_authorization.then(value).flatten() {
-            Some(value) => headers.insert(AUTHORIZATION, value),
-            None => headers.remove(AUTHORIZATION),
-        };
+    fn write_token(
+        &self,
+        is_dpop: bool,
+        headers: &mut HeaderMap,
+        value: impl FnOnce(&'static str) -> Option<HeaderValue>,
+    ) {
+        let scheme = if is_dpop { "DPoP " } else { "Bearer " };
+        match self.forward_authorization.then(|| value(scheme)).flatten() {
+            Some(value) => drop(headers.insert(AUTHORIZATION, value)),
+            None => {
+                headers.remove(AUTHORIZATION);
+                headers.remove(DPOP);
+            }
+        }
     }
 }
 
-fn bearer(credential: &Credential) -> Option<HeaderValue> {
+/// Stands for an `Authorization` that isn't to be shown.
+pub fn masked_authorization(is_dpop: bool) -> HeaderValue {
+    HeaderValue::from_static(if is_dpop { "DPoP (masked)" } else { "Bearer (masked)" })
+}
+
+fn authorization(scheme: &str, credential: &Credential) -> Option<HeaderValue> {
     let token = credential.expose();
-    let mut text = Vec::with_capacity("Bearer ".len() + token.len());
-    text.extend_from_slice(b"Bearer ");
+    let mut text = Vec::with_capacity(scheme.len() + token.len());
+    text.extend_from_slice(scheme.as_bytes());
     text.extend_from_slice(token.as_bytes());
     let mut value = HeaderValue::try_from(text).ok()?;
     value.set_sensitive(true);

@@ -16,7 +16,7 @@ use crate::{
     logout::Logouts,
     observe::{Observer, RouteMetrics, TracingSettings, token_parameter},
     path::{CanonicalPath, Reading},
-    respond::Realm,
+    respond::{DpopOffer, Realm},
     route::{RouteSettings, RouteTable},
     server::ListenMode,
     shadow::Shadow,
@@ -27,6 +27,8 @@ use crate::{
         extra_roots::ExtraRoots,
         issuer::{Issuer, IssuerSettings, KeySource},
         jwks::KeyStore,
+        place::TokenPlace,
+        proof::Proofs,
         revocation::Revocations,
         secret::Secret,
     },
@@ -59,6 +61,8 @@ pub struct Snapshot {
     pub tokens: Arc<TokenCache>,
     /// What has been ended before its time.
     pub revocations: Arc<Revocations>,
+    /// Proofs that came with tokens.
+    pub proofs: Arc<Proofs>,
     /// What replicas share; None: nothing.
     pub shared: Option<Arc<SharedState>>,
     /// What the admin listener asks of who wants more than health and metrics.
@@ -102,6 +106,8 @@ pub struct Route {
     pub issuers: Vec<Arc<Issuer>>,
     /// Whether its rules ask for a header of the request.
     pub reads_headers: bool,
+    /// What its challenges say of DPoP.
+    pub dpop: DpopOffer,
     /// How often it may be called.
     pub limits: RouteLimits,
     /// Where it leads; None where the gateway answers itself.
@@ -142,6 +148,7 @@ pub struct LongLived {
     shadow: Option<Arc<Shadow>>,
     state: Option<Arc<StateDir>>,
     revocations: Arc<Revocations>,
+    proofs: Registry<(), Proofs>,
     keys: Registry<KeyStoreIdentity, KeyStore>,
     issuers: Registry<IssuerSettings, Issuer>,
     /// By its size.
@@ -208,6 +215,7 @@ impl LongLived {
             shadow: None,
             state: None,
             revocations: Arc::new(Revocations::new(&observer)),
+            proofs: Registry::default(),
             keys: Registry::default(),
             issuers: Registry::default(),
             tokens: Registry::default(),
@@ -293,6 +301,12 @@ impl LongLived {
         self.tokens.get_or_make(max_bytes, make).map(|(tokens, _)| tokens)
     }
 
+    /// What is known of proofs; beside a snapshot: a memory of its own, since each proof is used there once more.
+    fn proofs(&self, beside: Option<&Snapshot>) -> Result<Arc<Proofs>, String> {
+        let make = || beside.map_or_else(Proofs::new, |snapshot| Ok(snapshot.proofs.beside())).map(Arc::new);
+        self.proofs.get_or_make((), make).map(|(proofs, _)| proofs)
+    }
+
     /// The same as before unless what is said of the token changed: what was got is kept.
     fn token_source(&self, upstream: &UpstreamSettings) -> Result<Option<Arc<TokenSource>>, String> {
         let Some(settings) = &upstream.token else { return Ok(None) };
@@ -376,6 +390,7 @@ impl Snapshot {
             issuers.push(long_lived.issuer(settings, keys, beside)?);
         }
         let tokens = long_lived.tokens(policy.token_cache_bytes, beside)?;
+        let proofs = long_lived.proofs(beside)?;
         let mut upstreams = Vec::new();
         for settings in &policy.upstreams {
             let (upstream, _) = long_lived.upstreams.get_or_make(settings.clone(), || {
@@ -392,10 +407,14 @@ impl Snapshot {
             let upstream = settings.upstream().map(|index| {
                 upstreams.get(index).cloned().ok_or_else(|| format!("route {} leads nowhere", settings.name))
             });
+            let own_issuers =
+                settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect::<Vec<_>>();
+            let in_authorization = settings.token_from.iter().any(|place| *place == TokenPlace::Authorization);
             routes.push(Route {
+                dpop: DpopOffer::of(own_issuers.iter().map(|issuer| &issuer.settings), in_authorization),
                 reads_headers: settings.allow.reads_headers(),
                 allow_header: settings.methods.allow_header(settings.cors.is_some()),
-                issuers: settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect(),
+                issuers: own_issuers,
                 limits: long_lived.limits(settings)?,
                 upstream: upstream.transpose()?,
                 metrics: observer.route(&settings.name),
@@ -403,10 +422,10 @@ impl Snapshot {
             });
         }
         let shared = policy.redis.as_ref().map(|redis| {
-            let revocations = long_lived.revocations.clone();
-            long_lived
-                .shared
-                .get_or_make(redis.clone(), || Ok::<_, String>(SharedState::new(redis.clone(), revocations, observer)))
+            let (revocations, proofs) = (long_lived.revocations.clone(), proofs.clone());
+            long_lived.shared.get_or_make(redis.clone(), || {
+                Ok::<_, String>(SharedState::new(redis.clone(), revocations, proofs, observer))
+            })
         });
         let shared = shared.transpose()?.map(|(shared, _)| shared);
         let ignores_case = routes.iter().any(Route::ignores_case);
@@ -425,6 +444,7 @@ impl Snapshot {
             logouts: long_lived.logouts.clone(),
             tokens,
             revocations: long_lived.revocations.clone(),
+            proofs,
             shared,
             admin_token: policy.admin_token.clone(),
             confidential: policy.confidential.clone(),

@@ -94,11 +94,8 @@ fn below(parent: &str) -> impl Iterator<Item = (&'static str, State)> {
 }
 
 /// Values of pending keys that say what is done anyway.
-pub(super) const KEPT: &[(&str, &str)] = &[
-    ("issuers.*.sender_constraint", "none"),
-    ("issuers.*.logout.back_channel", "false"),
-    ("issuers.*.logout.events", "false"),
-];
+pub(super) const KEPT: &[(&str, &str)] =
+    &[("issuers.*.logout.back_channel", "false"), ("issuers.*.logout.events", "false")];
 
 /// All that the configuration's contract lists.
 pub(super) const KEYS: &[(&str, State)] = &[
@@ -176,13 +173,13 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("issuers.*.claims.token_kind", Live),
     ("issuers.*.claims.token_kind.client_if", Live),
     ("issuers.*.claims.token_kind.client_if.subject_matches", Live),
-    ("issuers.*.dpop", Pending),
-    ("issuers.*.dpop.max_age", Pending),
-    ("issuers.*.dpop.nonce", Pending),
+    ("issuers.*.dpop", Live),
+    ("issuers.*.dpop.max_age", Live),
+    ("issuers.*.dpop.nonce", Live),
     ("issuers.*.logout", Live),
     ("issuers.*.logout.back_channel", Pending),
     ("issuers.*.logout.events", Pending),
-    ("issuers.*.sender_constraint", Pending),
+    ("issuers.*.sender_constraint", Live),
     ("issuers.*.tls_ca", Live),
     ("issuers.*.http_timeout", Live),
     ("issuers.*.allow_http", Live),

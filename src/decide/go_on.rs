@@ -9,7 +9,7 @@ use hyper::{
 use crate::{
     decision::Permit,
     exchange::Exchange,
-    headers,
+    headers::{self, DPOP},
     snapshot::{Route, Snapshot},
     token::{credential::Credential, place::TokenPlace},
 };
@@ -43,6 +43,7 @@ impl GoOn {
         settings.token_from.strip(&mut fields);
         if route.has_own_token() {
             fields.remove(AUTHORIZATION);
+            fields.remove(DPOP);
         }
         settings.headers.request.change_request(&mut fields);
         if let (Some(principal), Some(credential)) = (permit.principal(), permit.credential()) {
@@ -52,6 +53,9 @@ impl GoOn {
         exchange.request_id().write(&mut fields);
         let is_private = permit.credential().is_some_and(Credential::is_from_elsewhere);
         let mut ours = ours(snapshot, route);
+        if head.headers.contains_key(DPOP) && !ours.contains(&DPOP) {
+            ours.push(DPOP);
+        }
         let changes = &settings.headers.request;
         let is_alias = |name: &&HeaderName| changes.concerns(name) && !ours.contains(name);
         let aliases: Vec<HeaderName> = head.headers.keys().filter(is_alias).cloned().collect();

@@ -54,6 +54,18 @@ fn all_refusals() -> Vec<Refusal> {
         Refusal::ForeignPage,
     ];
     all.extend(TOKEN_FAULTS.map(Refusal::Token));
+    let proofs = [
+        ProofFault::Unsupported,
+        ProofFault::NoCertificate,
+        ProofFault::OtherCertificate,
+        ProofFault::UnclearCertificate,
+        ProofFault::NotShown,
+        ProofFault::NotBound,
+        ProofFault::OtherKey,
+        ProofFault::Proof("a DPoP proof is needed"),
+        ProofFault::TooMany,
+    ];
+    all.extend(proofs.map(Refusal::Proof));
     all
 }
 
@@ -156,7 +168,16 @@ fn the_table_of_refusals() {
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is for another audience"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token lacks a claim that is needed"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token has been revoked"
-    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to a sender and no proof of that is accepted"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is not bound to its sender as is needed here"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is not bound to its sender as is needed here"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to a client certificate and the request comes without one"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to another client certificate"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the client certificate is not passed on in a form that is understood"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to a key and comes without a DPoP proof"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is not bound to a key and can not be presented by DPoP"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to another key than that of the DPoP proof"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_dpop_proof", error_description="a DPoP proof is needed"
+    429 | retry-after: 5
     "#);
 }
 

@@ -9,6 +9,7 @@ use super::{
     date::{self, Round},
     issuer::Issuer,
     kind::TokenKind,
+    proof::Binding,
     revocation::TokenId,
 };
 
@@ -29,6 +30,7 @@ pub struct Principal {
     pub(in crate::token) authority: Arc<str>,
     /// `iat` in Unix seconds, where it is a date.
     pub(in crate::token) issued_at: Option<i64>,
+    pub(in crate::token) binding: Binding,
 }
 
 impl Principal {
@@ -54,6 +56,7 @@ impl Principal {
             id,
             authority: issuer.settings.authority().into(),
             issued_at: date::of(claims, "iat", Round::Down, issuer.settings.jwt.string_dates).ok().flatten(),
+            binding: Binding::of(claims),
             claims: claims.clone(),
         }
     }
@@ -127,6 +130,7 @@ impl Principal {
             id: TokenId::of("test"),
             authority: "test".into(),
             issued_at: None,
+            binding: Binding::Nobody,
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod json_schema;
 pub(crate) mod keys;
 pub(crate) mod modern;
 pub(crate) mod peers;
+pub(crate) mod proofs;
 pub(crate) mod protobuf;
 pub(crate) mod proxies;
 pub(crate) mod raw;
