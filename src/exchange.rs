@@ -231,6 +231,12 @@ impl Exchange {
         self.reason = "public";
     }
 
+    /// Notes that a document of the gateway's own is the answer: no route was asked.
+    pub fn document(&mut self) {
+        self.allowed = true;
+        self.reason = "public";
+    }
+
     fn denied(&mut self, denial: &Denial) {
         self.allowed = false;
         self.route = denial.route;

@@ -73,8 +73,8 @@ impl Gateway {
             Ok(response) => response,
             Err(refusal) => {
                 exchange.refused(&refusal);
-                let mut response =
-                    respond::refuse(&refusal, &snapshot.realm, exchange.request_id().as_str(), head_only);
+                let realm = exchange.route().map_or(&snapshot.realm, |route| &route.realm);
+                let mut response = respond::refuse(&refusal, realm, exchange.request_id().as_str(), head_only);
                 if let Some(route) = exchange.route() {
                     route.settings.headers.response.add_to_own_answer(response.headers_mut());
                 }
@@ -103,6 +103,9 @@ async fn answer(
         return Err(fault.clone());
     }
     let path = canonical(exchange, &head)?;
+    if let Some(answer) = own_document(snapshot, exchange, &head, &path, arrival) {
+        return answer;
+    }
     if let Some(answer) = preflight(snapshot, exchange, &head, &path, arrival) {
         return Ok(answer);
     }
@@ -144,6 +147,23 @@ pub(crate) fn canonical_path(method: &Method, path: &str) -> Result<CanonicalPat
         return Err(Refusal::Method { allow: "".into() });
     }
     CanonicalPath::parse(path)
+}
+
+/// One of the gateway's own documents, if one is there. Made without a permit: it says the same to everybody.
+fn own_document(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    head: &request::Parts,
+    path: &CanonicalPath,
+    arrival: &Arrival,
+) -> Option<Result<Response<Body>, Refusal>> {
+    let document = snapshot.well_known.find(arrival.listener, exchange.host(), path.as_str())?;
+    let answer = document.answer(&head.method);
+    if answer.is_ok() {
+        exchange.document();
+    }
+    ask_shadow(snapshot, exchange, head, arrival, Decided::document(&answer));
+    Some(answer)
 }
 
 /// The answer to a CORS preflight, where the route for the method that it asks for has `cors`. Made without a permit:

@@ -45,6 +45,7 @@ pub mod upstream;
 pub mod body;
 pub mod refusal;
 pub mod respond;
+pub mod well_known;
 
 pub mod explain;
 pub mod rehearsal;

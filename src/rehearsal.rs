@@ -219,6 +219,11 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
     let host = requests::host(&head);
     let asked = (&head.method, &head.headers);
     let listener = question.comes_in_at(snapshot);
+    if let Some(document) = snapshot.well_known.find(listener, host.as_deref(), path.as_str()) {
+        let answer = document.answer(&head.method);
+        let status = answer.as_ref().map_or_else(Refusal::status, |answer| answer.status());
+        return Answer::without_upstream(Some(path), status, Rehearsal::of(None, answer.map(|_| None)));
+    }
     if let Some(route) = gateway::preflight_route(snapshot, listener, host.as_deref(), &path, asked) {
         return Answer::without_upstream(Some(path), StatusCode::NO_CONTENT, Rehearsal::of(Some(route), Ok(None)));
     }

@@ -24,7 +24,9 @@ use crate::{
 pub struct Realm {
     /// `Bearer realm="…"`
     challenge: String,
-    /// The same, ready to be sent.
+    /// What every challenge ends with: `, resource_metadata="…"`, or nothing.
+    end: String,
+    /// A challenge that says no more than both, ready to be sent.
     bare: HeaderValue,
 }
 
@@ -39,8 +41,20 @@ impl Realm {
             challenge.push(char);
         }
         challenge.push('"');
-        let bare = HeaderValue::from_str(&challenge).unwrap_or(HeaderValue::from_static("Bearer"));
-        Realm { challenge, bare }
+        Realm::ending(challenge, String::new())
+    }
+
+    /// The same, with the URL of the metadata of what is protected in every challenge (RFC 9728, section 5.1).
+    #[must_use]
+    pub fn with_metadata(&self, url: &str) -> Realm {
+        let mut end = String::new();
+        push_parameter(&mut end, "resource_metadata", url);
+        Realm::ending(self.challenge.clone(), end)
+    }
+
+    fn ending(challenge: String, end: String) -> Realm {
+        let bare = HeaderValue::try_from(format!("{challenge}{end}")).unwrap_or(HeaderValue::from_static("Bearer"));
+        Realm { challenge, end, bare }
     }
 }
 
@@ -126,7 +140,7 @@ fn challenge(refusal: &Refusal, realm: &Realm) -> Option<HeaderValue> {
         | Refusal::RateLimited { .. }
         | Refusal::Upstream(_) => return None,
     };
-    let mut text = String::with_capacity(realm.challenge.len() + 160);
+    let mut text = String::with_capacity(realm.challenge.len() + 160 + realm.end.len());
     text.push_str(&realm.challenge);
     push_parameter(&mut text, "error", error);
     push_parameter(&mut text, "error_description", refusal.detail());
@@ -141,6 +155,7 @@ fn challenge(refusal: &Refusal, realm: &Realm) -> Option<HeaderValue> {
             push_parameter(&mut text, "max_age", &age.as_secs().to_string());
         }
     }
+    text.push_str(&realm.end);
     // Printable ASCII alone is in it, so it is a header value.
     Some(HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| realm.bare.clone()))
 }

@@ -30,6 +30,7 @@ use crate::{
     trace::{Exporter, Tracing},
     upstream::{EndpointAddress, EndpointIdentity, EndpointParts, Standing, Upstream, UpstreamSettings},
     validity::first_end,
+    well_known::WellKnown,
 };
 use registry::Registry;
 
@@ -76,6 +77,8 @@ pub struct Snapshot {
     pub no_route: RouteMetrics,
     /// Which requests are recorded, and where their spans go.
     pub tracing: Tracing,
+    /// Documents of the gateway's own.
+    pub well_known: WellKnown,
     /// Whether a route leads to an upstream that ignores case in paths.
     pub ignores_case: bool,
     /// Who decides every request beside this, if somebody does.
@@ -89,6 +92,8 @@ pub struct Route {
     pub settings: RouteSettings,
     /// The value of `Allow`.
     pub allow_header: String,
+    /// Of its challenges.
+    pub realm: Realm,
     /// Whose tokens it takes, in the file's order.
     pub issuers: Vec<Arc<Issuer>>,
     /// Whether its rules ask for a header of the request.
@@ -378,6 +383,7 @@ impl Snapshot {
             upstreams.push(upstream);
         }
         let table = RouteTable::new(&policy.routes).map_err(|conflicts| format!("{conflicts:?}"))?;
+        let realm = Realm::new(&policy.realm);
         let mut routes = Vec::new();
         for settings in &policy.routes {
             let upstream = settings.upstream().map(|index| {
@@ -386,6 +392,10 @@ impl Snapshot {
             routes.push(Route {
                 reads_headers: settings.allow.reads_headers(),
                 allow_header: settings.methods.allow_header(settings.cors.is_some()),
+                realm: match &settings.protected_resource {
+                    Some(resource) => realm.with_metadata(resource.metadata_url()),
+                    None => realm.clone(),
+                },
                 issuers: settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect(),
                 limits: long_lived.limits(settings)?,
                 upstream: upstream.transpose()?,
@@ -400,6 +410,7 @@ impl Snapshot {
                 .get_or_make(redis.clone(), || Ok::<_, String>(SharedState::new(redis.clone(), revocations, observer)))
         });
         let shared = shared.transpose()?.map(|(shared, _)| shared);
+        let well_known = well_known(&routes);
         let ignores_case = routes.iter().any(Route::ignores_case);
         let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
         let reserved = ReservedNames::new(plans.flat_map(IdentityPlan::names));
@@ -420,7 +431,7 @@ impl Snapshot {
             confidential: policy.confidential.clone(),
             reserved,
             trusted_proxies: policy.server.trusted_proxies.clone(),
-            realm: Realm::new(&policy.realm),
+            realm,
             max_token_bytes: policy.server.max_token_bytes,
             body_timeout: policy.server.body_timeout,
             token_parameters: policy
@@ -431,11 +442,25 @@ impl Snapshot {
                 .collect(),
             no_route: observer.route(""),
             tracing: long_lived.tracing(&policy.tracing)?,
+            well_known,
             ignores_case,
             shadow: long_lived.shadow.clone(),
         };
         Ok((snapshot, new_stores))
     }
+}
+
+/// What is told of the routes' APIs (RFC 9728).
+fn well_known(routes: &[Route]) -> WellKnown {
+    let mut all = WellKnown::default();
+    for route in routes {
+        let settings = &route.settings;
+        let Some(resource) = &settings.protected_resource else { continue };
+        let issuers = route.issuers.iter().map(|issuer| &issuer.settings);
+        let document = resource.document(issuers, &settings.token_from);
+        all.add(resource.place(), settings.listeners.clone(), settings.hosts.clone(), &document);
+    }
+    all
 }
 
 impl Snapshot {

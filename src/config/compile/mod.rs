@@ -10,6 +10,7 @@ mod introspection;
 mod issuers;
 mod limits;
 mod listen;
+mod protected_resource;
 mod redis;
 mod routes;
 mod rules;
@@ -85,6 +86,7 @@ pub(super) fn compile(
     let identity = c.identity(&file.identity, &IdentityPlan::standard());
     c.broken_identity = identity.is_none();
     let routes = c.routes(file, &mut upstreams, identity.as_ref());
+    c.check_metadata(file, &routes, &issuers);
     c.warn_of_issuers(file, &routes);
     c.warn_of_plain_upstreams(file, &routes, &upstreams);
     c.warn_of_unused(file, &routes);
