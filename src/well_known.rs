@@ -161,8 +161,8 @@ mod tests {
             assert!(!answer.headers().contains_key("access-control-allow-credentials"), "{method}");
         }
         for method in ["POST", "PUT", "DELETE", "TRACE", "CONNECT", "get", "FOO"] {
-            let refusal = document.answer(&method.parse().unwrap()).unwrap_err();
-            assert_eq!(refusal, Refusal::Method { allow: "GET, HEAD, OPTIONS".into() }, "{method}");
+            let refusal = document.answer(&method.parse().unwrap()).err();
+            assert_eq!(refusal, Some(Refusal::Method { allow: "GET, HEAD, OPTIONS".into() }), "{method}");
         }
     }
 }
