@@ -3,10 +3,12 @@
 
 mod config;
 mod credential;
+mod decide;
 mod headers;
 mod http1;
 mod http2;
 mod jwt;
+mod openapi;
 mod path;
 mod path_models;
 

@@ -96,6 +96,14 @@ impl OwnAnswer {
         Redirection::parse(to, paths).map(|to| OwnAnswer::Redirect { status, to })
     }
 
+    /// The status that it has for every request, if it does.
+    pub fn fixed_status(&self) -> Option<StatusCode> {
+        match self {
+            OwnAnswer::Respond(fixed) => Some(fixed.status),
+            OwnAnswer::Redirect { .. } => None,
+        }
+    }
+
     /// The status of the answer to a request that was let in.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use tokio::{sync::oneshot, time::timeout};
 use crate::{
     admin::{self, About, AdminState, Health, ListenerShown},
     config::{FileRead, Loaded, Origin, Policy},
+    decide::ByMode,
     gateway::Gateway,
     observe::Observer,
     reload::{DrainTimes, InForce, Parts, ReloadHandle, Reloader, ShadowReloader},
@@ -179,7 +180,7 @@ impl App {
         let admin = policy.admin.map(|address| listen_for_admin(address, &mut inherited)).transpose()?;
         let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
         let metrics = policy.listen.iter().map(|listen| observer.listener(&listen.name)).collect();
-        let make_handler = |_worker| gateway.clone();
+        let make_handler = |_worker| ByMode::new(gateway.clone());
         let running = server::start(&policy.listen, &policy.server, make_handler, metrics, inherited);
         let running = running.map_err(from_server)?;
         let addresses = running.addresses().to_vec();

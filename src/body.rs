@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use hyper::{HeaderMap, body::Incoming};
 use tokio::time::{Instant, Sleep};
 
 use crate::{headers::clean_answer_trailers, refusal::Refusal};
@@ -35,6 +35,8 @@ pub enum Body {
     Empty,
     /// All of it at hand.
     Full(Option<Bytes>),
+    /// All of it at hand, with trailers: what is left of either.
+    Message(Option<Bytes>, Option<Box<HeaderMap>>),
     /// From an upstream.
     Streamed(Streamed),
     /// One whose end somebody waits for.
@@ -79,6 +81,19 @@ impl Body {
         Body::Full(Some(bytes.into()))
     }
 
+    /// All of a body and its trailers, at hand.
+    pub fn with_trailers(bytes: impl Into<Bytes>, trailers: HeaderMap) -> Body {
+        Body::Message(Some(bytes.into()), Some(Box::new(trailers)))
+    }
+
+    /// What is at hand of it.
+    pub fn at_hand(self) -> Bytes {
+        match self {
+            Body::Full(bytes) | Body::Message(bytes, _) => bytes.unwrap_or_default(),
+            Body::Empty | Body::Streamed(_) | Body::Watched(_) => Bytes::new(),
+        }
+    }
+
     /// An upstream's body; after `deadline` it ends with an error.
     pub(crate) fn streamed(incoming: Incoming, deadline: Option<Instant>, at_end: Option<AtEnd>) -> Body {
         let mut streamed = Streamed { incoming, at_end, deadline, timer: None };
@@ -89,7 +104,7 @@ impl Body {
     /// Whether none of it comes from an upstream.
     pub fn is_own(&self) -> bool {
         match self {
-            Body::Empty | Body::Full(_) => true,
+            Body::Empty | Body::Full(_) | Body::Message(..) => true,
             Body::Streamed(_) => false,
             Body::Watched(watched) => watched.body.is_own(),
         }
@@ -111,6 +126,10 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Body::Empty => Poll::Ready(None),
             Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Body::Message(bytes, trailers) => {
+                let data = bytes.take().map(Frame::data);
+                Poll::Ready(data.or_else(|| trailers.take().map(|trailers| Frame::trailers(*trailers))).map(Ok))
+            }
             Body::Streamed(streamed) => streamed.poll_frame(cx),
             Body::Watched(watched) => watched.poll_frame(cx),
         }
@@ -120,6 +139,7 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => true,
             Body::Full(bytes) => bytes.is_none(),
+            Body::Message(bytes, trailers) => bytes.is_none() && trailers.is_none(),
             Body::Streamed(streamed) => streamed.incoming.is_end_stream(),
             Body::Watched(watched) => watched.body.is_end_stream(),
         }
@@ -129,6 +149,7 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Body::Message(..) => SizeHint::default(),
             Body::Streamed(streamed) => streamed.incoming.size_hint(),
             Body::Watched(watched) => watched.body.size_hint(),
         }

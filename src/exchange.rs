@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::{Method, Response, Uri, Version, http::request};
+use hyper::{Method, Response, StatusCode, Uri, Version, http::request};
 
 use crate::{
     body::{Body, Upload},
@@ -17,6 +17,7 @@ use crate::{
     path::CanonicalPath,
     refusal::Refusal,
     request as requests,
+    respond::Realm,
     server::Arrival,
     snapshot::{Route, Snapshot},
     token::{credential::Fingerprint, principal::Principal},
@@ -231,6 +232,11 @@ impl Exchange {
         self.reason = "public";
     }
 
+    /// Of the challenges that may be an answer.
+    pub fn realm(&self) -> &Realm {
+        self.route().map_or(&self.snapshot.realm, |route| &route.realm)
+    }
+
     /// Notes that a document of the gateway's own is the answer: no route was asked.
     pub fn document(&mut self) {
         self.allowed = true;
@@ -275,8 +281,13 @@ impl Exchange {
     }
 
     /// Rides along with the answer until its last byte; with a tunnel, until its end.
-    pub fn answer_with(mut self, response: Response<Body>) -> Response<Body> {
-        self.status = response.status().as_u16();
+    pub fn answer_with(self, response: Response<Body>) -> Response<Body> {
+        self.answer_as(response.status(), response)
+    }
+
+    /// The same for an answer that says this status in other words.
+    pub fn answer_as(mut self, status: StatusCode, response: Response<Body>) -> Response<Body> {
+        self.status = status.as_u16();
         self.overhead = Some(self.began.elapsed().saturating_sub(self.upstream_time));
         if let Switch::Agreed(upgrade, until, tunnel) = std::mem::take(&mut self.switch) {
             tokio::spawn(async move {

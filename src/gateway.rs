@@ -24,7 +24,7 @@ use crate::{
     request::{self as requests, RequestView},
     respond,
     route::{Destination, Found},
-    server::{self, Arrival},
+    server::Arrival,
     shadow::Copied,
     snapshot::{Route, Snapshot},
     token::credential::Credential,
@@ -36,12 +36,6 @@ use crate::{
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     observer: Arc<Observer>,
-}
-
-impl server::Handler for Arc<Gateway> {
-    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
-        Gateway::handle(self, request, arrival).await
-    }
 }
 
 impl Gateway {
@@ -60,10 +54,19 @@ impl Gateway {
         self.snapshot.store(Arc::new(snapshot));
     }
 
-    /// Answers one request. Time, log and the form of refusals are this function's; what happens in between is
-    /// `answer`'s.
-    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
-        let snapshot = self.snapshot.load_full();
+    /// Who is told of what happens.
+    pub fn observer(&self) -> Arc<Observer> {
+        self.observer.clone()
+    }
+
+    /// Answers one request that is to be forwarded. Time, log and the form of refusals are this function's; what happens in
+    /// between is `answer`'s.
+    pub(crate) async fn handle(
+        &self,
+        snapshot: Arc<Snapshot>,
+        request: Request<Incoming>,
+        arrival: Arrival,
+    ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::begin(self.observer.clone(), snapshot.clone(), &head, &arrival);
         let head_only = head.method == Method::HEAD;
@@ -73,8 +76,8 @@ impl Gateway {
             Ok(response) => response,
             Err(refusal) => {
                 exchange.refused(&refusal);
-                let realm = exchange.route().map_or(&snapshot.realm, |route| &route.realm);
-                let mut response = respond::refuse(&refusal, realm, exchange.request_id().as_str(), head_only);
+                let mut response =
+                    respond::refuse(&refusal, exchange.realm(), exchange.request_id().as_str(), head_only);
                 if let Some(route) = exchange.route() {
                     route.settings.headers.response.add_to_own_answer(response.headers_mut());
                 }
@@ -134,7 +137,7 @@ async fn answer(
 }
 
 /// The path made canonical, noted.
-fn canonical(exchange: &mut Exchange, head: &request::Parts) -> Result<Arc<CanonicalPath>, Refusal> {
+pub(crate) fn canonical(exchange: &mut Exchange, head: &request::Parts) -> Result<Arc<CanonicalPath>, Refusal> {
     Ok(exchange.set_path(canonical_path(&head.method, head.uri.path())?))
 }
 
@@ -150,7 +153,7 @@ pub(crate) fn canonical_path(method: &Method, path: &str) -> Result<CanonicalPat
 }
 
 /// One of the gateway's own documents, if one is there. Made without a permit: it says the same to everybody.
-fn own_document(
+pub(crate) fn own_document(
     snapshot: &Snapshot,
     exchange: &mut Exchange,
     head: &request::Parts,
@@ -168,7 +171,7 @@ fn own_document(
 
 /// The answer to a CORS preflight, where the route for the method that it asks for has `cors`. Made without a permit:
 /// browsers send no token along, and nothing but the route's `cors` is told.
-fn preflight(
+pub(crate) fn preflight(
     snapshot: &Snapshot,
     exchange: &mut Exchange,
     head: &request::Parts,
@@ -197,7 +200,7 @@ pub(crate) fn preflight_route(
 }
 
 /// The decision, noted.
-async fn decide(
+pub(crate) async fn decide(
     snapshot: &Snapshot,
     exchange: &mut Exchange,
     head: &request::Parts,
@@ -238,7 +241,7 @@ fn ask_shadow(
         method: head.method.clone(),
         uri: head.uri.clone(),
         host: exchange.host().map(str::to_owned),
-        scheme: client_scheme(&head.headers, exchange.trusted_peer(), arrival.scheme),
+        scheme: exchange.scheme(),
         path: path.clone(),
         headers: head.headers.clone(),
         client_ip: exchange.client_ip(),
@@ -294,6 +297,9 @@ fn outgoing(
     if let (Some(principal), Some(credential)) = (permit.principal(), permit.credential()) {
         route.settings.identity.write_authorization(credential, &mut fields);
         route.settings.identity.write(principal, &mut fields);
+        if let Some(assertor) = &route.assertor {
+            assertor.write(principal, &mut fields)?;
+        }
     }
     *request.method_mut() = head.method;
     *request.headers_mut() = fields;
@@ -311,7 +317,7 @@ fn tunnel_end(permit: &Permit, body: &RequestBody) -> Option<tokio::time::Instan
 }
 
 /// Gives the permit up for an answer of our own.
-fn answer_here(
+pub(crate) fn answer_here(
     exchange: &Exchange,
     route: &Route,
     answer: &OwnAnswer,

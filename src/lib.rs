@@ -27,12 +27,14 @@ pub mod path;
 pub mod query;
 pub mod request;
 
+pub mod decide;
 pub mod decision;
 pub mod method;
 pub mod policy;
 pub mod route;
 pub mod token;
 
+pub mod assertion;
 pub mod egress;
 pub mod headers;
 pub mod identity;
@@ -66,6 +68,7 @@ pub mod systemd;
 pub mod trace;
 pub mod watch;
 
+pub mod import;
 pub mod policy_tests;
 
 pub mod cli;

@@ -12,6 +12,15 @@ pub fn limit() -> Option<u64> {
     *LIMIT.get_or_init(|| limit_under(Path::new("/")))
 }
 
+/// So many bytes; where there is a limit of which one in `parts` is less, that.
+pub fn at_most(bytes: u64, parts: u64) -> u64 {
+    of_limit(limit(), bytes, parts)
+}
+
+fn of_limit(limit: Option<u64>, bytes: u64, parts: u64) -> u64 {
+    limit.map_or(bytes, |limit| bytes.min(limit / parts))
+}
+
 /// Under another root than the machine's.
 fn limit_under(root: &Path) -> Option<u64> {
     let memberships = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
@@ -56,6 +65,13 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         limit_under(root.path())
+    }
+
+    #[test]
+    fn under_a_low_limit_less_is_taken() {
+        for (limit, bytes) in [(None, 64), (Some(1000), 64), (Some(256), 64), (Some(100), 25), (Some(0), 0)] {
+            assert_eq!(of_limit(limit, 64, 4), bytes, "{limit:?}");
+        }
     }
 
     #[test]

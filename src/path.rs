@@ -49,6 +49,14 @@ impl CanonicalPath {
     }
 }
 
+/// Whether a path that has a canonical form differs from it by dot segments that had to be resolved, encoded or not.
+pub fn has_dot_segments(raw: &str) -> bool {
+    raw.split('/').any(|segment| {
+        let plain = segment.replace("%2e", ".").replace("%2E", ".");
+        plain == "." || plain == ".."
+    })
+}
+
 /// Whether the path is canonical and has no other reading, by one look at each octet. Some that are (a segment that
 /// begins with a dot, `%20`) take the longer way.
 fn is_plain(raw: &[u8]) -> bool {

@@ -48,6 +48,11 @@ pub enum Refusal {
     Rule(RuleFault),
     /// A web page of another origin asks, in somebody's browser, where no token is needed: it would spend the gateway's own.
     ForeignPage,
+    /// A field of the head isn't what it has to be: of those that describe a request to be decided, or under a name that nobody
+    /// would take away.
+    Header(&'static str),
+    /// A decision is asked for by who isn't trusted to say whom a request comes from.
+    UntrustedPeer,
     /// One of the route's limits is exceeded (RFC 6585, section 4).
     RateLimited {
         /// When it is worth to come again.
@@ -175,7 +180,9 @@ impl Refusal {
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
         match self {
-            Refusal::Path(_) | Refusal::Framing(_) | Refusal::Credential(_) => StatusCode::BAD_REQUEST,
+            Refusal::Path(_) | Refusal::Framing(_) | Refusal::Credential(_) | Refusal::Header(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::HeadTooSlow | Refusal::BodyTooSlow | Refusal::UploadTimedOut => StatusCode::REQUEST_TIMEOUT,
             Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -186,7 +193,7 @@ impl Refusal {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Refusal::Rule(RuleFault::StepUp(_)) => StatusCode::UNAUTHORIZED,
-            Refusal::Rule(_) | Refusal::ForeignPage => StatusCode::FORBIDDEN,
+            Refusal::Rule(_) | Refusal::ForeignPage | Refusal::UntrustedPeer => StatusCode::FORBIDDEN,
             Refusal::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Upstream(UpstreamFault::Broken | UpstreamFault::TokenRefused) => StatusCode::BAD_GATEWAY,
             Refusal::Upstream(UpstreamFault::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
@@ -211,7 +218,7 @@ impl Refusal {
             Refusal::KeysUnavailable { .. } => "keys_unavailable",
             Refusal::IntrospectionUnavailable { .. } => "introspection_unavailable",
             Refusal::Rule(fault) => fault.reason(),
-            Refusal::ForeignPage => "header",
+            Refusal::ForeignPage | Refusal::Header(_) | Refusal::UntrustedPeer => "header",
             Refusal::RateLimited { .. } => "rate_limit",
             Refusal::Upstream(_) => "ok",
         }
@@ -235,7 +242,10 @@ impl Refusal {
     /// challenge's `error_description`. ASCII, without quotes or backslashes (RFC 6750, section 3).
     pub fn detail(&self) -> &'static str {
         match self {
-            Refusal::Path(detail) | Refusal::Framing(detail) | Refusal::Credential(detail) => detail,
+            Refusal::Path(detail)
+            | Refusal::Framing(detail)
+            | Refusal::Credential(detail)
+            | Refusal::Header(detail) => detail,
             Refusal::HeadTooLarge => "the request head is too large",
             Refusal::HeadTooSlow => "the request head took too long to arrive",
             Refusal::BodyTooLarge => "the request body is too large",
@@ -249,6 +259,7 @@ impl Refusal {
             Refusal::IntrospectionUnavailable { .. } => "whether this token is good can not be found out at the moment",
             Refusal::Rule(fault) => fault.detail(),
             Refusal::ForeignPage => "web pages of other origins are not served here",
+            Refusal::UntrustedPeer => "decisions are for trusted proxies alone",
             Refusal::RateLimited { .. } => "too many requests: come again later",
             Refusal::Upstream(UpstreamFault::Broken) => "the service behind the gateway failed to answer",
             Refusal::Upstream(UpstreamFault::TimedOut) => "the service behind the gateway took too long to answer",

@@ -21,6 +21,8 @@ use hyper::{
 };
 
 use crate::{
+    assertion::MASKED_ASSERTION,
+    decide::check_unchanged,
     decision::rehearsal::{Presented, Rehearsal, rehearse as decide, route_of},
     gateway,
     headers::{self, TraceContext},
@@ -30,7 +32,7 @@ use crate::{
     refusal::Refusal,
     request::{self as requests, RequestView},
     route::Destination,
-    server,
+    server::{self, ListenMode},
     snapshot::{Route, Snapshot},
     token::{self, place::TokenPlace, secret::Secret},
     trace::Span,
@@ -224,7 +226,14 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
         let status = answer.as_ref().map_or_else(Refusal::status, |answer| answer.status());
         return Answer::without_upstream(Some(path), status, Rehearsal::of(None, answer.map(|_| None)));
     }
-    if let Some(route) = gateway::preflight_route(snapshot, listener, host.as_deref(), &path, asked) {
+    let mode = snapshot.mode(listener);
+    if let Err(refusal) = check_unchanged(snapshot, mode, target.path(), &head.headers) {
+        return refused(Some(path), refusal);
+    }
+    // Whoever asks there is a proxy, to which a 2xx would be a yes.
+    let asks_ahead = |_: &usize| !matches!(mode, ListenMode::ForwardAuth(_));
+    if let Some(route) = gateway::preflight_route(snapshot, listener, host.as_deref(), &path, asked).filter(asks_ahead)
+    {
         return Answer::without_upstream(Some(path), StatusCode::NO_CONTENT, Rehearsal::of(Some(route), Ok(None)));
     }
     let view = RequestView {
@@ -250,6 +259,10 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
     };
     if let Destination::Answer(answer) = &route.settings.destination {
         return match answer.status(&path) {
+            // There, a 2xx would let it through.
+            Ok(status) if status.is_success() && matches!(mode, ListenMode::ForwardAuth(_)) => {
+                Answer::refused_on_its_way(path, Refusal::NoRoute, decision)
+            }
             Ok(status) => Answer::without_upstream(Some(path), status, decision),
             Err(refusal) => Answer::refused_on_its_way(path, refusal, decision),
         };
@@ -322,6 +335,9 @@ fn upstream_fields(
     if let Some(caller) = decision.caller() {
         route.settings.identity.write_masked_authorization(&mut fields);
         route.settings.identity.write(caller.principal(), &mut fields);
+        if let Some(plan) = &route.settings.identity.assertion {
+            fields.insert(plan.header.clone(), MASKED_ASSERTION);
+        }
     } else if fields.contains_key(AUTHORIZATION) {
         fields.insert(AUTHORIZATION, MASKED_AUTHORIZATION);
     }

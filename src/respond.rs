@@ -137,6 +137,8 @@ fn challenge(refusal: &Refusal, realm: &Realm) -> Option<HeaderValue> {
         | Refusal::KeysUnavailable { .. }
         | Refusal::IntrospectionUnavailable { .. }
         | Refusal::ForeignPage
+        | Refusal::Header(_)
+        | Refusal::UntrustedPeer
         | Refusal::RateLimited { .. }
         | Refusal::Upstream(_) => return None,
     };

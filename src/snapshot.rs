@@ -4,22 +4,26 @@ mod registry;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use hyper::header::HeaderName;
+
 use crate::{
+    assertion::{AssertionCache, Assertor, JWKS, PublishedKeys, RetiredKeys},
     config::Policy,
     egress::{EgressSettings, Grant, TokenSource},
     headers::{SampledShare, TrustedProxies},
-    identity::{IdentityPlan, ReservedNames},
+    identity::{AssertionPlan, IdentityPlan, ReservedNames},
     limit::{Limiter, RateLimit, RouteLimits},
     logout::Logouts,
     observe::{Observer, RouteMetrics, TracingSettings, token_parameter},
     path::{CanonicalPath, Reading},
     respond::Realm,
     route::{RouteSettings, RouteTable},
-    server::ListenMode,
+    server::{ListenMode, ListenSettings},
     shadow::Shadow,
     shared_state::{RedisSettings, SharedState},
     state_dir::StateDir,
     token::{
+        self,
         cache::TokenCache,
         extra_roots::ExtraRoots,
         issuer::{Issuer, IssuerSettings, KeySource},
@@ -30,7 +34,7 @@ use crate::{
     trace::{Exporter, Tracing},
     upstream::{EndpointAddress, EndpointIdentity, EndpointParts, Standing, Upstream, UpstreamSettings},
     validity::first_end,
-    well_known::WellKnown,
+    well_known::{Document, WellKnown},
 };
 use registry::Registry;
 
@@ -47,6 +51,8 @@ pub struct Snapshot {
     pub issuers: Vec<Arc<Issuer>>,
     /// The listeners' names, by their indices.
     pub listeners: Vec<Arc<str>>,
+    /// What each of them does with a request.
+    pub modes: Vec<ListenMode>,
     /// Where a request comes in of which nothing is said: the first listener that forwards; the first one where none does.
     pub main_listener: usize,
     /// Logouts that are on their way.
@@ -63,12 +69,16 @@ pub struct Snapshot {
     pub confidential: Vec<Secret>,
     /// What no client may send.
     pub reserved: Arc<ReservedNames>,
+    /// The identity headers that some route writes, and the default ones.
+    pub identity_names: Vec<HeaderName>,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: TrustedProxies,
     /// Of challenges.
     pub realm: Realm,
     /// Bytes of a credential.
     pub max_token_bytes: usize,
+    /// Bytes of a request head.
+    pub max_header_bytes: usize,
     /// Between two pieces of a request body.
     pub body_timeout: Duration,
     /// The query fields that are tokens on some route, for the log.
@@ -77,6 +87,8 @@ pub struct Snapshot {
     pub no_route: RouteMetrics,
     /// Which requests are recorded, and where their spans go.
     pub tracing: Tracing,
+    /// The keys of assertions; None: there are none.
+    pub published_keys: Option<PublishedKeys>,
     /// Documents of the gateway's own.
     pub well_known: WellKnown,
     /// Whether a route leads to an upstream that ignores case in paths.
@@ -98,6 +110,8 @@ pub struct Route {
     pub issuers: Vec<Arc<Issuer>>,
     /// Whether its rules ask for a header of the request.
     pub reads_headers: bool,
+    /// What signs who calls, if that is wanted.
+    pub assertor: Option<Arc<Assertor>>,
     /// How often it may be called.
     pub limits: RouteLimits,
     /// Where it leads; None where the gateway answers itself.
@@ -149,6 +163,10 @@ pub struct LongLived {
     shared: Registry<RedisSettings, SharedState>,
     /// By the collector's URL.
     exporters: Registry<String, Exporter>,
+    /// By plan and audience.
+    assertors: Registry<(AssertionPlan, String), Assertor>,
+    assertions: AssertionCache,
+    retired_keys: Arc<RetiredKeys>,
     /// By the limit's name among replicas, and what it allows.
     limiters: Registry<(String, RateLimit), Limiter>,
 }
@@ -212,6 +230,9 @@ impl LongLived {
             standings: Registry::default(),
             shared: Registry::default(),
             exporters: Registry::default(),
+            assertors: Registry::default(),
+            assertions: AssertionCache::default(),
+            retired_keys: Arc::default(),
             limiters: Registry::default(),
             observer,
         }
@@ -296,6 +317,21 @@ impl LongLived {
         let (source, _) =
             self.egress.get_or_make(key, || TokenSource::new(&upstream.name, settings, &self.observer))?;
         Ok(Some(source))
+    }
+
+    /// What was signed is sent on as long as nothing of the plan changes. None where nothing is to be signed.
+    fn assertor(&self, route: &RouteSettings, upstream: Option<&str>) -> Result<Option<Arc<Assertor>>, String> {
+        // A key that isn't there stands in a configuration that is only checked.
+        let plan = route.identity.assertion.as_ref().filter(|plan| !plan.key.is_stand_in());
+        let Some(plan) = plan else { return Ok(None) };
+        // Who only decides has no upstream to name.
+        let upstream = upstream.unwrap_or(&route.name);
+        let key = (plan.clone(), plan.audience_for(upstream).to_owned());
+        let make = || {
+            let made = Assertor::new(plan, upstream, &self.assertions);
+            made.map(Arc::new).map_err(|_| format!("routes {}: the key of `assertion` isn't there", route.name))
+        };
+        self.assertors.get_or_make(key, make).map(|(assertor, _)| Some(assertor))
     }
 
     /// What is on its way to a collector stays so, whatever else changes.
@@ -389,6 +425,9 @@ impl Snapshot {
             let upstream = settings.upstream().map(|index| {
                 upstreams.get(index).cloned().ok_or_else(|| format!("route {} leads nowhere", settings.name))
             });
+            let upstream = upstream.transpose()?;
+            let name = upstream.as_ref().map(|upstream| &*upstream.settings().name);
+            let assertor = long_lived.assertor(settings, name)?;
             routes.push(Route {
                 reads_headers: settings.allow.reads_headers(),
                 allow_header: settings.methods.allow_header(settings.cors.is_some()),
@@ -398,7 +437,8 @@ impl Snapshot {
                 },
                 issuers: settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect(),
                 limits: long_lived.limits(settings)?,
-                upstream: upstream.transpose()?,
+                assertor,
+                upstream,
                 metrics: observer.route(&settings.name),
                 settings: settings.clone(),
             });
@@ -410,10 +450,12 @@ impl Snapshot {
                 .get_or_make(redis.clone(), || Ok::<_, String>(SharedState::new(redis.clone(), revocations, observer)))
         });
         let shared = shared.transpose()?.map(|(shared, _)| shared);
-        let well_known = well_known(&routes);
+        let plans = || policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
+        let assertions = plans().filter_map(|plan| plan.assertion.as_ref());
+        let published_keys = PublishedKeys::of(assertions, &long_lived.retired_keys);
+        let well_known = well_known(&routes, published_keys.as_ref(), policy);
         let ignores_case = routes.iter().any(Route::ignores_case);
-        let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
-        let reserved = ReservedNames::new(plans.flat_map(IdentityPlan::names));
+        let reserved = ReservedNames::new(plans().flat_map(IdentityPlan::names));
         let token_headers = policy.routes.iter().flat_map(|route| route.token_from.header_names());
         let reserved = Arc::new(reserved.with_credentials(token_headers));
         let snapshot = Snapshot {
@@ -422,6 +464,7 @@ impl Snapshot {
             upstreams,
             issuers,
             listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
+            modes: policy.listen.iter().map(|listen| listen.mode).collect(),
             main_listener: policy.listen.iter().position(|listen| listen.mode == ListenMode::Proxy).unwrap_or(0),
             logouts: long_lived.logouts.clone(),
             tokens,
@@ -430,9 +473,11 @@ impl Snapshot {
             admin_token: policy.admin_token.clone(),
             confidential: policy.confidential.clone(),
             reserved,
+            identity_names: IdentityPlan::names_of_all(policy.routes.iter().map(|route| &route.identity)),
             trusted_proxies: policy.server.trusted_proxies.clone(),
             realm,
             max_token_bytes: policy.server.max_token_bytes,
+            max_header_bytes: policy.server.max_header_bytes,
             body_timeout: policy.server.body_timeout,
             token_parameters: policy
                 .routes
@@ -442,6 +487,7 @@ impl Snapshot {
                 .collect(),
             no_route: observer.route(""),
             tracing: long_lived.tracing(&policy.tracing)?,
+            published_keys,
             well_known,
             ignores_case,
             shadow: long_lived.shadow.clone(),
@@ -450,15 +496,22 @@ impl Snapshot {
     }
 }
 
-/// What is told of the routes' APIs (RFC 9728).
-fn well_known(routes: &[Route]) -> WellKnown {
+/// What is told of the routes' APIs (RFC 9728), and the keys of assertions.
+fn well_known(routes: &[Route], keys: Option<&PublishedKeys>, policy: &Policy) -> WellKnown {
+    // Where a proxy asks over HTTP whether a request may go on, an answer of our own would be a yes.
+    let answers = |listen: &ListenSettings| !matches!(listen.mode, ListenMode::ForwardAuth(_));
+    let listeners = || policy.listen.iter().enumerate().filter(|(_, listen)| answers(listen)).map(|(index, _)| index);
     let mut all = WellKnown::default();
+    if let Some(keys) = keys {
+        all.add(JWKS, listeners().collect(), Vec::new(), Document::Keys(keys.clone()));
+    }
     for route in routes {
         let settings = &route.settings;
         let Some(resource) = &settings.protected_resource else { continue };
         let issuers = route.issuers.iter().map(|issuer| &issuer.settings);
         let document = resource.document(issuers, &settings.token_from);
-        all.add(resource.place(), settings.listeners.clone(), settings.hosts.clone(), &document);
+        let listeners = listeners().filter(|index| settings.is_at(*index)).collect();
+        all.add(resource.place(), listeners, settings.hosts.clone(), (&document).into());
     }
     all
 }
@@ -478,6 +531,9 @@ impl Snapshot {
     /// Ends what must not go on beside another snapshot's, however long requests and tunnels hold this one. What that
     /// one has in its place is maintained only after this.
     pub fn retire_for(&self, next: &Snapshot) {
+        if let Some(keys) = &self.published_keys {
+            keys.retire_for(next.published_keys.as_ref(), token::now());
+        }
         if let Some(shared) = &self.shared
             && !next.shared.as_ref().is_some_and(|next| Arc::ptr_eq(shared, next))
         {
@@ -496,6 +552,11 @@ impl Snapshot {
             introspection.certificate.as_ref()?.end()
         });
         upstreams.chain(issuers).collect()
+    }
+
+    /// What the listener of this index does with a request.
+    pub fn mode(&self, listener: usize) -> ListenMode {
+        self.modes.get(listener).copied().unwrap_or_default()
     }
 
     /// The issuer of this name in the configuration.

@@ -13,12 +13,15 @@ use hyper::{
 };
 use serde_json::Value;
 
-use crate::{body::Body, refusal::Refusal, route::HostPattern};
+use crate::{assertion::PublishedKeys, body::Body, refusal::Refusal, route::HostPattern, token};
 
 /// What a document takes; each answers everybody alike.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 /// How long anybody may keep a document: a change is known everywhere five minutes later.
 const CACHING: HeaderValue = HeaderValue::from_static("public, max-age=300");
+
+/// A new key signs as soon as it is there.
+const CACHING_OF_KEYS: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
 /// All documents of a configuration, by where they are.
 #[derive(Debug, Default)]
@@ -30,20 +33,31 @@ pub struct WellKnown {
 /// Where, but for the path, and what.
 #[derive(Debug)]
 struct Place {
-    listeners: Option<Vec<usize>>,
+    /// Those at which clients are answered.
+    listeners: Vec<usize>,
     /// Empty: any.
     hosts: Vec<HostPattern>,
     document: Document,
 }
 
-/// A JSON document, ready to be sent.
+/// A JSON document.
 #[derive(Clone, Debug)]
-pub struct Document(Bytes);
+pub enum Document {
+    /// Always the same.
+    Fixed(Bytes),
+    /// The keys of assertions: some are there for a while only.
+    Keys(PublishedKeys),
+}
+
+impl From<&Value> for Document {
+    fn from(document: &Value) -> Document {
+        Document::Fixed(document.to_string().into())
+    }
+}
 
 impl WellKnown {
-    /// Adds a document at this canonical path, on these listeners (None: all) and hosts (empty: any).
-    pub fn add(&mut self, path: &str, listeners: Option<Vec<usize>>, hosts: Vec<HostPattern>, document: &Value) {
-        let document = Document(document.to_string().into());
+    /// Adds a document at this canonical path, on these listeners and hosts (empty: any).
+    pub fn add(&mut self, path: &str, listeners: Vec<usize>, hosts: Vec<HostPattern>, document: Document) {
         self.places.entry(without_slash(path).into()).or_default().push(Place { listeners, hosts, document });
     }
 
@@ -51,7 +65,7 @@ impl WellKnown {
     /// beat any host.
     pub fn find(&self, listener: usize, host: Option<&str>, path: &str) -> Option<&Document> {
         let places = self.places.get(without_slash(path))?.iter();
-        let here = places.filter(|place| place.listeners.as_ref().is_none_or(|only| only.contains(&listener)));
+        let here = places.filter(|place| place.listeners.contains(&listener));
         let ranked = here.filter_map(|place| Some((rank(&place.hosts, host)?, place)));
         // Of equal ones the first: they say the same.
         ranked.rev().max_by_key(|(rank, _)| *rank).map(|(_, place)| &place.document)
@@ -64,17 +78,24 @@ impl Document {
     /// # Errors
     /// It is only read.
     pub fn answer(&self, method: &Method) -> Result<Response<Body>, Refusal> {
+        if *method == Method::OPTIONS {
+            return Ok(preflight());
+        }
+        let (document, caching) = match self {
+            Document::Fixed(text) => (text.clone(), CACHING),
+            Document::Keys(keys) => (keys.document(token::now()).to_string().into(), CACHING_OF_KEYS),
+        };
+        let length = document.len();
         let body = match *method {
-            Method::GET => Body::full(self.0.clone()),
+            Method::GET => Body::full(document),
             Method::HEAD => Body::Empty,
-            Method::OPTIONS => return Ok(preflight()),
             _ => return Err(Refusal::Method { allow: METHODS.to_str().unwrap_or_default().into() }),
         };
         let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(self.0.len()));
-        headers.insert(CACHE_CONTROL, CACHING);
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(CACHE_CONTROL, caching);
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         Ok(response)
     }
@@ -120,19 +141,24 @@ mod tests {
     }
 
     fn found(all: &WellKnown, listener: usize, host: Option<&str>, path: &str) -> Option<String> {
-        all.find(listener, host, path).map(|document| String::from_utf8(document.0.to_vec()).unwrap())
+        all.find(listener, host, path).map(|document| match document {
+            Document::Fixed(text) => String::from_utf8(text.to_vec()).unwrap(),
+            Document::Keys(_) => panic!("no keys were added"),
+        })
     }
 
     #[test]
     fn the_closest_host_wins_and_a_slash_at_the_end_is_nothing() {
         let mut all = WellKnown::default();
-        all.add("/w", None, Vec::new(), &json!("any"));
-        all.add("/w/", None, hosts(&["*.example"]), &json!("wide"));
-        all.add("/w", None, hosts(&["*.api.example", "other.example"]), &json!("narrow"));
-        all.add("/w", None, hosts(&["a.api.example"]), &json!("exact"));
-        all.add("/w", Some(vec![1]), hosts(&["b.example"]), &json!("bound"));
+        all.add("/w", vec![0], Vec::new(), (&json!("any")).into());
+        all.add("/w/", vec![0, 1], hosts(&["*.example"]), (&json!("wide")).into());
+        all.add("/w", vec![0], hosts(&["*.api.example", "other.example"]), (&json!("narrow")).into());
+        all.add("/w", vec![0], hosts(&["a.api.example"]), (&json!("exact")).into());
+        all.add("/w", vec![1], hosts(&["b.example"]), (&json!("bound")).into());
         for (listener, host, path, expected) in [
             (0, None, "/w", Some("any")),
+            (1, None, "/w", None),
+            (2, Some("b.example"), "/w", None),
             (0, Some("elsewhere.test"), "/w/", Some("any")),
             (0, Some("b.example"), "/w", Some("wide")),
             (1, Some("b.example"), "/w", Some("bound")),
@@ -152,7 +178,7 @@ mod tests {
     #[test]
     fn it_is_read_and_nothing_else() {
         let mut all = WellKnown::default();
-        all.add("/w", None, Vec::new(), &json!({"a": 1}));
+        all.add("/w", vec![0], Vec::new(), (&json!({"a": 1})).into());
         let document = all.find(0, None, "/w").unwrap();
         for (method, expected) in [("GET", Ok(200)), ("HEAD", Ok(200)), ("OPTIONS", Ok(204))] {
             let answer = document.answer(&method.parse().unwrap()).unwrap();

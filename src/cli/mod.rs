@@ -2,6 +2,7 @@
 
 pub mod check;
 mod explain;
+mod import;
 pub mod run;
 mod schema;
 pub mod test;
@@ -108,6 +109,13 @@ enum Command {
         #[arg(long, default_value_t = 8080)]
         port: u16,
     },
+    /// Make a configuration of what there is already
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  \
+        bearward import openapi api.yaml --issuer https://login.example.com --audience orders-api > gateway.yaml"
+    )]
+    Import(import::ImportCommand),
     /// Show what is in a token, or make one for tests
     #[command(
         subcommand,
@@ -181,6 +189,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(asked) => explain(&arguments.config, &asked),
         Command::Test(asked) => test::command(&arguments.config, asked),
         Command::Demo { port } => crate::demo::run(port),
+        Command::Import(command) => import::run(command),
         Command::Token(command) => token::run(command),
         Command::Schema { reference } => schema::run(reference),
         Command::Completions { shell } => completions(shell),

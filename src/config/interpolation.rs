@@ -28,6 +28,7 @@ pub(super) struct Interpolation<'e> {
     files: FilesRead,
     budget: usize,
     placeholders: Option<Placeholders>,
+    is_verbatim: bool,
     /// What files brought in.
     confidential: Vec<Secret>,
 }
@@ -68,8 +69,14 @@ impl<'e> Interpolation<'e> {
             files: FilesRead::default(),
             budget: LARGEST_EXPANSION,
             placeholders: None,
+            is_verbatim: false,
             confidential: Vec::new(),
         }
+    }
+
+    /// Leaves every string as it is: for a document that isn't a configuration.
+    pub(super) fn none() -> Interpolation<'static> {
+        Interpolation { is_verbatim: true, ..Interpolation::new(&|_| None, Path::new("")) }
     }
 
     /// From here on placeholders stand for variables that aren't set and for files of secrets that aren't there.
@@ -104,7 +111,7 @@ impl<'e> Interpolation<'e> {
 
     /// The value of `key` (the nearest one above it). None where there is nothing to do.
     pub(super) fn expand(&mut self, text: &str, key: Option<&str>) -> Result<Option<Expanded>, Fault> {
-        if !text.contains("$$") && !text.contains("${") {
+        if self.is_verbatim || !text.contains("$$") && !text.contains("${") {
             return Ok(None);
         }
         let mut out = Expanded { text: String::new(), foreign: false, placeholder: false };
@@ -202,6 +209,14 @@ impl<'e> Interpolation<'e> {
 /// # Errors
 /// What is wrong, in a few words.
 pub(super) fn read_text(path: &Path) -> Result<String, String> {
+    read_text_up_to(LARGEST_FILE, path)
+}
+
+/// The same up to so many bytes, in whole MiB.
+///
+/// # Errors
+/// What is wrong, in a few words.
+pub(super) fn read_text_up_to(most: u64, path: &Path) -> Result<String, String> {
     let what = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
         std::io::ErrorKind::PermissionDenied => "it may not be read (permission denied)".to_owned(),
@@ -211,10 +226,19 @@ pub(super) fn read_text(path: &Path) -> Result<String, String> {
     if !std::fs::metadata(path).map_err(what)?.is_file() {
         return Err("it isn't a regular file".to_owned());
     }
+    let file = File::open(path).map_err(what)?;
+    text_of(file, most)
+}
+
+/// A text of up to so many bytes, in whole MiB.
+///
+/// # Errors
+/// What is wrong, in a few words.
+pub(super) fn text_of(from: impl Read, most: u64) -> Result<String, String> {
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)).map_err(what)?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(format!("it is larger than {} MiB", LARGEST_FILE >> 20));
+    from.take(most + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > most {
+        return Err(format!("it is larger than {} MiB", most >> 20));
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err("it is UTF-16; save it as UTF-8".to_owned());

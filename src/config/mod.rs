@@ -3,6 +3,7 @@
 mod analysis;
 mod compile;
 mod diagnostic;
+mod document;
 mod file;
 mod files;
 mod include;
@@ -28,7 +29,12 @@ pub use self::{
     test_file::{Expectation, ExpectedHeader, Spot, TestFile, WrittenRequest, WrittenTest, WrittenToken, read_tests},
 };
 
-pub(crate) use self::{keys::did_you_mean, redact::printable, units::duration};
+pub(crate) use self::{
+    document::{Document, Part},
+    keys::did_you_mean,
+    redact::printable,
+    units::duration,
+};
 
 use std::{
     net::SocketAddr,

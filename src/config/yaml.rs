@@ -17,12 +17,19 @@ use super::{
     source::Source,
 };
 
-/// How deep lists and maps may stand in each other, aliases followed.
-const DEEPEST: usize = 64;
-/// Nodes that are written.
-const MOST_NODES: usize = 250_000;
-/// Nodes that aliases and merge keys may add.
-const MOST_COPIES: usize = 50_000;
+/// What a tree may be made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// How deep lists and maps may stand in each other, aliases followed.
+    pub(super) deepest: usize,
+    /// Nodes that are written.
+    pub(super) nodes: usize,
+    /// Nodes that aliases and merge keys may add.
+    pub(super) copies: usize,
+}
+
+/// Of a configuration.
+const BUDGET: Budget = Budget { deepest: 64, nodes: 250_000, copies: 50_000 };
 
 /// A value with its place.
 #[derive(Clone, Debug)]
@@ -120,6 +127,17 @@ pub(super) fn parse(
     interpolation: &mut Interpolation<'_>,
     findings: &mut Findings,
 ) -> Option<Node> {
+    parse_within(BUDGET, source, text, interpolation, findings)
+}
+
+/// The same within another budget.
+pub(super) fn parse_within(
+    budget: Budget,
+    source: &Source,
+    text: &str,
+    interpolation: &mut Interpolation<'_>,
+    findings: &mut Findings,
+) -> Option<Node> {
     if let Some(at) = text.find('\0') {
         findings.push(Finding::error(Span { start: at, end: at + 1 }, "", "a NUL byte in the file"));
         return None;
@@ -127,10 +145,11 @@ pub(super) fn parse(
     let options = serde_saphyr::granit_parser::options! {
         emit_comments: false,
         emit_unresolved_aliases: true,
-        flow_nesting_limit: DEEPEST,
-        block_nesting_limit: DEEPEST,
+        flow_nesting_limit: budget.deepest,
+        block_nesting_limit: budget.deepest,
     };
     let mut builder = Builder {
+        budget,
         source,
         text,
         interpolation,
@@ -164,6 +183,7 @@ pub(super) fn parse(
 }
 
 struct Builder<'b, 'e> {
+    budget: Budget,
     source: &'b Source,
     text: &'b str,
     interpolation: &'b mut Interpolation<'e>,
@@ -309,27 +329,30 @@ impl Builder<'_, '_> {
     }
 
     fn deep_enough(&mut self, height: usize, span: Span) -> Option<()> {
-        if self.open.len() + height < DEEPEST {
+        let deepest = self.budget.deepest;
+        if self.open.len() + height < deepest {
             return Some(());
         }
-        self.findings.push(Finding::error(span, "", format!("lists and maps stand more than {DEEPEST} deep")));
+        self.findings.push(Finding::error(span, "", format!("lists and maps stand more than {deepest} deep")));
         None
     }
 
     fn copied(&mut self, nodes: usize, span: Span) -> Option<()> {
         self.copies = self.copies.saturating_add(nodes);
-        if self.copies <= MOST_COPIES {
+        let most = self.budget.copies;
+        if self.copies <= most {
             return Some(());
         }
-        self.findings.push(Finding::error(span, "", format!("aliases add up to more than {MOST_COPIES} values")));
+        self.findings.push(Finding::error(span, "", format!("aliases add up to more than {most} values")));
         None
     }
 
     /// A node has come to its end: gives it to whatever holds it.
     fn complete(&mut self, node: Node, anchor: usize) -> Option<()> {
         self.nodes += 1;
-        if self.nodes > MOST_NODES {
-            self.findings.push(Finding::error(node.span, "", format!("the file holds more than {MOST_NODES} values")));
+        if self.nodes > self.budget.nodes {
+            let message = format!("the file holds more than {} values", self.budget.nodes);
+            self.findings.push(Finding::error(node.span, "", message));
             return None;
         }
         if anchor != 0 {
@@ -588,7 +611,7 @@ mod tests {
         }
         let nested = (0..5000).map(|n| format!("{}a:\n", " ".repeat(n))).collect::<String>();
         assert!(read(&nested).is_err());
-        let wide = "- a\n".repeat(MOST_NODES + 10);
+        let wide = "- a\n".repeat(BUDGET.nodes + 10);
         assert!(read(&wide).unwrap_err()[0].contains("more than"));
         let merges = format!(
             "a: &a {{{}}}\nb:\n{}",

@@ -15,9 +15,9 @@ use super::{
     slot::Slot,
     source::{Fault, TokenSource},
 };
-use crate::token::credential::Credential;
+use crate::{memory, token::credential::Credential};
 
-/// What all exchanged tokens of an upstream may take.
+/// What all exchanged tokens of an upstream may take, where an eighth of what this process may take isn't less.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
 /// What an entry takes beside its token.
 const ENTRY_BYTES: u32 = 1024;
@@ -39,7 +39,7 @@ impl Callers {
         let mut secret = Zeroizing::new([0; 32]);
         SystemRandom::new().fill(&mut *secret).map_err(|_| "the system has no random numbers".to_owned())?;
         let slots = Cache::builder()
-            .max_capacity(MOST_BYTES)
+            .max_capacity(memory::at_most(MOST_BYTES, 8))
             .weigher(|_, slot: &Arc<Slot>| slot.bytes().saturating_add(ENTRY_BYTES))
             .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(IDLE)

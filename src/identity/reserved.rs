@@ -114,7 +114,8 @@ impl ReservedNames {
         self.names.iter().any(|reserved| is_alias(name, reserved))
     }
 
-    fn forbids(&self, name: &str, trusted_peer: bool) -> bool {
+    /// Whether `strip` would remove it.
+    pub fn forbids(&self, name: &str, trusted_peer: bool) -> bool {
         match squash(name).next() {
             Some(first) if self.initials & initial(first) == 0 => return false,
             _ => {}

@@ -298,6 +298,23 @@ pub struct Arrival {
     pub alive: Alive,
 }
 
+impl Arrival {
+    /// In clear, at the first listener.
+    #[cfg(test)]
+    pub(crate) fn for_test(peer: IpAddr) -> Arrival {
+        Arrival {
+            peer,
+            listener: 0,
+            worker: 0,
+            scheme: "http",
+            client_certificate: None,
+            fault: None,
+            body_fault: BodyFault::default(),
+            alive: drain::alive().0,
+        }
+    }
+}
+
 /// `server:`
 #[derive(Clone, Debug)]
 pub struct ServerSettings {

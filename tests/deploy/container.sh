@@ -4,7 +4,6 @@
 . "$(dirname "$0")/common.sh"
 
 store=(--root "$work/store" --runroot "$work/run" --storage-driver vfs)
-# The limits are what a machine can be without; nothing but they is left out where it hasn't got them.
 podman=(podman "${store[@]}" --runtime runc --cgroup-manager cgroupfs --events-backend none)
 image=localhost/bearward:test
 names=()
@@ -14,7 +13,9 @@ clean() {
 }
 
 hardened() { # hardened NAME OPTION...: the image running
-    local name=$1 limit=20000
+    local name=$1 limit
+    # No container may open more than this machine.
+    limit=$(ulimit -Hn)
     shift
     names+=("$name")
     "${podman[@]}" run --pull never --detach --name "$name" --network host --read-only --read-only-tmpfs=false \
@@ -50,6 +51,18 @@ equal 'user' "$(inspect '{{.Config.User}}')" 65532:65532
 equal 'what it runs' "$(inspect '{{.Config.Entrypoint}} {{.Config.Cmd}}')" \
     '[/usr/bin/bearward] [run --config /etc/bearward/gateway.yaml]'
 
+printf 'what it is compiled from\n'
+buildah "${store[@]}" build --quiet --isolation chroot --file - --tag localhost/source:test . >/dev/null <<'EOF'
+FROM scratch
+COPY . /source
+EOF
+mounted=$("${podman[@]}" image mount localhost/source:test)
+equal 'all of that' "$(cd "$mounted/source" && find . -mindepth 1 -maxdepth 1 | sort | tr '\n' ' ')" \
+    './Cargo.lock ./Cargo.toml ./LICENSE ./README.md ./benches ./deploy ./rust-toolchain.toml ./src ./tests '
+holds 'cargo finds what it needs' env --chdir "$mounted/source" cargo metadata --locked --offline --no-deps --format-version 1
+"${podman[@]}" image unmount localhost/source:test >/dev/null
+
+printf 'what is in it\n'
 mounted=$("${podman[@]}" image mount "$image")
 programs=$(cd "$mounted" && find . -type f -perm /111 | sort | tr '\n' ' ')
 for program in $programs; do

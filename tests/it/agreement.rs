@@ -19,7 +19,7 @@ use crate::support::{
     binary::Binary, gateway::Gateway, http::Request, keys::Key, raw::exchange, token::Token, upstream::Upstream,
 };
 
-const ISSUER: &str = "https://issuer.example";
+pub(super) const ISSUER: &str = "https://issuer.example";
 
 fn one(of: &[&'static str]) -> impl Strategy<Value = &'static str> + use<> {
     select(of.to_vec())
@@ -75,21 +75,21 @@ fn route(index: usize) -> impl Strategy<Value = String> {
     )
 }
 
-fn routes() -> impl Strategy<Value = String> {
+pub(super) fn routes() -> impl Strategy<Value = String> {
     (route(0), route(1), route(2), route(3)).prop_map(|(a, b, c, d)| [a, b, c, d].concat())
 }
 
 /// A request as it is written on the wire, and which of the tokens goes along.
 #[derive(Clone, Debug)]
-struct Asked {
-    method: &'static str,
-    target: String,
-    fields: Vec<(&'static str, &'static str)>,
+pub(super) struct Asked {
+    pub(super) method: &'static str,
+    pub(super) target: String,
+    pub(super) fields: Vec<(&'static str, &'static str)>,
     /// `Authorization`, or where the route takes it.
-    token: Option<(usize, bool)>,
+    pub(super) token: Option<(usize, bool)>,
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+pub(super) fn asked() -> impl Strategy<Value = Asked> {
     let method = one(&["GET", "GET", "POST", "HEAD", "DELETE", "OPTIONS", "TRACE", "PURGE"]);
     let path = one(&[
         "/a",
@@ -139,9 +139,9 @@ fn asked() -> impl Strategy<Value = Asked> {
     })
 }
 
-const TOKENS: usize = 9;
+pub(super) const TOKENS: usize = 9;
 
-fn tokens(key: &Key) -> [String; TOKENS] {
+pub(super) fn tokens(key: &Key) -> [String; TOKENS] {
     let token = || Token::new(ISSUER, key);
     [
         token().scope("read").build(),

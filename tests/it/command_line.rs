@@ -37,14 +37,14 @@ fn exit_codes() {
     let bad = file("bad.yaml", "rotues: []");
     let pending = file(
         "pending.yaml",
-        "routes: [{name: pending, path: /pending, respond: {status: 200}, allow: public, protected_resource: {resource: https://api.example.com}}]",
+        "issuers: {p: {issuer: \"https://p.example\", audiences: [api], logout: {back_channel: true}}}\nroutes: [{name: r, path: /r, upstream: \"http://127.0.0.1:1\", allow: authenticated}]",
     );
     ends(&["check", "--config", &good], "", 0);
     ends(&["check", "--config", &unwise], "", 0);
     ends(&["check", "--config", &unwise, "--deny-warnings"], "", 1);
     ends(&["check", "--config", &bad], "", 1);
     ends(&["run", "--config", &bad], "", 78);
-    let words = "`routes[0].protected_resource` is not in force in this version: `run` refuses a file that has it";
+    let words = "`issuers.p.logout.back_channel` is not in force in this version: `run` refuses a file that has it";
     assert!(ends(&["check", "--config", &pending], "", 0).1.contains(&format!("warning: {words}\n")));
     ends(&["check", "--config", &pending, "--deny-warnings"], "", 1);
     assert!(ends(&["check", "--config", &pending, "--format", "json"], "", 0).0.contains(r#""severity":"warning""#));
@@ -70,4 +70,30 @@ fn what_is_signed_can_be_read() {
     for part in ["alg: \"ES256\"", "kid: \"a\"", "sub: \"u1\"", "UTC, in ", "not verified"] {
         assert!(out.contains(part), "{part}: {out}");
     }
+}
+
+#[test]
+fn what_is_imported_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("gateway.yaml");
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/openapi/petstore.yaml");
+    let given = ["--issuer", "https://login.example.com", "--audience", "pets"];
+    let import = |file: &str, given: &[&str], stdin: &str, code| {
+        ends(&[&["import", "openapi", file], given].concat(), stdin, code)
+    };
+    let (made, err) = import(document, &given, "", 0);
+    assert!(err.ends_with(" and it can't: read the lines with `Note:`\n"), "{err}");
+    std::fs::write(&config, &made).unwrap();
+    ends(&["check", "--config", config.to_str().unwrap(), "--deny-warnings"], "", 0);
+    let (from_stdin, _) = import("-", &given, &std::fs::read_to_string(document).unwrap(), 0);
+    // But for the document's name, at the top.
+    let below = |made: &str| made.split_once("\nissuers:").unwrap().1.to_owned();
+    assert_eq!(below(&from_stdin), below(&made));
+    // Nothing goes out that isn't whole.
+    let (made, err) = import(document, &given[..2], "", 2);
+    assert!(made.is_empty() && err.contains("hint: `--audience NAME`"), "{err}");
+    let (made, err) = import("-", &given, "swagger: '2.0'", 2);
+    assert!(made.is_empty() && err.contains("this is Swagger 2.0") && err.contains("--> stdin:1:10"), "{err}");
+    import("/nowhere/api.yaml", &given, "", 2);
+    ends(&["import", "openapi"], "", 2);
 }

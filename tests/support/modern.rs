@@ -139,6 +139,19 @@ impl Caller {
         Caller { runtime, sender }
     }
 
+    /// POSTs this body with these fields to this path.
+    pub(crate) fn call(&self, fields: &[(&str, &str)], path: &str, body: impl Into<Bytes>) -> Answer {
+        let request = Request::post(format!("http://api.example{path}")).header("te", "trailers");
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = request.body(Full::new(body.into()).boxed()).unwrap();
+        self.runtime.block_on(async {
+            let (head, body) = self.sender.clone().send_request(request).await.unwrap().into_parts();
+            let body = body.collect().await.unwrap();
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            Answer { head, body: body.to_bytes(), trailers }
+        })
+    }
+
     /// POSTs this body with trailers to this path, so often at the same time.
     pub(crate) fn post(&self, path: &str, body: &'static [u8], trailers: &HeaderMap, times: usize) -> Vec<Answer> {
         self.post_with(&[], path, body, trailers, times)

@@ -3,6 +3,7 @@
 //! One look-up a path finds what surrounds a route, so that ten thousand routes take a second, not a pair each.
 
 mod clear_text;
+mod decisions;
 mod host_ranks;
 mod memory;
 mod redundant_rules;
@@ -34,7 +35,7 @@ pub(super) fn look(policy: &Policy, file: &ConfigFile, source: &Sources, finding
     let Ok(table) = RouteTable::new(&policy.routes) else { return };
     let analysis = Analysis { policy, file, source, table };
     type Kind = fn(&Analysis<'_>) -> Vec<Finding>;
-    let kinds: [Kind; 10] = [
+    let kinds: [Kind; 13] = [
         surroundings::weaker_inside,
         surroundings::open_below,
         surroundings::hidden_values,
@@ -45,6 +46,9 @@ pub(super) fn look(policy: &Policy, file: &ConfigFile, source: &Sources, finding
         shared_roles::warnings,
         clear_text::warnings,
         memory::warnings,
+        decisions::nobody_may_ask,
+        decisions::one_address,
+        decisions::without_effect,
     ];
     for warnings in kinds {
         for warning in warnings(&analysis).into_iter().take(MOST_OF_A_KIND) {

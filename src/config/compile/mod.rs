@@ -33,12 +33,8 @@ use super::{
 };
 use crate::{identity::IdentityPlan, memory};
 
+/// Where nobody says how large, and a quarter of what this process may take isn't less.
 const TOKEN_CACHE_BYTES: u64 = 64 << 20;
-
-/// Where nobody says how large: a quarter of what this process may take, if that is little.
-fn token_cache_bytes(memory_limit: Option<u64>) -> u64 {
-    memory_limit.map_or(TOKEN_CACHE_BYTES, |limit| TOKEN_CACHE_BYTES.min(limit / 4))
-}
 
 /// What every part of the compilation needs.
 struct Compiler<'c> {
@@ -83,15 +79,16 @@ pub(super) fn compile(
     c.unique("the upstream", file.upstreams.iter().map(|upstream| &upstream.name));
     let issuers = file.issuers.iter().map(|issuer| c.issuer(issuer)).collect::<Vec<_>>();
     let mut upstreams = file.upstreams.iter().map(|upstream| c.upstream(upstream)).collect::<Vec<_>>();
-    let identity = c.identity(&file.identity, &IdentityPlan::standard());
+    let identity = c.identity(&file.identity, &IdentityPlan::standard(), None);
     c.broken_identity = identity.is_none();
     let routes = c.routes(file, &mut upstreams, identity.as_ref());
     c.check_metadata(file, &routes, &issuers);
+    c.check_key_set(file, &routes, &listen);
     c.warn_of_issuers(file, &routes);
     c.warn_of_plain_upstreams(file, &routes, &upstreams);
     c.warn_of_unused(file, &routes);
     let written = file.token_cache_bytes.as_ref().map(|size| size.value);
-    let token_cache_bytes = written.unwrap_or_else(|| token_cache_bytes(memory::limit()));
+    let token_cache_bytes = written.unwrap_or_else(|| memory::at_most(TOKEN_CACHE_BYTES, 4));
     Some(Policy {
         listen: listen.into_iter().collect::<Option<_>>()?,
         admin: admin?,
@@ -179,19 +176,5 @@ impl Compiler<'_> {
             self.findings.push(name.error(format!("no {what} is called {}", name.shown())).hint_if(hint));
         }
         found
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_with_little_memory_remembers_fewer_tokens() {
-        let cases =
-            [(None, 64 << 20), (Some(1 << 30), 64 << 20), (Some(256 << 20), 64 << 20), (Some(64 << 20), 16 << 20)];
-        for (limit, bytes) in cases {
-            assert_eq!(token_cache_bytes(limit), bytes, "{limit:?}");
-        }
     }
 }

@@ -1,13 +1,15 @@
-//! `protected_resource` of a route, and whether what is told at one place is one thing.
+//! `protected_resource` of a route, and whether what is told at one place is one thing. Also of the key set of assertions.
 
 use super::{Compiler, url::HttpUrl};
 use crate::{
+    assertion::JWKS,
     config::{
         file::{ConfigFile, Route},
         reader::At,
     },
     protected_resource::ProtectedResource,
     route::{HostPattern, RouteSettings, Segment},
+    server::{ListenMode, ListenSettings},
     token::issuer::IssuerSettings,
     well_known::rank,
 };
@@ -62,8 +64,42 @@ impl Compiler<'_> {
             if let Some(other) = described.iter().take(place).find(|other| one.contradicts(other)) {
                 self.find_contradiction(other, one);
             }
-            self.find_shadowed_routes(file, routes, one);
             self.warn_of_lost_metadata(one);
+        }
+        for (written, route) in file.routes.iter().zip(routes) {
+            let Some(route) = route else { continue };
+            if let Some(told) = described.iter().find(|told| told.takes_all_of(route)) {
+                let name = written.name.as_ref().map_or_else(String::new, At::shown);
+                let message =
+                    format!("route {name} would never be asked: what route {} tells is served there", told.name());
+                let hint = "leave one of the two out: this route, or `protected_resource`";
+                self.findings.push(written.at.error(message).hint(hint));
+            }
+        }
+    }
+
+    /// The keys of assertions are published for whoever verifies them.
+    pub(super) fn check_key_set(
+        &mut self,
+        file: &ConfigFile,
+        routes: &[Option<RouteSettings>],
+        listen: &[Option<ListenSettings>],
+    ) {
+        let of_routes = || file.routes.iter().find_map(|route| route.identity.assertion.as_ref());
+        let Some(assertion) = file.identity.assertion.as_ref().or_else(of_routes) else { return };
+        for (written, route) in file.routes.iter().zip(routes) {
+            if route.as_ref().is_some_and(|route| is_for_nothing_but(route, JWKS)) {
+                let name = written.name.as_ref().map_or_else(String::new, At::shown);
+                let message = format!("route {name} would never be asked: the keys of assertions are published there");
+                self.findings
+                    .push(written.at.error(message).hint("leave this route out, or `assertion` in `identity`"));
+            }
+        }
+        let answers = |one: &ListenSettings| !matches!(one.mode, ListenMode::ForwardAuth(_));
+        if !listen.iter().flatten().any(answers) {
+            let message = "no listener answers clients, so that the keys of assertions are published nowhere";
+            let hint = "add a listener without `mode`: upstreams fetch the keys there";
+            self.findings.push(assertion.at.warning(message).hint(hint));
         }
     }
 
@@ -75,7 +111,10 @@ impl Compiler<'_> {
             (one, other) => {
                 let differs = |name: &&&str| one.get(**name) != other.get(**name);
                 let names = ["scopes_supported", "authorization_servers", "bearer_methods_supported"];
-                names.iter().find(differs).map_or_else(|| "different things".to_owned(), |name| format!("different `{name}`"))
+                names
+                    .iter()
+                    .find(differs)
+                    .map_or_else(|| "different things".to_owned(), |name| format!("different `{name}`"))
             }
         };
         let message = format!(
@@ -87,37 +126,30 @@ impl Compiler<'_> {
         self.findings.push(at.error(message).hint(hint));
     }
 
-    /// A route that is for that very path would never be asked.
-    fn find_shadowed_routes(&mut self, file: &ConfigFile, routes: &[Option<RouteSettings>], told: &Described<'_>) {
-        for (written, route) in file.routes.iter().zip(routes) {
-            let Some(route) = route else { continue };
-            if shares_listeners(route, told.route)
-                && shares_hosts(route, told.route)
-                && is_for_nothing_but(route, told.resource.place())
-            {
-                let name = written.name.as_ref().map_or_else(String::new, At::shown);
-                let message = format!("route {name} would never be asked: what route {} tells is served there", told.name());
-                let hint = "leave one of the two out: this route, or `protected_resource`";
-                self.findings.push(written.at.error(message).hint(hint));
-            }
-        }
-    }
-
     fn warn_of_lost_metadata(&mut self, told: &Described<'_>) {
         let Some(at) = told.at() else { return };
         if rank(&told.route.hosts, Some(told.resource.host())).is_none() {
-            let message = "challenges send clients to the host of this identifier, which isn't one of the route's `hosts`";
+            let message =
+                "challenges send clients to the host of this identifier, which isn't one of the route's `hosts`";
             let hint = "the metadata is served on the route's hosts alone: name that host, too";
             self.findings.push(at.warning(message).hint(hint));
         }
         if told.document.get("authorization_servers").is_none() {
-            let message = "no issuer of this route has an `issuer`, so that clients are told of no authorization server";
+            let message =
+                "no issuer of this route has an `issuer`, so that clients are told of no authorization server";
             self.findings.push(at.warning(message).hint("give one of `issuers` its `issuer`"));
         }
     }
 }
 
 impl Described<'_> {
+    /// Whether the route is for the very path at which this is told.
+    fn takes_all_of(&self, route: &RouteSettings) -> bool {
+        shares_listeners(route, self.route)
+            && shares_hosts(route, self.route)
+            && is_for_nothing_but(route, self.resource.place())
+    }
+
     fn name(&self) -> String {
         self.written.name.as_ref().map_or_else(String::new, At::shown)
     }

@@ -53,16 +53,16 @@ pub(super) const FIRST: &[Key] = &[
         "listen.*.mode",
         Word(&["proxy", "forward_auth", "ext_authz"]),
         "`proxy` decides and forwards. `forward_auth` answers another proxy's question over HTTP, `ext_authz` Envoy's \
-         over gRPC; both forward nothing.",
+         over gRPC; both forward nothing, and answer only this machine and `server.trusted_proxies`.",
     )
     .default("proxy")
     .example("ext_authz"),
     key(
         "listen.*.request_from",
         Word(&["x_forwarded", "x_original", "self"]),
-        "With `mode: forward_auth`, and required there: where the request is described. `x_forwarded`: \
-         X-Forwarded-Method, -Proto, -Host and -Uri (Traefik, Caddy); `x_original`: X-Original-Method and \
-         X-Original-URL (NGINX); `self`: the question's own method, host and path (Envoy).",
+        "With `mode: forward_auth`, and required there: where the request is described; nothing else is read. \
+         `x_forwarded`: X-Forwarded-Method, -Proto, -Host and -Uri (Traefik, Caddy); `x_original`: X-Original-Method and \
+         X-Original-URL, or X-Original-URI with Host (NGINX); `self`: the question's own method, host and path (Envoy).",
     )
     .example("x_forwarded"),
     key(
@@ -187,7 +187,7 @@ pub(super) const ERRORS: &[Key] = &[
 ];
 
 pub(super) const LAST: &[Key] = &[
-    key("logging", Section, "The log, on stderr.").default("{}").example("{}"),
+    key("logging", Section, "The log, on stdout.").default("{}").example("{}"),
     key(
         "logging.level",
         Text,

@@ -176,6 +176,37 @@ fn a_token_of_the_gateways_own_in_clear_text() {
 }
 
 #[test]
+fn listeners_that_only_decide() {
+    let text = |listen: &str, more: &str, route: &str| {
+        format!("listen: [{listen}]\n{more}issuers: {{}}\nroutes: [{{name: r, path: /r, allow: public{route}}}]\n")
+    };
+    let asked = |address: &str| format!("{{address: \"{address}\", mode: forward_auth, request_from: self}}");
+    let trusted = "server: {trusted_proxies: [10.0.0.0/8]}\n";
+    let (local, open) = (asked("127.0.0.1:1"), asked("0.0.0.0:1"));
+    let limit = ", rate_limit: {rate: 1/s, per: ip}";
+    let issuers = "{a: {issuer: \"https://a.example\", audiences: [api]}}";
+    insta::assert_snapshot!(
+        [
+            shown(&text(&open, "", "")),
+            shown(&text(&local, "", limit)),
+            shown(&text(&local, "", ", revokes: token").replace("public", "authenticated").replace("{}", issuers)),
+            shown(&text(&local, "", ", respond: {status: 204}")),
+        ]
+        .join("\n")
+    );
+    let both = format!("{local}, \"127.0.0.1:2\"");
+    for good in [
+        text(&local, "", ""),
+        text(&asked("unix:/a.sock"), "", ""),
+        text(&open, trusted, limit),
+        text(&both, "", ", respond: {status: 204}"),
+        text(&local, "", ", respond: {status: 410}"),
+    ] {
+        assert_eq!(messages(&good), Vec::<String>::new(), "{good}");
+    }
+}
+
+#[test]
 fn a_good_file_is_told_nothing() {
     let routes = r#"
   - {name: site, path: /**, upstream: u, allow: public}

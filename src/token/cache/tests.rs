@@ -221,7 +221,8 @@ fn what_stands_beside_reads_and_leaves_no_trace() {
     let apart = Observer::silent();
     let beside = Arc::new(TokenCache::beside(scene.cache.clone(), 1 << 20, &apart));
     let ask = |token: &str, issuer: &Arc<Issuer>| {
-        ready(verify_at(&credential(token).unwrap(), std::slice::from_ref(issuer), &beside, none(), NOW)).unwrap()
+        let (credential, issuers) = (credential(token).unwrap(), std::slice::from_ref(issuer));
+        ready(verify_at(&credential, issuers, &beside, none(), NOW, &mut Span::none())).unwrap()
     };
     let (a, stricter) =
         (scene.issuer("a", |_| {}), scene.issuer("a", |issuer| issuer.jwt.require_claims = vec!["sub".to_owned()]));

@@ -83,7 +83,13 @@ fn example(system: &str, issuer: &str, api: &str, state: &Path, folder: &Path) -
 /// The configuration in this folder of the examples, its variables set so, and quiet.
 #[track_caller]
 fn with_variables(folder: &Path, variables: &[(&str, &str)]) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples").join(folder).join("gateway.yaml");
+    shipped(&Path::new("examples").join(folder).join("gateway.yaml"), variables)
+}
+
+/// The configuration in this file of `deploy/`, its variables set so, and quiet.
+#[track_caller]
+pub(crate) fn shipped(file: &Path, variables: &[(&str, &str)]) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file);
     let mut yaml = std::fs::read_to_string(path).unwrap();
     for (variable, value) in variables {
         for end in ["}", ":-"] {
