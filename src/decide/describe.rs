@@ -2,7 +2,7 @@
 
 use hyper::{
     HeaderMap, Method, Uri,
-    header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE},
     http::{request, uri::PathAndQuery},
 };
 
@@ -91,7 +91,20 @@ pub(super) fn from_fields(from: RequestFrom, check: &request::Parts, arrival: &A
 /// The check is what it is about.
 fn own(check: &request::Parts, arrival: &Arrival) -> Result<Described, Refusal> {
     requests::authority(check).ok_or(INCOMPLETE)?;
-    Ok(Described { head: check.clone(), arrival: arrival.clone(), body_bytes: None })
+    let mut head = check.clone();
+    leave_out_the_connection(&mut head.headers);
+    Ok(Described { head, arrival: arrival.clone(), body_bytes: None })
+}
+
+/// The connections are the proxy's affair: whatever a client names in `Connection`, the fields that the proxy shows are
+/// those that it sends on. That a client wants another protocol is told anew.
+fn leave_out_the_connection(headers: &mut HeaderMap) {
+    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+    if headers.contains_key(SEC_WEBSOCKET_KEY) {
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
 }
 
 /// The request that Envoy describes.
@@ -169,11 +182,7 @@ impl Words<'_> {
         head.headers.insert(HOST, HeaderValue::from_str(self.authority).map_err(|_| MALFORMED)?);
         // What the check says of its own connection says nothing of this one.
         head.headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-        head.headers.remove(CONTENT_LENGTH);
-        head.headers.remove(TRANSFER_ENCODING);
-        if head.headers.contains_key(SEC_WEBSOCKET_KEY) {
-            head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        }
+        leave_out_the_connection(&mut head.headers);
         Ok(Described { head, arrival: Arrival { scheme, ..arrival.clone() }, body_bytes: None })
     }
 }

@@ -2,7 +2,7 @@
 
 use hyper::{
     HeaderMap, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, VARY},
+    header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, VARY},
     http::request,
 };
 
@@ -13,7 +13,7 @@ use super::{
         Status, Told,
     },
 };
-use crate::{body::Body, cors, exchange::Exchange, headers, snapshot::Snapshot};
+use crate::{body::Body, cors, exchange::Exchange, snapshot::Snapshot};
 
 /// Of google.rpc.Code.
 const OK: i32 = 0;
@@ -33,18 +33,20 @@ pub(super) fn yes(snapshot: &Snapshot, go_on: &GoOn, exchange: &Exchange, head: 
     let is_alias = |name: &&HeaderName| snapshot.reserved.forbids(name.as_str(), true) && !go_on.has(name);
     told.headers_to_remove.extend(head.headers.keys().filter(is_alias).map(HeaderName::to_string));
 
-    let mut on_answer = HeaderMap::new();
+    let (mut on_answer, mut private) = (HeaderMap::new(), None);
     if let Some(route) = exchange.route() {
         let settings = &route.settings;
         on_answer.extend(settings.headers.response.set.iter().cloned());
         if go_on.is_private() {
-            headers::make_private(&mut on_answer);
+            // Beside what the upstream says of caching.
+            private = Some(change(&CACHE_CONTROL, "private", APPEND));
             told.query_parameters_to_remove = settings.token_from.query_names().map(str::to_owned).collect();
         }
     }
     write_on_all_answers(exchange, head, &mut on_answer);
     let names = on_answer.keys();
     told.response_headers_to_add = names.flat_map(|name| changes(name, on_answer.get_all(name).iter())).collect();
+    told.response_headers_to_add.extend(private);
     CheckResponse { status: Some(Status { code: OK }), http_response: Some(Told::Ok(told)) }
 }
 
@@ -80,9 +82,13 @@ fn changes<'h>(
     values: impl Iterator<Item = &'h HeaderValue>,
 ) -> impl Iterator<Item = HeaderChange> {
     // A value that isn't text is one that the client has sent, and stays as it is.
-    values.filter_map(|value| value.to_str().ok()).enumerate().map(move |(place, value)| HeaderChange {
-        header: Some(HeaderLine { key: name.to_string(), value: value.to_owned(), raw_value: Vec::new() }),
-        append_action: if place == 0 && *name != VARY { OVERWRITE } else { APPEND },
-        keep_empty_value: true,
-    })
+    values
+        .filter_map(|value| value.to_str().ok())
+        .enumerate()
+        .map(move |(place, value)| change(name, value, if place == 0 && *name != VARY { OVERWRITE } else { APPEND }))
+}
+
+fn change(name: &HeaderName, value: &str, append_action: i32) -> HeaderChange {
+    let header = HeaderLine { key: name.to_string(), value: value.to_owned(), raw_value: Vec::new() };
+    HeaderChange { header: Some(header), append_action, keep_empty_value: true }
 }

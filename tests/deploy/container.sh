@@ -75,7 +75,9 @@ say "programs and libraries: $programs"
 equal 'what others than root may write' "$(find "$mounted" -mindepth 1 ! -type l -perm /022)" ''
 equal 'whose rights a program takes on' "$(find "$mounted" -perm /6000)" ''
 holds 'authorities of the machine that built it' cmp "$mounted/etc/ssl/certs/ca-certificates.crt" /etc/ssl/certs/ca-certificates.crt
-holds 'licences of what is in it' grep -q '^  hyper ' "$mounted/usr/share/doc/bearward/THIRD-PARTY.txt"
+for name in hyper uplot; do
+    holds "licences of what is in it: $name" grep -q "^  $name " "$mounted/usr/share/doc/bearward/THIRD-PARTY.txt"
+done
 "${podman[@]}" image unmount "$image" >/dev/null
 
 printf 'without a configuration\n'

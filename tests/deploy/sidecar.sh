@@ -72,7 +72,7 @@ equal 'who it is, as the application sees it' "$(python3 -c 'import json,sys; pr
 equal 'a probe' "$(from_caller "$service/healthz")" 200
 equal 'ready' "$(from_caller http://10.77.0.2:9901/readyz)" 200
 equal 'metrics' "$(from_caller http://10.77.0.2:9901/metrics)" 200
-for path in status routes revocations; do
+for path in '' status routes revocations; do
     case $(from_caller "http://10.77.0.2:9901/$path") in
     403 | 404) ;;
     *) fail "the admin listener serves /$path to everybody" ;;

@@ -119,7 +119,7 @@ fn a_killed_endpoint_costs_no_more_than_what_is_in_flight() {
 fn a_hanging_endpoint_costs_its_timeout_and_rests() {
     let (hangs, good) = (Upstream::start(), Upstream::start());
     hangs.answer_never();
-    let more = ", balance: round_robin, response_timeout: 100ms, eject: {failures: 3, for: 1h}";
+    let more = ", balance: round_robin, response_timeout: 700ms, eject: {failures: 3, for: 1h}";
     let gateway = start(&[hangs.url(), good.url()], more);
     let statuses: Vec<u16> = (0..30).map(|_| gateway.get("/").status).collect();
     assert_eq!(statuses.iter().filter(|status| **status == 504).count(), 3);

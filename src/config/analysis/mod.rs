@@ -35,7 +35,7 @@ pub(super) fn look(policy: &Policy, file: &ConfigFile, source: &Sources, finding
     let Ok(table) = RouteTable::new(&policy.routes) else { return };
     let analysis = Analysis { policy, file, source, table };
     type Kind = fn(&Analysis<'_>) -> Vec<Finding>;
-    let kinds: [Kind; 13] = [
+    let kinds: &[Kind] = &[
         surroundings::weaker_inside,
         surroundings::open_below,
         surroundings::hidden_values,

@@ -92,6 +92,9 @@ impl<'v> Value<'v> {
     /// The value of a map under a key; inner None: it isn't there.
     pub(super) fn member(&self, key: &Value<'_>, steps: &Steps) -> Result<Option<Value<'v>>, Fault> {
         match (self, key) {
+            // What can't be a key isn't just missing, or `!(… in …)` would hold.
+            (Value::Object(_) | Value::Map(_), Value::Null | Value::Object(_) | Value::Map(_)) => Err(Fault::Kind),
+            (Value::Object(_) | Value::Map(_), key) if key.list_length().is_some() => Err(Fault::Kind),
             (Value::Object(members), Value::Text(key)) => Ok(members.get(&**key).map(Value::of_json)),
             (Value::Object(_), _) => Ok(None),
             (Value::Map(entries), key) => {

@@ -112,7 +112,7 @@ fn a_token_from_elsewhere_is_taken_away() {
 fn a_websocket_is_seen_by_its_key() {
     let scene = Scene::start("", ROUTES);
     let cookie = format!("Cookie: session={}\r\n", scene.issuer.token().build());
-    for place in 0..2 {
+    for place in 0..PLACES.len() {
         let ask = |more: &str| scene.ask(place, "GET", "/cookie", &format!("{cookie}{more}")).status;
         assert_eq!(ask("Origin: https://evil.example\r\n"), 200);
         let key = "Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n";

@@ -175,6 +175,19 @@ fn names_that_nobody_would_take_away() {
     }
 }
 
+/// A proxy may show what its client names in `Connection`, and sends it on.
+#[test]
+fn rules_see_what_connection_names() {
+    let routes = "  - {name: r, path: /r, upstream: echo, allow: [{when: '!(\"x-debug\" in headers)'}]}\n";
+    let scene = Scene::start("", routes);
+    let good = bearer(&scene.issuer.token().build());
+    for (place, from) in PLACES.into_iter().enumerate() {
+        assert_eq!(scene.ask(place, "GET", "/r", &good).status, 200, "{from}");
+        let named = format!("{good}X-Debug: 1\r\nConnection: X-Debug\r\n");
+        assert_eq!(scene.ask(place, "GET", "/r", &named).status, 403, "{from}");
+    }
+}
+
 #[test]
 fn over_http_2_and_with_bodies() {
     let scene = Scene::start("", ROUTES);

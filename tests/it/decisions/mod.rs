@@ -5,6 +5,7 @@ pub(crate) mod ext_authz;
 mod fields;
 mod forward_auth;
 mod proxies;
+mod watched;
 
 use crate::support::{gateway::Gateway, issuer::Issuer, keys::Key, raw::Response, upstream::Upstream};
 
