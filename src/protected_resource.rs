@@ -45,8 +45,7 @@ impl ProtectedResource {
         let (path, query) = path_and_query.split_at(path_and_query.find('?').unwrap_or(path_and_query.len()));
         // Section 3.1: a slash that ends the host is no path.
         let path = if path == "/" { "" } else { path };
-        let canonical = CanonicalPath::parse(&format!("{WELL_KNOWN}{path}"))
-            .map_err(|_| "the path of this identifier can't be asked for: no server would read it in one way")?;
+        let canonical = CanonicalPath::parse(&format!("{WELL_KNOWN}{path}")).map_err(|refusal| refusal.detail())?;
         if !canonical.as_str().starts_with(WELL_KNOWN) || !canonical.readings().is_empty() {
             return Err("the path of this identifier can't be asked for: servers would read it in more than one way");
         }

@@ -31,9 +31,9 @@ fn assertor(plan: &AssertionPlan, upstream: &str) -> Assertor {
     Assertor::new(plan, upstream, &AssertionCache::default()).unwrap()
 }
 
-fn principal(scopes: &[&str], roles: &[&str], claims: Value) -> Principal {
+fn principal(scopes: &[&str], roles: &[&str], claims: Value) -> Box<Principal> {
     let Value::Object(claims) = claims else { panic!("claims") };
-    Principal::for_test(scopes, roles).with_claims(claims)
+    Box::new(Principal::for_test(scopes, roles).with_claims(claims))
 }
 
 /// By somebody else's implementation; times are not its affair.

@@ -323,6 +323,23 @@ fn an_upstream_with_a_token_of_its_own_is_told_only_where_a_route_says_so() {
     assert_eq!(find(&api.wire(), token.as_bytes()), None);
 }
 
+#[test]
+fn a_proxy_that_asks_is_told_and_gets_no_yes_for_the_keys() {
+    let scene = Scene::new();
+    let listen = "listen: [{address: \"127.0.0.1:0\", mode: forward_auth, request_from: self}, \"127.0.0.2:0\"]";
+    let gateway = Gateway::start(&scene.yaml("", ROUTES).replace("listen: [\"127.0.0.1:0\"]", listen));
+    let keys = key_set(gateway.address_of(1)).json();
+    let token = scene.issuer.token().build();
+    let yes = gateway.get_with("/orders/1", &token);
+    assert_eq!(yes.status, 200);
+    verified(yes.fields.get("x-auth-assertion").unwrap(), &keys, "orders");
+    // Sent empty, so that the proxy overwrites what its client sent.
+    let nobody = gateway.get("/maybe");
+    assert_eq!((nobody.status, nobody.fields.get("x-auth-assertion")), (200, Some("")));
+    assert_eq!(nobody.fields.get("x-who"), Some(""), "every header of an assertion in the file");
+    assert_eq!(gateway.get(JWKS).status, 404);
+}
+
 /// The block of a document behind this fence.
 fn block(document: &str, language: &str) -> String {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();

@@ -194,16 +194,32 @@ fn it_is_logged_and_counted_as_what_no_route_takes() {
     let scene = Scene::new();
     let place = format!("{WELL_KNOWN}/rest");
     scene.ask("GET", "api.example", &place, "");
-    let series = r#"bearward_decisions_total{decision="allow",reason="public",route=""}"#;
     let metrics = exchange(scene.gateway.admin, "GET", "/metrics", "").text();
     let line = metrics.lines().find(|line| {
         line.starts_with("bearward_decisions_total{")
             && line.contains("route=\"\"")
             && line.contains("reason=\"public\"")
     });
-    assert!(line.is_some(), "{series}: {metrics}");
+    assert!(line.is_some(), "{metrics}");
     let question = json!({"url": format!("https://api.example{place}"), "method": "GET"});
     let told = scene.gateway.ask_admin("/explain", &question.to_string());
     assert_eq!((&told["decision"], &told["status"]), (&json!("allow"), &json!(200)), "{told}");
     assert_eq!(told["detail"], json!("a document of the gateway's own, which everybody may read"));
+}
+
+#[test]
+fn a_proxy_that_asks_hands_the_challenge_on_and_gets_no_yes_for_the_document() {
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let issuers = format!("  main: {{issuer: \"{}\", audiences: [api]}}\n", issuer.url());
+    let routes = "  - {name: rest, path: /rest, upstream: echo, allow: authenticated, protected_resource: {resource: https://api.example/rest}}\n";
+    let yaml = configuration_of(&issuers, &upstream.url(), routes);
+    let listen = "listen: [{address: \"127.0.0.1:0\", mode: forward_auth, request_from: self}, \"127.0.0.2:0\"]";
+    let gateway = Gateway::start(&yaml.replace("listen: [\"127.0.0.1:0\"]", listen));
+    let refused = gateway.get("/rest");
+    let url = format!("https://api.example{WELL_KNOWN}/rest");
+    assert_eq!(refused.status, 401);
+    assert_eq!(refused.challenge().unwrap().get("resource_metadata"), Some(&*url));
+    let place = format!("{WELL_KNOWN}/rest");
+    assert_eq!(gateway.get(&place).status, 404);
+    assert_eq!(exchange(gateway.address_of(1), "GET", &place, "").status, 200);
 }

@@ -109,21 +109,39 @@ for (const options of [{ resourceMetadataUrl }, {}]) {
   assert.equal(found.token_endpoint, `${issuer}/token`);
 }
 
-// The same by a client that is told the server's address and its own secret, and nothing else. Where no scopes are told, it
-// learns from the second challenge what it lacks.
-for (const [path, scopes] of [['/mcp', ['mcp:tools']], ['/quiet', [undefined, 'mcp:tools']]]) {
-  granted.length = 0;
-  const authProvider = new ClientCredentialsProvider({ clientId: 'robot', clientSecret: 'secret', expectedIssuer: issuer });
-  const transport = new StreamableHTTPClientTransport(new URL(PUBLIC + path), { authProvider, fetch: through });
+// The same by a client that is told the server's address, its own secret and what to ask for, and nothing else.
+const connect = async (path, scope) => {
+  const authProvider = new ClientCredentialsProvider({ clientId: 'robot', clientSecret: 'secret', expectedIssuer: issuer, scope });
   const client = new Client({ name: 'robot', version: '1.0.0' });
-  await client.connect(transport);
+  await client.connect(new StreamableHTTPClientTransport(new URL(PUBLIC + path), { authProvider, fetch: through }));
+  return client;
+};
+for (const path of ['/mcp', '/quiet']) {
+  granted.length = 0;
+  const client = await connect(path, 'mcp:tools');
   const { tools } = await client.listTools();
   assert.deepEqual(tools.map((tool) => tool.name), ['whoami']);
   const said = await client.callTool({ name: 'whoami' });
   assert.equal(said.content[0].text, 'robot-1 undefined', 'the caller, and no token');
-  assert.deepEqual(granted.map(({ scope }) => scope), scopes, path);
-  assert.ok(granted.every(({ resource }) => resource === PUBLIC + path), JSON.stringify(granted));
+  assert.equal(granted.length, 1, 'one token is enough');
+  assert.equal(granted[0].resource, PUBLIC + path);
   await client.close();
 }
+
+// With less than is needed, it is told what is missing, and where that is to be had.
+const less = await through(`${issuer}/token`, {
+  method: 'POST',
+  body: new URLSearchParams({ grant_type: 'client_credentials', resource: `${PUBLIC}/quiet` }),
+});
+const { access_token } = await less.json();
+const lacking = await through(`${PUBLIC}/quiet`, { method: 'POST', headers: { authorization: `Bearer ${access_token}` } });
+assert.equal(lacking.status, 403);
+const missing = extractWWWAuthenticateParams(lacking);
+assert.deepEqual(
+  [missing.error, missing.scope, missing.resourceMetadataUrl.href],
+  ['insufficient_scope', 'mcp:tools', `${PUBLIC}/.well-known/oauth-protected-resource/quiet`],
+);
+const quiet = await discoverOAuthProtectedResourceMetadata(`${PUBLIC}/quiet`, missing, through);
+assert.equal(quiet.scopes_supported, undefined);
 console.log('done');
 process.exit(0);

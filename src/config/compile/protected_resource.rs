@@ -104,8 +104,7 @@ impl Compiler<'_> {
     }
 
     fn find_contradiction(&mut self, first: &Described<'_>, second: &Described<'_>) {
-        let Some(at) = second.at() else { return };
-        let place = first.at().map_or_else(String::new, |at| format!(" (at {})", self.source.place(at.span)));
+        let place = self.source.place(first.written.at.span);
         let what = match (&first.document, &second.document) {
             (one, other) if one.get("resource") != other.get("resource") => "different resources".to_owned(),
             (one, other) => {
@@ -118,12 +117,12 @@ impl Compiler<'_> {
             }
         };
         let message = format!(
-            "routes {}{place} and {} say {what} in one document: both are served at the same place",
+            "routes {} (at {place}) and {} say {what} in one document: both are served at the same place",
             first.name(),
             second.name()
         );
         let hint = "write the same in both, or tell them apart by `hosts` or by the path in `resource`";
-        self.findings.push(at.error(message).hint(hint));
+        self.findings.push(second.written.at.error(message).hint(hint));
     }
 
     fn warn_of_lost_metadata(&mut self, told: &Described<'_>) {
