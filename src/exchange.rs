@@ -333,6 +333,7 @@ impl Drop for Exchange {
         let mut span = std::mem::replace(&mut self.span, Span::none());
         let route = self.route();
         let upstream = route.filter(|_| self.attempts > 0).and_then(|route| route.upstream.as_ref());
+        let of_shadow = self.snapshot.shadow.as_ref().and_then(|shadow| shadow.token_parameters());
         let metrics: &RouteMetrics = route.map_or(&self.snapshot.no_route, |route| &route.metrics);
         let finished = RequestFinished {
             request_id: self.request_id.as_str(),
@@ -342,7 +343,7 @@ impl Drop for Exchange {
             host: self.host.as_deref(),
             path: self.path.as_ref().map_or_else(|| self.uri.path(), |path| path.as_str()),
             query: self.uri.query(),
-            token_parameters: &self.snapshot.token_parameters,
+            token_parameters: [&self.snapshot.token_parameters, of_shadow.as_deref().unwrap_or_default()],
             route: route.map_or("", |route| &route.settings.name),
             status: self.status,
             duration,

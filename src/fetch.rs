@@ -150,6 +150,11 @@ pub async fn get_json(url: &str, rules: &FetchRules) -> Result<Fetched, FetchErr
     }
 }
 
+/// A URL that is called, as messages show it: without what may be secret in it.
+pub fn shown(url: &str) -> String {
+    Target::parse(url).map_or_else(|error| error.message, |target| target.to_string())
+}
+
 /// Makes a call, and tells its status, whatever that is.
 ///
 /// # Errors

@@ -74,6 +74,7 @@ pub mod policy_tests;
 pub mod cli;
 pub mod demo;
 
+mod confidential;
 mod der;
 mod describe;
 mod validity;

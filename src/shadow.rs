@@ -26,7 +26,7 @@ use crate::{
     config::{Diagnostic, Severity},
     decision::Decided,
     headers::RequestId,
-    observe::{Observer, ShadowCompared, ShadowDiffers, ShadowMetrics, ShadowSays, rfc_3339},
+    observe::{Observer, ShadowCompared, ShadowDiffers, ShadowMetrics, ShadowSays, path_without_tokens, rfc_3339},
     path::CanonicalPath,
     request::RequestView,
     snapshot::Snapshot,
@@ -58,6 +58,7 @@ struct PutToWork {
     bystander: Bystander,
     hash: Arc<str>,
     loaded_at: SystemTime,
+    token_parameters: Arc<[Box<str>]>,
     compared: AtomicU64,
     skipped: AtomicU64,
     differences: Differences,
@@ -106,6 +107,7 @@ impl Shadow {
     /// From now on requests are put to this policy; those that are under way end with the one before.
     pub fn go_by(&self, bystander: Bystander, hash: Arc<str>) {
         self.put_to_work.store(Some(Arc::new(PutToWork {
+            token_parameters: bystander.token_parameters().into(),
             bystander,
             hash,
             loaded_at: SystemTime::now(),
@@ -113,6 +115,11 @@ impl Shadow {
             skipped: AtomicU64::new(0),
             differences: Differences::default(),
         })));
+    }
+
+    /// The query fields that it takes tokens from, and whatever is in force may not: the log leaves their values out, too.
+    pub fn token_parameters(&self) -> Option<Arc<[Box<str>]>> {
+        self.put_to_work.load().as_ref().map(|work| work.token_parameters.clone())
     }
 
     /// What is wrong with what was read last: nothing, if it is empty.
@@ -193,7 +200,7 @@ impl PutToWork {
             return None;
         }
         let shadow = Arc::new(shadow);
-        let (method, path) = (request.method.as_str(), request.path.as_str());
+        let (method, path) = (request.method.as_str(), &*path_without_tokens(request.path.as_str()));
         if let Some(count) = self.differences.add(&in_force, &shadow, method, path) {
             let request_id = request.request_id.as_str();
             ShadowDiffers { request_id, method, path, in_force: &in_force, shadow: &shadow, count }.record();

@@ -8,6 +8,7 @@ use hyper::header::HeaderName;
 
 use crate::{
     assertion::{AssertionCache, Assertor, JWKS, PublishedKeys, RetiredKeys},
+    confidential::Confidential,
     config::Policy,
     egress::{EgressSettings, Grant, TokenSource},
     headers::{SampledShare, TrustedProxies},
@@ -65,8 +66,8 @@ pub struct Snapshot {
     pub shared: Option<Arc<SharedState>>,
     /// What the admin listener asks of who wants more than health and metrics.
     pub admin_token: Option<Secret>,
-    /// What the configuration has from files, in whatever key: no answer of the admin listener shows it.
-    pub confidential: Vec<Secret>,
+    /// What the configuration has from files, in whatever key: no answer of the admin listener and no explanation shows it.
+    pub confidential: Confidential,
     /// What no client may send.
     pub reserved: Arc<ReservedNames>,
     /// The identity headers that some route writes, and the default ones.

@@ -169,7 +169,7 @@ fn token(settings: &EgressSettings) -> Value {
 /// A URL without what may be a secret in it: its query, and a user and password, which the configuration refuses anyway.
 pub(super) fn shown(url: &str) -> String {
     let (before, query) = url.split_once('?').map_or((url, ""), |(before, _)| (before, "?…"));
-    let Some(site_at) = before.find("://").map(|at| at + 3) else { return url.to_owned() };
+    let Some(site_at) = before.find("://").map(|at| at + 3) else { return format!("{before}{query}") };
     let (scheme, rest) = before.split_at(site_at);
     let (site, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = site.rsplit_once('@').map_or(site, |(_, host)| host);
@@ -198,6 +198,7 @@ mod tests {
             ("https://user:s3cret@id.example/a@b", "https://id.example/a@b"),
             ("https://user:s3@cret@id.example", "https://id.example"),
             ("urn:example:a@b", "urn:example:a@b"),
+            ("/login?key=s3cret", "/login?…"),
         ] {
             assert_eq!(shown(url), without);
         }

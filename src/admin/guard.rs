@@ -1,7 +1,8 @@
 //! Who may ask. What is no probe's needs `admin.token`, if there is one, and loopback if there is none.
 //!
 //! On loopback no web page may. A browser on this machine reaches the listener for any page that is open in
-//! it; the page's name, rebound to 127.0.0.1, is then in `Host`, or the page's origin in `Origin`.
+//! it; the page's name, rebound to 127.0.0.1, is then in `Host`, or the page's origin in `Origin`. What a page only has loaded
+//! (an image, a script) has no `Origin`, and `Sec-Fetch-Site` instead. A link to the console may be anywhere.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -17,6 +18,10 @@ use crate::{
     respond::problem,
     token::{credential::Credential, secret::Secret},
 };
+
+/// Who makes a browser ask, and what for (Fetch Metadata Request Headers, section 2).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// What probes and scrapers read; none of it is a secret.
 const FOR_EVERYBODY: [&str; 3] = ["/livez", "/readyz", "/metrics"];
@@ -68,10 +73,22 @@ fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
         return Err("the Host is not a loopback address");
     }
     match single(request.headers(), &ORIGIN) {
-        Ok(None) => Ok(()),
-        Ok(Some(origin)) if host.is_some_and(|host| is_own_origin(origin, host)) => Ok(()),
-        _ => Err("the Origin is a foreign one"),
+        Ok(None) => {}
+        Ok(Some(origin)) if host.is_some_and(|host| is_own_origin(origin, host)) => {}
+        _ => return Err("the Origin is a foreign one"),
     }
+    match single(request.headers(), &SEC_FETCH_SITE) {
+        Ok(None | Some("same-origin" | "none")) => Ok(()),
+        Ok(Some(_)) if is_link_to_the_page(request) => Ok(()),
+        _ => Err("a page of another origin asks"),
+    }
+}
+
+/// Whether somebody follows a link to what holds no data.
+fn is_link_to_the_page<B>(request: &Request<B>) -> bool {
+    request.method() == Method::GET
+        && console::file(request.uri().path()).is_some()
+        && single(request.headers(), &SEC_FETCH_MODE) == Ok(Some("navigate"))
 }
 
 /// The one value of a field. Err: there are more, or it isn't text.
@@ -194,5 +211,26 @@ mod tests {
         }
         let two = [("host", "localhost"), ("origin", "http://localhost"), ("origin", "http://localhost")];
         assert!(checked("/", &two).is_err());
+    }
+
+    #[test]
+    fn what_foreign_pages_have_loaded() {
+        let with = |target, fields: &[(&str, &str)]| {
+            checked(target, &[&[("host", "localhost:9901")], fields].concat()).is_ok()
+        };
+        for site in ["same-origin", "none"] {
+            assert!(with("/routes", &[("sec-fetch-site", site), ("sec-fetch-mode", "cors")]), "{site}");
+        }
+        for site in ["cross-site", "same-site", "", "same-origin, none", "anything"] {
+            for target in ["/routes", "/metrics", "/livez", "/"] {
+                assert!(!with(target, &[("sec-fetch-site", site)]), "{site} {target}");
+                assert!(!with(target, &[("sec-fetch-site", site), ("sec-fetch-mode", "no-cors")]), "{site} {target}");
+                let link = [("sec-fetch-site", site), ("sec-fetch-mode", "navigate")];
+                assert_eq!(with(target, &link), target == "/", "{site} {target}");
+            }
+        }
+        assert!(!with("/", &[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")]));
+        let form = Request::post("/").header("host", "localhost").header("sec-fetch-site", "cross-site");
+        assert!(check(&form.header("sec-fetch-mode", "navigate").body(()).unwrap()).is_err());
     }
 }

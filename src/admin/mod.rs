@@ -1,12 +1,13 @@
 //! The admin listener: liveness, readiness, metrics, how it stands, what is configured, explanations, revocations, reloads,
 //! and a page for people. On the control runtime, away from the requests' workers.
 
-mod confidential;
 mod configured;
+mod connections;
 mod console;
 mod explain;
 mod guard;
 mod reload;
+mod rendering;
 mod revocations;
 mod routes;
 mod status;
@@ -25,8 +26,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Map, Value};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{sleep, timeout},
+};
+
+use self::{
+    connections::{Connections, Place},
+    rendering::{Document, Rendering},
 };
 
 use crate::{
@@ -40,13 +45,11 @@ use crate::{
 
 pub use status::{About, ListenerShown};
 
-/// Connections at a time; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 64;
 /// A token may have 64 KiB and more.
 const LARGEST_BODY: usize = 1 << 20;
 /// To receive a head, and to idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection gets no new request after so long, so that 64 slow peers can't keep the others out.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection gets no new request after so long.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// Then an answer that is on its way has so long.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -82,18 +85,15 @@ pub struct AdminState {
 
 /// Answers on this listener until the task is dropped.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (connections, rendering) = (Arc::<Connections>::default(), Rendering::new(state));
     // Without an address, the stricter rules hold.
     let on_loopback =
         listener.local_addr().as_ref().map(SocketAddr::ip).map_or(true, |ip| ip.to_canonical().is_loopback());
-    while let Ok(slot) = slots.clone().acquire_owned().await {
+    loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let state = state.clone();
-                tokio::spawn(async move {
-                    serve_connection(stream, &state, on_loopback).await;
-                    drop(slot);
-                });
+                let (place, rendering) = (connections.take_place(), rendering.clone());
+                tokio::spawn(serve_connection(stream, Arc::new(place), rendering, on_loopback));
             }
             Err(error) => {
                 tracing::warn!(%error, "the admin listener could not accept a connection");
@@ -103,22 +103,38 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, state: &AdminState, on_loopback: bool) {
-    let service =
-        service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(route(request, state, on_loopback).await));
+async fn serve_connection(stream: TcpStream, place: Arc<Place>, rendering: Arc<Rendering>, on_loopback: bool) {
+    let service = service_fn(async |request: Request<Incoming>| {
+        place.is_answered(true);
+        let response = route(request, &rendering, &place, on_loopback).await;
+        place.is_answered(false);
+        Ok::<_, Infallible>(response)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(16 * 1024)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    if timeout(LIFETIME, connection.as_mut()).await.is_err() {
-        connection.as_mut().graceful_shutdown();
-        let _ = timeout(FAREWELL, connection).await;
+    let served = async {
+        if timeout(LIFETIME, connection.as_mut()).await.is_err() {
+            connection.as_mut().graceful_shutdown();
+            let _ = timeout(FAREWELL, connection).await;
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = place.lost() => {}
     }
 }
 
-async fn route(request: Request<Incoming>, state: &AdminState, on_loopback: bool) -> Response<Body> {
+async fn route(
+    request: Request<Incoming>,
+    rendering: &Arc<Rendering>,
+    place: &Arc<Place>,
+    on_loopback: bool,
+) -> Response<Body> {
+    let state = rendering.state();
     if let Err(refusal) = guard::admit(&request, state.gateway.snapshot().admin_token.as_ref(), on_loopback) {
         return *refusal;
     }
@@ -130,24 +146,35 @@ async fn route(request: Request<Incoming>, state: &AdminState, on_loopback: bool
         Some(rest) if rest.is_empty() || rest.starts_with('/') => revocations::answer(request, rest, state).await,
         _ if path == "/reload" => reload::answer(&request, state).await,
         _ if path == "/explain" => explain::answer(request, state).await,
-        _ => answer(&request, state),
+        _ => answer(&request, rendering, place).await,
     }
 }
 
-fn answer<B>(request: &Request<B>, state: &AdminState) -> Response<Body> {
+/// What an address shows.
+enum Page {
+    /// At once, whatever else goes on.
+    Now(fn(&AdminState) -> Response<Body>),
+    /// In its turn.
+    Rendered(Document),
+}
+
+async fn answer<B>(request: &Request<B>, rendering: &Arc<Rendering>, place: &Arc<Place>) -> Response<Body> {
     let head_only = request.method() == Method::HEAD;
-    let page: fn(&AdminState) -> Response<Body> = match request.uri().path() {
-        "/livez" => live,
-        "/readyz" => ready,
-        "/metrics" => metrics,
-        "/status" => status::page,
-        "/routes" => routes::page,
+    let page = match request.uri().path() {
+        "/livez" => Page::Now(live),
+        "/readyz" => Page::Now(ready),
+        "/metrics" => Page::Rendered(Document::Metrics),
+        "/status" => Page::Rendered(Document::Status),
+        "/routes" => Page::Rendered(Document::Routes),
         _ => return nothing_here(head_only),
     };
     if !head_only && request.method() != Method::GET {
         return not_allowed("GET, HEAD");
     }
-    let mut response = page(state);
+    let mut response = match page {
+        Page::Now(page) => page(rendering.state()),
+        Page::Rendered(document) => rendering.answer(document, place).await,
+    };
     if head_only {
         *response.body_mut() = Body::Empty;
     }
@@ -223,7 +250,7 @@ fn push_list(text: &mut String, names: &[String]) {
 
 /// A document without what may be shown to nobody.
 fn document(mut value: Value, snapshot: &Snapshot) -> Response<Body> {
-    confidential::mask(&mut value, &snapshot.confidential);
+    snapshot.confidential.mask(&mut value);
     page(StatusCode::OK, "application/json", format!("{value}\n"))
 }
 

@@ -19,14 +19,17 @@ use crate::{
 
 /// All of it.
 pub(super) fn page(state: &AdminState) -> Response<Body> {
-    let snapshot = state.gateway.snapshot();
-    let document = json!({
-        "hash": *state.health.in_force().hash,
-        "routes": snapshot.routes.iter().map(|one| route(one, &snapshot)).collect::<Value>(),
+    let (snapshot, hash) = (state.gateway.snapshot(), state.health.in_force().hash);
+    super::document(document(&snapshot, &hash), &snapshot)
+}
+
+fn document(snapshot: &Snapshot, hash: &str) -> Value {
+    json!({
+        "hash": hash,
+        "routes": snapshot.routes.iter().map(|one| route(one, snapshot)).collect::<Value>(),
         "issuers": snapshot.issuers.iter().map(|issuer| configured::issuer(&issuer.settings)).collect::<Value>(),
         "upstreams": snapshot.upstreams.iter().map(|upstream| configured::upstream(upstream.settings())).collect::<Value>(),
-    });
-    super::document(document, &snapshot)
+    })
 }
 
 fn route(route: &Route, snapshot: &Snapshot) -> Value {
@@ -83,7 +86,7 @@ fn leads_to(route: &Route) -> Value {
         }
         Destination::Answer(OwnAnswer::Respond(answer)) => json!({"respond": answer.status().as_u16()}),
         Destination::Answer(OwnAnswer::Redirect { status, to }) => {
-            json!({"redirect": to.as_written(), "status": status.as_u16()})
+            json!({"redirect": configured::shown(to.as_written()), "status": status.as_u16()})
         }
         Destination::Decision => json!({"decision": true}),
     }

@@ -1,10 +1,14 @@
 //! The listener, asked over a socket.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
 
 use insta::assert_snapshot;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+    time::Instant,
+};
 
 use super::*;
 
@@ -57,20 +61,19 @@ fn about() -> About {
     About { began: std::time::Instant::now(), listeners: Vec::new(), state_dir: None }
 }
 
+fn state() -> Arc<AdminState> {
+    told_by(Arc::new(ToldHealth::default()))
+}
+
+fn told_by(health: Arc<ToldHealth>) -> Arc<AdminState> {
+    Arc::new(AdminState { health, observer: Observer::silent(), gateway: gateway(), about: about(), reloads: None })
+}
+
 async fn start() -> Admin {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let health = Arc::new(ToldHealth::default());
-    tokio::spawn(serve(
-        listener,
-        Arc::new(AdminState {
-            health: health.clone(),
-            observer: Observer::silent(),
-            gateway: gateway(),
-            about: about(),
-            reloads: None,
-        }),
-    ));
+    tokio::spawn(serve(listener, told_by(health.clone())));
     Admin { address, health }
 }
 
@@ -199,30 +202,90 @@ async fn a_web_page_gets_nothing() {
 
 #[tokio::test]
 async fn only_loopback_asks_for_a_loopback_host() {
-    let state = AdminState {
-        health: Arc::new(ToldHealth::default()),
-        observer: Observer::silent(),
-        gateway: gateway(),
-        about: about(),
-        reloads: None,
-    };
+    let rendering = Rendering::new(state());
+    let place = Arc::new(Arc::<Connections>::default().take_place());
     let request = Request::builder().uri("/livez").header("host", "10.1.2.3:9901").body(()).unwrap();
-    assert_eq!(answer(&request, &state).status(), StatusCode::OK);
+    assert_eq!(answer(&request, &rendering, &place).await.status(), StatusCode::OK);
     assert!(guard::admit(&request, None, false).is_ok());
     assert_eq!(guard::admit(&request, None, true).unwrap_err().status(), StatusCode::FORBIDDEN);
+}
+
+/// No time goes by until it is dropped, whatever is waited for: paused time stands still while something blocks.
+fn standstill() -> mpsc::Sender<()> {
+    const AT_MOST: Duration = Duration::from_secs(120);
+    let (held, dropped) = mpsc::channel();
+    tokio::task::spawn_blocking(move || dropped.recv_timeout(AT_MOST));
+    held
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_peers_keep_no_probe_away() {
+    let (admin, began, _standstill) = (start().await, Instant::now(), standstill());
+    let mut idle = Vec::new();
+    for number in 0..400 {
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        if number % 2 == 0 {
+            stream.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").await.unwrap();
+        }
+        idle.push(stream);
+    }
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let answer = admin.ask("GET", path, "Host: localhost\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    // The oldest ones were closed for it; those that came last weren't.
+    assert_eq!(idle[1].read(&mut [0; 1]).await.unwrap(), 0);
+    let mut newest = idle.pop().unwrap();
+    newest.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    newest.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(began.elapsed(), Duration::ZERO, "nobody waited for an idle peer to be cut off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_that_read_nothing_keep_no_probe_away() {
+    let (admin, began, _standstill) = (start().await, Instant::now(), standstill());
+    let mut unread = Vec::new();
+    for _ in 0..connections::MOST + 10 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(admin.address).await.unwrap();
+        let asked = "GET /console/uplot.js HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        unread.push(stream);
+    }
+    let answer = admin.ask("GET", "/livez", "Host: localhost\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
 async fn slow_and_idle_peers_are_cut_off() {
     let admin = start().await;
-    let mut full = Vec::new();
-    for _ in 0..MAX_CONNECTIONS {
+    for begun in ["", "GET /livez HTTP/1.1\r\nHost: loc", "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
         let mut stream = TcpStream::connect(admin.address).await.unwrap();
-        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").await.unwrap();
-        full.push(stream);
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
-    let answer = admin.ask("GET", "/livez", "Host: localhost\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn routes_are_rendered_once_for_a_configuration() {
+    let state = state();
+    let rendering = Rendering::new(state.clone());
+    let place = Arc::new(Arc::<Connections>::default().take_place());
+    let rendered = async || rendering.answer(Document::Routes, &place).await.into_body().at_hand();
+    let first = rendered().await;
+    assert_eq!(rendered().await.as_ptr(), first.as_ptr());
+    let policy =
+        crate::config::load_str("routes: [{name: other, path: /o, respond: {status: 204}, allow: public}]", "f");
+    let parts = crate::snapshot::LongLived::new(Observer::silent(), 1);
+    state.gateway.go_by(crate::snapshot::Snapshot::assemble(&policy.unwrap().policy, &parts).unwrap().0);
+    let second = String::from_utf8(rendered().await.to_vec()).unwrap();
+    assert!(second.contains("\"other\"") && !first.windows(7).any(|part| part == b"\"other\""), "{second}");
 }
 
 /// Status and body.

@@ -154,7 +154,9 @@ fn descriptions(loaded: &Loaded) -> impl Iterator<Item = (&str, String)> {
     let issuers = &loaded.policy.issuers;
     loaded.policy.routes.iter().map(move |route| {
         let names = route.issuers.iter().filter_map(|issuer| issuers.get(*issuer)).map(|issuer| &*issuer.name);
-        (&*route.name, describe::route(route, names))
+        let mut sentence = describe::route(route, names);
+        loaded.policy.confidential.mask_text(&mut sentence);
+        (&*route.name, sentence)
     })
 }
 

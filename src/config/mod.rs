@@ -43,6 +43,7 @@ use std::{
 };
 
 use crate::{
+    confidential::Confidential,
     identity::IdentityPlan,
     observe::{LoggingSettings, TracingSettings},
     route::RouteSettings,
@@ -199,9 +200,7 @@ fn load_from(
     let with_placeholders = interpolation.has_placeholders();
     all_files.append(included);
     all_files.append(interpolation.take_files());
-    let mut confidential = interpolation.take_confidential();
-    // One that holds another is looked for first.
-    confidential.sort_by_key(|text| std::cmp::Reverse(text.expose().len()));
+    let confidential = Confidential::new(&interpolation.take_confidential());
     let policy = file.map(|file| ConfigFile { incomplete, with_placeholders, ..file }).and_then(|file| {
         let policy = compile::compile(&file, &sources, &mut findings, all_files)?;
         if !findings.failed() {
@@ -264,7 +263,7 @@ pub struct Policy {
     /// that has any: a file never promises more than the gateway keeps.
     pub pending: Vec<Diagnostic>,
     /// What came in from files (`${file:…}`), in whatever key: it is shown to nobody.
-    pub confidential: Vec<Secret>,
+    pub confidential: Confidential,
     /// What something stands for; moved to `Loaded::placeholders`.
     stand_ins: Vec<String>,
 }

@@ -94,6 +94,9 @@ fn described(
 /// A 2xx lets the request through, so an answer of the gateway's own can't be given as one.
 fn as_response(verdict: Verdict) -> Result<Response<Body>, Refusal> {
     match verdict {
+        Verdict::GoOn(go_on) if go_on.has_aliases() => {
+            Err(Refusal::Header("the request has a field under a name that clients may not use"))
+        }
         Verdict::GoOn(go_on) => Ok(yes(&go_on)),
         Verdict::Answer(answer) if answer.status().is_success() => Err(Refusal::NoRoute),
         Verdict::Answer(answer) => Ok(answer),

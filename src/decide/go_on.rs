@@ -24,6 +24,7 @@ pub(super) struct GoOn {
     fields: HeaderMap,
     /// Those that the gateway has a say in, each once.
     ours: Vec<HeaderName>,
+    has_aliases: bool,
     is_private: bool,
 }
 
@@ -57,7 +58,13 @@ impl GoOn {
         }
         exchange.request_id().write(&mut fields);
         let is_private = permit.credential().is_some_and(Credential::is_from_elsewhere);
-        Ok(GoOn { fields, ours: ours(snapshot, route), is_private })
+        let mut ours = ours(snapshot, route);
+        let changes = &settings.headers.request;
+        let is_alias = |name: &&HeaderName| changes.concerns(name) && !ours.contains(name);
+        let aliases: Vec<HeaderName> = head.headers.keys().filter(is_alias).cloned().collect();
+        let has_aliases = !aliases.is_empty();
+        ours.extend(aliases);
+        Ok(GoOn { fields, ours, has_aliases, is_private })
     }
 
     /// Each field that the gateway has a say in with its values; none: it is not to go on, whoever has sent it.
@@ -68,6 +75,12 @@ impl GoOn {
     /// Whether the gateway has a say in this field.
     pub(super) fn has(&self, name: &HeaderName) -> bool {
         self.ours.contains(name)
+    }
+
+    /// Whether a field has another spelling of a name that the route sets or removes: a proxy that copies fields by their names
+    /// would send it on.
+    pub(super) fn has_aliases(&self) -> bool {
+        self.has_aliases
     }
 
     /// Whether the token was found elsewhere than in `Authorization`, so that caches don't see that the answer is somebody's.

@@ -20,18 +20,26 @@ const OK: i32 = 0;
 const PERMISSION_DENIED: i32 = 7;
 const UNAUTHENTICATED: i32 = 16;
 
-/// A yes: fields to set, and others to take away: those of ours without a value, and what resembles one.
+/// Of the forwarding fields, those that Envoy has written or cleaned by the time it asks.
+const OF_ENVOY: [&str; 3] = ["x-forwarded-client-cert", "x-forwarded-for", "x-forwarded-proto"];
+
+/// A yes: fields to set, and others to take away: those of ours without a value, what resembles one, and what says where a
+/// request came from, unless a trusted proxy before Envoy says it.
 pub(super) fn yes(snapshot: &Snapshot, go_on: &GoOn, exchange: &Exchange, head: &request::Parts) -> CheckResponse {
     let mut told = OkHttpResponse::default();
     for (name, values) in go_on.fields() {
         if values.iter().next().is_none() {
             told.headers_to_remove.push(name.to_string());
-        } else if values != head.headers.get_all(name) {
+        } else {
+            // What Envoy shows needn't be what it has, lines joined by a comma: equal or not, it is set.
             told.headers.extend(changes(name, values.iter()));
         }
     }
-    let is_alias = |name: &&HeaderName| snapshot.reserved.forbids(name.as_str(), true) && !go_on.has(name);
-    told.headers_to_remove.extend(head.headers.keys().filter(is_alias).map(HeaderName::to_string));
+    let is_forbidden = |name: &&HeaderName| {
+        let forbidden = snapshot.reserved.forbids(name.as_str(), exchange.trusted_peer());
+        forbidden && !go_on.has(name) && !OF_ENVOY.contains(&name.as_str())
+    };
+    told.headers_to_remove.extend(head.headers.keys().filter(is_forbidden).map(HeaderName::to_string));
 
     let (mut on_answer, mut private) = (HeaderMap::new(), None);
     if let Some(route) = exchange.route() {
@@ -39,7 +47,7 @@ pub(super) fn yes(snapshot: &Snapshot, go_on: &GoOn, exchange: &Exchange, head: 
         on_answer.extend(settings.headers.response.set.iter().cloned());
         if go_on.is_private() {
             // Beside what the upstream says of caching.
-            private = Some(change(&CACHE_CONTROL, "private", APPEND));
+            private = Some(change(&CACHE_CONTROL, &HeaderValue::from_static("private"), APPEND));
             told.query_parameters_to_remove = settings.token_from.query_names().map(str::to_owned).collect();
         }
     }
@@ -81,14 +89,16 @@ fn changes<'h>(
     name: &'h HeaderName,
     values: impl Iterator<Item = &'h HeaderValue>,
 ) -> impl Iterator<Item = HeaderChange> {
-    // A value that isn't text is one that the client has sent, and stays as it is.
     values
-        .filter_map(|value| value.to_str().ok())
         .enumerate()
         .map(move |(place, value)| change(name, value, if place == 0 && *name != VARY { OVERWRITE } else { APPEND }))
 }
 
-fn change(name: &HeaderName, value: &str, append_action: i32) -> HeaderChange {
-    let header = HeaderLine { key: name.to_string(), value: value.to_owned(), raw_value: Vec::new() };
+fn change(name: &HeaderName, value: &HeaderValue, append_action: i32) -> HeaderChange {
+    let (value, raw_value) = match value.to_str() {
+        Ok(text) => (text.to_owned(), Vec::new()),
+        Err(_) => (String::new(), value.as_bytes().to_vec()),
+    };
+    let header = HeaderLine { key: name.to_string(), value, raw_value };
     HeaderChange { header: Some(header), append_action, keep_empty_value: true }
 }

@@ -15,6 +15,7 @@ mod text;
 use hyper::Method;
 
 use crate::{
+    confidential::Confidential,
     config::printable,
     policy::{Access, RuleReport, listed},
     rehearsal::{Answer, Question},
@@ -130,7 +131,7 @@ impl Explanation {
             let headers = headers.map(|(name, value)| (spelled(name), value.clone())).collect();
             Some(UpstreamPart { name, target: without_tokens(&target, snapshot), headers })
         });
-        Explanation {
+        let mut explanation = Explanation {
             request: printable(&format!("{} {}", question.method(), without_tokens(&question.url(), snapshot))),
             is_allowed: answer.is_allowed(),
             is_enforced: answer.is_enforced(),
@@ -149,7 +150,37 @@ impl Explanation {
             rules: parts.collect(),
             upstream,
             to_allow: remedy::of(snapshot, question, answer),
+        };
+        explanation.mask(&snapshot.confidential);
+        explanation
+    }
+
+    /// Hides what the configuration has from files. What whoever asks has written stays: the request and its path.
+    fn mask(&mut self, confidential: &Confidential) {
+        let Explanation { detail, route, token, rules, upstream, to_allow, .. } = self;
+        let mut texts = vec![detail];
+        texts.extend(route.name.iter_mut().chain(&mut route.place));
+        texts.extend(route.neighbours.iter_mut().flat_map(|(name, why)| [name, why]));
+        if let Some(TokenPart { issuer, steps, caller, .. }) = token {
+            texts.extend(issuer);
+            for StepPart { detail, got, wanted, .. } in steps {
+                texts.push(detail);
+                texts.extend(got.iter_mut().chain(wanted));
+            }
+            if let Some(CallerPart { subject, client, scopes, roles, .. }) = caller {
+                texts.extend(subject.iter_mut().chain(client).chain(scopes).chain(roles));
+            }
         }
+        for condition in rules.iter_mut().flat_map(|rule| &mut rule.report.conditions) {
+            texts.extend([&mut condition.asks, &mut condition.wish]);
+            texts.extend(&mut condition.got);
+        }
+        if let Some(UpstreamPart { name, target, headers }) = upstream {
+            texts.extend([name, target]);
+            texts.extend(headers.iter_mut().map(|(_, value)| value));
+        }
+        texts.extend(to_allow);
+        texts.into_iter().for_each(|text| confidential.mask_text(text));
     }
 
     /// Whether the request is let in.
@@ -256,7 +287,9 @@ fn spelled(name: &str) -> String {
 /// An address without the values of its query's token parameters.
 fn without_tokens(url: &str, snapshot: &Snapshot) -> String {
     match url.split_once('?') {
-        Some((path, query)) => format!("{path}?{}", crate::observe::without_tokens(query, &snapshot.token_parameters)),
+        Some((path, query)) => {
+            format!("{path}?{}", crate::observe::without_tokens(query, [&snapshot.token_parameters, &[]]))
+        }
         None => url.to_owned(),
     }
 }

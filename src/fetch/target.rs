@@ -17,6 +17,9 @@ use super::{Call, FetchError, FetchRules, idle::Origin};
 
 const NOT_PLAIN: &str = "plain http off loopback needs `allow_http: true`";
 
+const WELL_KNOWN: [&str; 3] =
+    ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/jwks.json"];
+
 /// A URL that may be called, in parts.
 pub(super) struct Target {
     pub(super) is_tls: bool,
@@ -110,12 +113,30 @@ impl Target {
     }
 }
 
-/// Without the query, which may hold a secret.
+/// Where it is, and not what is asked for there: paths and queries may hold secrets. The places of metadata are known to
+/// everybody.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_tls { "https" } else { "http" };
         let path = self.path.split('?').next().unwrap_or_default();
-        write!(f, "{scheme}://{}{path}", self.authority)
+        write!(f, "{scheme}://{}{}", self.authority, Hidden(path))
+    }
+}
+
+/// A path of which only what is well known is shown.
+struct Hidden<'p>(&'p str);
+
+impl fmt::Display for Hidden<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rest = |part: &str| if matches!(part, "" | "/") { "" } else { "/…" };
+        let known = WELL_KNOWN.iter().find_map(|known| Some((known, self.0.split_once(known)?)));
+        match known {
+            Some((known, (before, after))) if after.is_empty() || after.starts_with('/') => {
+                write!(f, "{}{known}{}", rest(before), rest(after))
+            }
+            _ if self.0 == "/" => f.write_str("/"),
+            _ => f.write_str(rest(self.0)),
+        }
     }
 }
 

@@ -147,6 +147,33 @@ async fn anything_but_a_small_200_is_refused() {
 }
 
 #[tokio::test]
+async fn no_message_shows_what_may_be_secret_in_a_url() {
+    for (url, expected) in [
+        ("https://a.example", "https://a.example/"),
+        ("https://a.example/", "https://a.example/"),
+        ("https://a.example/?k=SECRET", "https://a.example/"),
+        ("https://a.example:8443/SECRET", "https://a.example:8443/…"),
+        ("http://[::1]:1/a/SECRET/b?k=SECRET", "http://[::1]:1/…"),
+        ("https://a.example/.well-known/openid-configuration", "https://a.example/.well-known/openid-configuration"),
+        ("https://a.example/SECRET/.well-known/jwks.json?SECRET", "https://a.example/…/.well-known/jwks.json"),
+        (
+            "https://a.example/.well-known/oauth-authorization-server/SECRET",
+            "https://a.example/.well-known/oauth-authorization-server/…",
+        ),
+        ("https://a.example/.well-known/openid-configurationSECRET", "https://a.example/…"),
+        ("https://SECRET@a.example/", "a URL that can't be called: it has a user name or password in it"),
+    ] {
+        assert_eq!(shown(url), expected);
+    }
+    let get = || Call { method: Method::GET, fields: vec![], body: Bytes::new(), over: Over::NewConnection };
+    let error = call("http://127.0.0.1:1/SECRET/k?SECRET", get(), &rules()).await.unwrap_err();
+    assert!(error.message.starts_with("http://127.0.0.1:1/…: no connection: "), "{error}");
+    let server = Server::start(|_| response("404 Not Found", "", "")).await;
+    let error = get_json(&format!("{}/SECRET", server.url), &rules()).await.unwrap_err();
+    assert_eq!(error.message, format!("{}/…: status 404", server.url));
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_costs_the_timeout() {
     let server = Server::start(|_| String::new()).await;
     server.hold(true);

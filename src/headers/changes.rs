@@ -37,17 +37,19 @@ impl HeaderChanges {
         if self.is_empty() {
             return;
         }
-        let ours = |name: &HeaderName| {
-            let mut written = self.set.iter().map(|(name, _)| name).chain(&self.remove);
-            written.any(|ours| is_alias(ours.as_str(), name.as_str()))
-        };
-        let gone: Vec<HeaderName> = headers.keys().filter(|name| ours(name)).cloned().collect();
+        let gone: Vec<HeaderName> = headers.keys().filter(|name| self.concerns(name)).cloned().collect();
         for name in gone {
             headers.remove(name);
         }
         for (name, value) in &self.set {
             headers.insert(name.clone(), value.clone());
         }
+    }
+
+    /// Whether a name, or another spelling of it, is set or removed.
+    pub fn concerns(&self, name: &HeaderName) -> bool {
+        let mut written = self.set.iter().map(|(name, _)| name).chain(&self.remove);
+        written.any(|ours| is_alias(ours.as_str(), name.as_str()))
     }
 
     /// Changes the head of an upstream's answer.

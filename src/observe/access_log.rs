@@ -8,7 +8,7 @@ use super::{
     LogFormat, RequestFinished,
     line::{Within, push_escaped, push_fmt, push_hex, push_json, push_millis, push_padded, push_word},
     log::{Style, push_coloured, push_head},
-    query::push_query,
+    query::{push_path, push_query},
 };
 
 /// Bytes of a text from outside that a line shows; the rest is `…`.
@@ -144,11 +144,7 @@ fn shown(line: &mut String, name: &str, value: impl Display) {
 /// Path and query. A target that has no canonical form may hold its query in `path`.
 fn push_target(line: &mut String, request: &RequestFinished<'_>, within: Within) {
     let (path, rest) = request.path.split_once('?').map_or((request.path, None), |(path, rest)| (path, Some(rest)));
-    let (path, is_cut) = cut(path);
-    push_escaped(line, path, within);
-    if is_cut {
-        line.push('…');
-    }
+    push_path(line, path, request.token_parameters, SHOWN, within);
     for query in [rest, request.query].into_iter().flatten() {
         line.push('?');
         push_query(line, query, request.token_parameters, SHOWN, within);
@@ -244,6 +240,15 @@ mod tests {
         for format in [LogFormat::Json, LogFormat::Text] {
             let line = line(&request, format, false);
             assert!(line.contains("/a%00?access_token=…?token=…") && !line.contains("SECRET"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_the_path_is_left_out() {
+        let path = "/a/eyJhbGciOiJIUzI1NiJ9.SECRET.SECRET/7";
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let line = line(&RequestFinished { path, ..a_request() }, format, false);
+            assert!(line.contains("/a/…/7?full=1") && !line.contains("SECRET"), "{line}");
         }
     }
 

@@ -36,7 +36,7 @@ use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, reload};
 
 pub(crate) use self::line::civil_date;
 pub(crate) use self::line::{push_json, rfc_3339};
-pub(crate) use self::query::token_parameter;
+pub(crate) use self::query::{Own, path_without_tokens, token_parameter};
 pub use self::{
     certificates::CertificateLoaded,
     config::{ConfigReloaded, NewConfig},
@@ -113,7 +113,7 @@ pub struct Observer {
 }
 
 /// A query as it may be shown: without the values of parameters that hold tokens; `own`: more of them (`token_parameter`).
-pub(crate) fn without_tokens(query: &str, own: &[Box<str>]) -> String {
+pub(crate) fn without_tokens(query: &str, own: Own<'_>) -> String {
     const LONGEST: usize = 8 << 10;
     let mut shown = String::new();
     query::push_query(&mut shown, query, own, LONGEST, line::Within::Message);

@@ -22,8 +22,8 @@ pub struct RequestFinished<'e> {
     pub path: &'e str,
     /// Without the question mark.
     pub query: Option<&'e str>,
-    /// Besides those that are known anywhere: as `token_parameter` makes them.
-    pub token_parameters: &'e [Box<str>],
+    /// Besides those that are known anywhere, of the configuration in force and of its shadow: as `token_parameter` makes them.
+    pub token_parameters: [&'e [Box<str>]; 2],
     /// "" where none matched.
     pub route: &'e str,
     /// Of the answer.

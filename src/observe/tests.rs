@@ -22,7 +22,7 @@ pub(super) fn a_request() -> RequestFinished<'static> {
         host: Some("api.example.com"),
         path: "/rest/campaigns/7",
         query: Some("full=1&access_token=SECRET"),
-        token_parameters: &[],
+        token_parameters: [&[], &[]],
         route: "campaigns",
         status: 200,
         duration: Duration::from_micros(12_345),

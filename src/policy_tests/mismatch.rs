@@ -47,6 +47,8 @@ pub(super) fn all(expect: &Expectation, answer: &Answer, snapshot: &Snapshot) ->
     if let Some(part) = parts.iter_mut().find(|part| part.what == "route") {
         part.expected.push_str(&unknown_route(&part.expected, snapshot).unwrap_or_default());
     }
+    // What is compared is real; what is told isn't, where it came from a file.
+    parts.iter_mut().for_each(|part| snapshot.confidential.mask_text(&mut part.got));
     parts
 }
 

@@ -46,6 +46,11 @@ impl Bystander {
         Ok((Bystander { snapshot: own, listeners }, stores))
     }
 
+    /// The query fields that are tokens on some route of its own.
+    pub(super) fn token_parameters(&self) -> &[Box<str>] {
+        &self.snapshot.token_parameters
+    }
+
     /// What it says of a request that another policy has decided.
     pub(super) async fn decide(&self, request: &Copied) -> ShadowSays {
         let listener = self.listeners.get(request.listener).copied().unwrap_or(self.snapshot.main_listener);

@@ -197,3 +197,13 @@ async fn what_is_the_same_is_shared_and_what_is_not_is_told_apart() {
     assert!(Arc::ptr_eq(&other.issuers[0].keys, &scene.snapshot.issuers[0].keys), "the same source of keys");
     assert!(!Arc::ptr_eq(&other.upstreams[0], &scene.snapshot.upstreams[0]) && other.shadow.is_none());
 }
+
+#[test]
+fn its_token_parameters_are_known_to_the_log() {
+    let open = policy("\"127.0.0.1:0\"", &route("p", "/p/**", "allow: public"));
+    let own = "allow: authenticated, token_from: [{query: shadow-key}]";
+    let scene = Scene::new(open.clone(), &policy("\"127.0.0.1:0\"", &route("p", "/p/**", own)));
+    assert_eq!(*scene.shadow.token_parameters().unwrap(), [Box::<str>::from("shadowkey")]);
+    scene.go_by(&open);
+    assert!(scene.shadow.token_parameters().unwrap().is_empty());
+}

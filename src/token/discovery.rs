@@ -1,7 +1,7 @@
 //! An issuer's metadata: OpenID Connect Discovery 1.0, section 4, then RFC 8414, section 3.
 
 use super::json;
-use crate::fetch::{FetchRules, get_json};
+use crate::fetch::{self, FetchRules, get_json};
 
 /// Finds out where an issuer has something: `jwks_uri`, `introspection_endpoint`…
 ///
@@ -20,12 +20,13 @@ pub(in crate::token) async fn find(issuer: &str, member: &str, rules: &FetchRule
 
 async fn read(url: &str, issuer: &str, member: &str, rules: &FetchRules) -> Result<String, String> {
     let answer = get_json(url, rules).await.map_err(|error| error.to_string())?;
-    let metadata = json::parse_object(&answer.body).map_err(|error| format!("{url}: {error}"))?;
+    let place = fetch::shown(url);
+    let metadata = json::parse_object(&answer.body).map_err(|error| format!("{place}: {error}"))?;
     let text = |name: &str| metadata.get(name).and_then(|value| value.as_str());
     if text("issuer") != Some(issuer) {
-        return Err(format!("{url}: its `issuer` isn't {issuer}"));
+        return Err(format!("{place}: its `issuer` isn't the one that was asked for"));
     }
-    text(member).map(str::to_owned).ok_or_else(|| format!("{url}: it has no `{member}`"))
+    text(member).map(str::to_owned).ok_or_else(|| format!("{place}: it has no `{member}`"))
 }
 
 /// Both places, in the order in which they are asked.

@@ -199,10 +199,16 @@ impl Introspector {
         name: TokenName,
         cache: &Arc<TokenCache>,
     ) -> (Said, Source) {
-        let turn = match cache.said(&name, issuer, now()) {
+        let mut turn = match cache.said(&name, issuer, now()) {
             Some(said) => Turn::Known(said),
-            None => self.turn(issuer, credential, name, cache),
+            None => self.turn(issuer, credential, name, cache, None),
         };
+        // Nobody waits for who asks beside: it can, until there is room.
+        if let (Turn::Busy, Asking::Beside) = (&turn, cache.asking())
+            && let Ok(permit) = self.permits_beside.clone().acquire_owned().await
+        {
+            turn = self.turn(issuer, credential, name, cache, Some(permit));
+        }
         let (mut answer, source) = match turn {
             Turn::Known(said) => return (said, Source::Memory),
             Turn::Busy => return (Said::Unavailable { retry_after: WHEN_BUSY }, Source::Question),
@@ -219,6 +225,7 @@ impl Introspector {
         credential: &Credential,
         name: TokenName,
         cache: &Arc<TokenCache>,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Turn {
         let is_shared = !self.settings.cache_ttl.is_zero();
         let mut questions = self.questions();
@@ -233,7 +240,7 @@ impl Introspector {
             Asking::InForce => &self.permits,
             Asking::Beside => &self.permits_beside,
         };
-        let Ok(permit) = permits.clone().try_acquire_owned() else { return Turn::Busy };
+        let Some(permit) = permit.or_else(|| permits.clone().try_acquire_owned().ok()) else { return Turn::Busy };
         let (tell, answer) = watch::channel(None);
         if is_shared {
             questions.insert(name, answer.clone());

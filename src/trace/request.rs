@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use hyper::Version;
 
 use super::Span;
-use crate::observe::RequestFinished;
+use crate::observe::{RequestFinished, path_without_tokens};
 
 /// What the log line has no place for.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ impl Span {
         });
         self.set("http.request.method", method.unwrap_or("_OTHER"));
         self.set_some("http.route", beside.template.map(str::to_owned));
-        self.set("url.path", request.path.to_owned());
+        self.set("url.path", path_without_tokens(request.path).into_owned());
         self.set("url.scheme", beside.scheme);
         self.set_some("server.address", request.host.map(str::to_owned));
         self.set("client.address", request.client_ip.to_string());

@@ -17,21 +17,22 @@ function answers({ routes = made.routes(), status = made.status({ shadow: made.s
 }
 
 const { HOSTILE } = made;
-const failing = { message: HOSTILE, at: "2026-11-28T07:00:00Z" };
-const hostile = {
+/** Everything that others may choose is called so. */
+const named = (text) => ({
   status: made.status({
-    degraded: [HOSTILE],
-    version: HOSTILE,
-    config: { file: HOSTILE, hash: HOSTILE, loaded_at: HOSTILE, last_reload: "error", errors: [HOSTILE] },
-    listeners: [{ name: HOSTILE, address: HOSTILE, mode: HOSTILE, tls: true, connections: 1 }],
-    issuers: [{ name: HOSTILE, issuer: HOSTILE, audiences: [HOSTILE], ways: [HOSTILE], keys: [{ kid: HOSTILE, algorithm: HOSTILE, type: HOSTILE }], source: HOSTILE, age_seconds: 1, state: HOSTILE, last_error: failing }],
-    upstreams: [{ name: HOSTILE, endpoints: [{ endpoint: HOSTILE, healthy: false, in_flight: 1, ejected_until: HOSTILE }] }],
-    state: { redis: HOSTILE, dir: HOSTILE },
-    shadow: { ...made.shadow, file: HOSTILE, last_reload: "error", errors: [HOSTILE], differences: [{ ...made.shadow.differences[0], route: HOSTILE, shadow_route: HOSTILE, reason: HOSTILE, shadow_reason: HOSTILE, example: { method: HOSTILE, path: HOSTILE } }] },
+    degraded: [text],
+    version: text,
+    config: { file: text, hash: text, loaded_at: text, last_reload: "error", errors: [text] },
+    listeners: [{ name: text, address: text, mode: text, tls: true, connections: 1 }],
+    issuers: [{ name: text, issuer: text, audiences: [text], ways: [text], keys: [{ kid: text, algorithm: text, type: text }], source: text, age_seconds: 1, state: text, last_error: { message: text, at: "2026-11-28T07:00:00Z" } }],
+    upstreams: [{ name: text, endpoints: [{ endpoint: text, healthy: false, in_flight: 1, ejected_until: text }] }],
+    state: { redis: text, dir: text },
+    shadow: { ...made.shadow, file: text, last_reload: "error", errors: [text], differences: [{ ...made.shadow.differences[0], route: text, shadow_route: text, reason: text, shadow_reason: text, example: { method: text, path: text } }] },
   }),
-  routes: made.routes([made.route(HOSTILE, { hosts: [HOSTILE], methods: [HOSTILE], listeners: [HOSTILE], issuers: [HOSTILE], leads_to: { upstream: HOSTILE } })]),
-  revocations: [{ id: HOSTILE, subject: HOSTILE, issuer: HOSTILE, created_at: 1, source: HOSTILE }],
-};
+  routes: made.routes([made.route(text, { hosts: [text], methods: [text], listeners: [text], issuers: [text], leads_to: { upstream: text } })]),
+  revocations: [{ id: text, subject: text, issuer: text, created_at: 1, source: text }],
+});
+const hostile = named(HOSTILE);
 
 /** What `POST /explain` may answer, with this text in every place. */
 const explained = (text) => ({
@@ -61,6 +62,25 @@ test("names that would do harm stay text", async (test) => {
   for (const part of ["#state-words", "#issuer-list", "#endpoint-list", "#listener-list", "#route-list", "#explained", "#shadow-list", "#revocation-list", "#configuration-errors", "#confirm-text"]) {
     assert.ok((await page.textContent(part)).includes(made.HOSTILE), part);
   }
+});
+
+test("what isn't seen, or turns the direction of a text, is written out", async (test) => {
+  const name = "a\u202egnp\u2066b\u200e\u200b\u0007";
+  const page = await open(test, { answers: { ...answers(named(name)), explain: explained(name) } });
+  await explain(page);
+  for (const summary of await page.locator("summary:visible").all()) await summary.click();
+  await page.locator("#issuer-list .keys li").waitFor();
+  await page.click("#revocation-list button");
+  await page.locator("#confirm[open]").waitFor();
+  const shown = String.raw`a\u{202e}gnp\u{2066}b\u{200e}\u{200b}\u{7}`;
+  for (const part of ["#state-words", "#issuer-list", "#endpoint-list", "#listener-list", "#route-list", "#explained", "#shadow-list", "#revocation-list", "#configuration-errors", "#confirm-text"]) {
+    assert.ok((await page.textContent(part)).includes(shown), part);
+  }
+  const told = await page.evaluate(() => {
+    const attributes = [...document.querySelectorAll("[title], [aria-label]")].map((node) => `${node.title} ${node.ariaLabel}`);
+    return [document.title, document.body.textContent, ...attributes].join("\n");
+  });
+  assert.doesNotMatch(told, /[\u0007\u200b\u200e\u202e\u2066]/);
 });
 
 /** What reaches beyond the page's edge, and doesn't scroll in a place of its own. */

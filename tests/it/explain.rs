@@ -13,6 +13,7 @@ use crate::support::{
     gateway::{Gateway, configuration, configuration_of},
     issuer::{Issuer, Mood},
     keys::Key,
+    raw::Client,
     token::{Token, now},
     upstream::Upstream,
 };
@@ -199,4 +200,82 @@ fn what_an_issuer_says_of_an_opaque_token_is_not_assumed() {
     assert!(assumed.contains("token  of a, assumed: claims without a signature\n"), "{assumed}");
     let told: Value = serde_json::from_str(&explain(&["--token", "t1", "--json"])).unwrap();
     assert_eq!((&told["token"]["presented"], &told["decision"]), (&json!("token"), &json!("allow")));
+}
+
+#[test]
+fn what_came_from_files_is_in_no_explanation() {
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    put("key.txt", "marker-in-a-header\n");
+    put("url.txt", &format!("{}/Marker-In-A-Path/\n", upstream.url()));
+    put("audience.txt", "marker-in-an-audience");
+    put("scope.txt", "marker-in-a-scope");
+    let yaml = format!(
+        r#"
+listen: ["127.0.0.1:0"]
+admin: {{address: "127.0.0.1:0"}}
+logging: {{level: error, access: false}}
+issuers:
+  main: {{issuer: "{issuer}", audiences: ["${{file:audience.txt}}"], jwt: {{jwks_uri: "{jwks}"}}}}
+upstreams:
+  hook: {{url: "${{file:url.txt}}"}}
+routes:
+  - {{name: a, path: "/a/**", upstream: hook, allow: public, headers: {{request: {{set: {{x-key: "Key ${{file:key.txt}}"}}}}}}}}
+  - {{name: b, path: /b, upstream: hook, allow: [{{scopes: ["${{file:scope.txt}}"]}}]}}
+"#,
+        issuer = issuer.url(),
+        jwks = issuer.jwks_uri(),
+    );
+    let config = put("gateway.yaml", &yaml);
+    let token = issuer.token().build();
+    let run = |arguments: &[&str]| {
+        let output = Binary::command().args(arguments).current_dir(folder.path()).output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let binary = Binary::run(&config);
+    let ask = |path: &str, body: &str| {
+        let mut client = Client::connect(binary.admin());
+        let (address, length) = (binary.admin(), body.len());
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        ));
+        client.try_receive("POST").unwrap().unwrap().text()
+    };
+    put(
+        "a.test.yaml",
+        r#"
+config: gateway.yaml
+tests:
+  - name: the upstream has its key
+    request: GET /a/x
+    token: none
+    expect: {upstream_headers: {x-key: "Key marker-in-a-header"}}
+  - name: this fails
+    request: GET /a/x
+    token: none
+    expect: {upstream_headers: {x-key: other}}
+"#,
+    );
+    let tested = run(&["test", "a.test.yaml", "--junit", "junit.xml"]);
+    assert!(tested.contains("1 passed, 1 failed"), "{tested}");
+    let told = [
+        ask("/explain", r#"{"url": "/a/x"}"#),
+        ask("/explain", &json!({"url": "/b", "token": token}).to_string()),
+        run(&["explain", "-c", "gateway.yaml", "--url", "/a/x"]),
+        run(&["explain", "-c", "gateway.yaml", "--url", "/a/x", "--json"]),
+        run(&["explain", "-c", "gateway.yaml", "--url", "/b", "--token", &token]),
+        run(&["explain", "-c", "gateway.yaml", "--url", "/b", "--issuer", "main", "--claims", "{}"]),
+        run(&["check", "-c", "gateway.yaml", "--describe"]),
+        tested,
+        std::fs::read_to_string(folder.path().join("junit.xml")).unwrap(),
+    ];
+    for told in &told {
+        assert!(!told.to_lowercase().contains("marker-in"), "{told}");
+        assert!(told.contains("***"), "{told}");
+    }
 }

@@ -268,7 +268,7 @@ fn more_requests_than_are_taken() {
 #[test]
 fn windows_that_stay_shut() {
     const LENGTH: usize = 4 * 1024 * 1024;
-    let mut setting = start(", idle_timeout: 8s");
+    let mut setting = start(", idle_timeout: 15s");
     setting.upstream.answer(|request, stream| {
         if request.target != "/large" {
             return crate::support::upstream::respond(stream, 200, "", b"hello");

@@ -235,6 +235,33 @@ fn no_request_waits_for_what_the_shadow_asks() {
 }
 
 #[test]
+fn who_finds_the_places_for_questions_taken_waits_and_is_no_difference() {
+    let (server, upstream) = (AuthorizationServer::start(), Upstream::start());
+    server.hold(true);
+    let introspected = format!(
+        "  asked: {{audiences: [api], introspection: {{endpoint: \"{}\", client_id: gw, client_secret: s3cret, timeout: 60s}}}}\n",
+        server.introspection()
+    );
+    let routes = "  - {name: r, path: /r, upstream: echo, allow: public}\n";
+    let scene = Scene::new(
+        &configuration(&issuer(), &upstream, routes),
+        &configuration_of(&introspected, &upstream.url(), &routes.replace("public", "authenticated")),
+    );
+    for number in 0..70 {
+        let token = format!("opaque-{number}");
+        server.active(&token, serde_json::json!({"sub": "u1", "aud": "api"}));
+        assert_eq!(scene.get("/r", Some(&token)), 200);
+    }
+    eventually("all places are taken", || server.asked() == 16);
+    let told = scene.status();
+    assert_eq!((&told["compared"], &told["skipped"]), (&0.into(), &6.into()), "{told}");
+    server.hold(false);
+    eventually("all are asked", || scene.compared("r", "allow", "allow") == 64.0);
+    let told = scene.status();
+    assert_eq!((&told["different"], &told["skipped"]), (&0.into(), &6.into()), "{told}");
+}
+
+#[test]
 fn it_counts_ends_and_contacts_nothing() {
     let (issuer, upstream, endpoint) = (issuer(), Upstream::start(), TokenEndpoint::start());
     let elsewhere = Upstream::start();
@@ -389,6 +416,19 @@ fn what_is_told_holds_no_token() {
         }
     }
     assert!(!told.contains("sesame-sesame"));
+}
+
+#[test]
+fn query_fields_that_are_tokens_to_the_shadow_alone_are_not_logged() {
+    let (issuer, upstream) = (issuer(), Upstream::start());
+    let routes = "  - {name: r, path: /r, respond: {status: 200}, allow: public}\n";
+    let text = configuration(&issuer, &upstream, routes);
+    let taken = "allow: authenticated, token_from: [{query: shadowkey}]";
+    let scene = Scene::new(&text, &text.replace("allow: public", taken));
+    assert_eq!(scene.get("/r?shadowkey=opaqueSHADOWQUERY&page=7", None), 200);
+    eventually("it is logged", || scene.binary.output().contains("page=7"));
+    let told = scene.binary.output();
+    assert!(told.contains("shadowkey=") && !told.contains("SHADOWQUERY"), "{told}");
 }
 
 #[test]

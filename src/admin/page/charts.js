@@ -1,6 +1,6 @@
 // A chart of the last minutes, with a legend that says the values: at the pointer, or the latest.
 
-import { element, setClass, setText } from "./dom.js";
+import { element, plain, setClass, setText } from "./dom.js";
 import { clock } from "./words.js";
 
 const HEIGHT = 168;
@@ -156,7 +156,7 @@ export class Chart {
       return `${line.name} ${words}`;
     });
     setClass(this.#legend, this.#pointer === null ? "legend" : "legend is-past");
-    this.#host.setAttribute("aria-label", `${this.#title}: ${said.join(", ") || "nothing yet"}`);
+    this.#host.setAttribute("aria-label", plain(`${this.#title}: ${said.join(", ") || "nothing yet"}`));
   }
 }
 

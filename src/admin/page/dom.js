@@ -4,21 +4,32 @@
 /** The element with this id. */
 export const byId = (id) => document.getElementById(id);
 
+// Controls and formats, and letters without a shape; not what breaks lines and indents.
+const UNSEEN = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu;
+
+/** A text as it is shown: what isn't seen, or turns the direction of what is, is written out as the log does (`\u{202e}`). */
+export function plain(text) {
+  return String(text).replace(UNSEEN, (mark) => `\\u{${mark.codePointAt(0).toString(16)}}`);
+}
+
+const isShown = (attribute) => attribute === "title" || attribute.startsWith("aria-");
+
 /** Makes an element. Members of `attributes` that begin with `on` are listeners; content is nodes and texts. */
 export function element(tag, attributes = {}, ...content) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (value === false || value === null || value === undefined) continue;
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else made.setAttribute(name, value === true ? "" : value);
+    else made.setAttribute(name, value === true ? "" : isShown(name) ? plain(value) : value);
   }
-  made.append(...content.flat().filter((part) => part !== null && part !== undefined && part !== false));
+  const parts = content.flat().filter((part) => part !== null && part !== undefined && part !== false);
+  made.append(...parts.map((part) => (part instanceof Node ? part : plain(part))));
   return made;
 }
 
 /** Sets a text, if it is another: what is selected or read aloud isn't disturbed for nothing. */
 export function setText(node, text) {
-  const written = String(text);
+  const written = plain(text);
   if (node.textContent !== written) node.textContent = written;
 }
 

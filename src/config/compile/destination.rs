@@ -53,7 +53,9 @@ impl Compiler<'_> {
         }
         let mut listeners = written.listeners_in(file).peekable();
         if listeners.peek().is_some() && listeners.all(|listener| listener.mode != Mode::Proxy) {
-            self.nothing_for_an_upstream(written, "a listener that only decides");
+            // Fields of the request are said to whoever forwards it.
+            let paths = [written.strip_prefix.as_ref(), written.rewrite.as_ref()];
+            self.nothing_of(paths, "a listener that only decides");
             return Some(Destination::Decision);
         }
         let message = format!("`upstream` is missing in {}", written.at.path);
@@ -64,7 +66,10 @@ impl Compiler<'_> {
     fn nothing_for_an_upstream(&mut self, written: &Route, answer: &str) {
         let request = &written.headers.request;
         let header = request.set.first().map(|(name, _)| name).or(request.remove.first());
-        let keys = [written.strip_prefix.as_ref(), written.rewrite.as_ref(), header];
+        self.nothing_of([written.strip_prefix.as_ref(), written.rewrite.as_ref(), header], answer);
+    }
+
+    fn nothing_of<const N: usize>(&mut self, keys: [Option<&At<String>>; N], answer: &str) {
         for at in keys.into_iter().flatten() {
             self.findings.push(at.error(format!("with {answer} nothing goes upstream that this could change")));
         }

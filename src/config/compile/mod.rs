@@ -31,7 +31,7 @@ use super::{
     reader::At,
     source::Sources,
 };
-use crate::{identity::IdentityPlan, memory};
+use crate::{confidential::Confidential, identity::IdentityPlan, memory};
 
 /// Where nobody says how large, and a quarter of what this process may take isn't less.
 const TOKEN_CACHE_BYTES: u64 = 64 << 20;
@@ -105,7 +105,7 @@ pub(super) fn compile(
         logging: logging?,
         tracing: tracing?,
         pending: Vec::new(),
-        confidential: Vec::new(),
+        confidential: Confidential::default(),
         stand_ins: c.stand_ins,
     })
 }

@@ -1,6 +1,6 @@
 //! What is to go on with a request that was let in.
 
-use super::{PLACES, Scene, bearer};
+use super::{PLACES, Scene, bearer, meant};
 use crate::support::raw::Response;
 
 const ROUTES: &str = r#"
@@ -64,6 +64,25 @@ fn who_asks_is_said_and_what_is_not_known_is_empty() {
         assert_fields(&answer, &plain);
     }
     assert!(scene.upstream.requests().is_empty());
+}
+
+/// A proxy that copies fields by their names leaves what resembles one as it is.
+#[test]
+fn names_that_resemble_what_a_route_changes_are_refused() {
+    let scene = Scene::start("", ROUTES);
+    for place in 0..PLACES.len() {
+        for (field, status) in [
+            ("X-Plan: free", 200),
+            ("X-Debug: 1", 200),
+            ("X_Plan: free", 400),
+            ("X.Plan: free", 400),
+            ("X_Debug: 1", 400),
+        ] {
+            let answer = scene.ask(place, "GET", "/changed", &format!("{field}\r\n"));
+            assert_eq!(meant(&answer), status, "{field}");
+        }
+        assert_eq!(scene.ask(place, "GET", "/open", "X_Plan: free\r\n").status, 200, "nothing is changed there");
+    }
 }
 
 #[test]

@@ -164,6 +164,15 @@ fn nobody_says_who_they_are(front: &Front) {
         "X-Real-IP",
         "X_Forwarded_For",
         "X-Forwarded-Host",
+        "X-Forwarded-For",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-Port",
+        "X-Forwarded-Server",
+        "X-Forwarded-User",
+        "X-Forwarded-Uri",
+        "X-Forwarded-Method",
+        "X-Forwarded-Scheme",
+        "X-Forwarded-Ssl",
         "Forwarded",
     ] {
         for (target, fields) in [("/orders/7", reader.as_str()), ("/public/x", "")] {
