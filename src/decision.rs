@@ -110,6 +110,14 @@ impl Decided {
     }
 }
 
+impl Decided {
+    /// Of a request for a document of the gateway's own: no route was asked.
+    pub fn document<T>(answer: &Result<T, Refusal>) -> Decided {
+        let reason = answer.as_ref().map_or_else(Refusal::reason, |_| "public");
+        Decided { route: None, allowed: answer.is_ok(), reason }
+    }
+}
+
 impl From<Refusal> for Denial {
     fn from(refusal: Refusal) -> Denial {
         Denial { refusal, route: None, issuer: None, principal: None, token: None }

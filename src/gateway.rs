@@ -119,6 +119,9 @@ async fn answer(
         return Err(fault.clone());
     }
     let path = canonical(exchange, &head)?;
+    if let Some(answer) = own_document(snapshot, exchange, &head, &path, arrival) {
+        return answer;
+    }
     if let Some(answer) = preflight(snapshot, exchange, &head, &path, arrival) {
         return Ok(answer);
     }
@@ -160,6 +163,23 @@ pub(crate) fn canonical_path(method: &Method, path: &str) -> Result<CanonicalPat
         return Err(Refusal::Method { allow: "".into() });
     }
     CanonicalPath::parse(path)
+}
+
+/// One of the gateway's own documents, if one is there. Made without a permit: it says the same to everybody.
+pub(crate) fn own_document(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    head: &request::Parts,
+    path: &CanonicalPath,
+    arrival: &Arrival,
+) -> Option<Result<Response<Body>, Refusal>> {
+    let document = snapshot.well_known.find(arrival.listener, exchange.host(), path.as_str())?;
+    let answer = document.answer(&head.method);
+    if answer.is_ok() {
+        exchange.document();
+    }
+    ask_shadow(snapshot, exchange, head, arrival, Decided::document(&answer));
+    Some(answer)
 }
 
 /// The answer to a CORS preflight, where the route for the method that it asks for has `cors`. Made without a permit:
@@ -293,6 +313,9 @@ fn outgoing(
     if let (Some(principal), Some(credential)) = (permit.principal(), permit.credential()) {
         route.settings.identity.write_authorization(credential, &mut fields);
         route.settings.identity.write(principal, &mut fields);
+        if let Some(assertor) = &route.assertor {
+            assertor.write(principal, &mut fields)?;
+        }
     }
     *request.method_mut() = head.method;
     *request.headers_mut() = fields;

@@ -36,18 +36,32 @@ pub struct IdentityPlan {
 }
 
 /// A short-lived JWT, signed here, that the upstream can verify.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AssertionPlan {
     /// Where it goes.
     pub header: HeaderName,
     /// What signs it.
     pub key: Signer,
+    /// Keys that are published beside it and sign nothing, so that they are known before they do.
+    pub announced: Vec<Signer>,
     /// `iss`
     pub issuer: String,
     /// `aud`; None: the upstream's key in the configuration.
     pub audience: Option<String>,
     /// From `iat` to `exp`.
     pub ttl: Duration,
+}
+
+impl AssertionPlan {
+    /// `aud` for an upstream of this name.
+    pub fn audience_for<'a>(&'a self, upstream: &'a str) -> &'a str {
+        self.audience.as_deref().unwrap_or(upstream)
+    }
+}
+
+/// The scopes as one text; None where there are none. What would read as a scope of its own is escaped.
+pub fn scopes(principal: &Principal) -> Option<String> {
+    list(principal.scopes(), b' ').and_then(|joined| joined.to_str().ok().map(str::to_owned))
 }
 
 /// What an identity header says.
@@ -95,12 +109,13 @@ impl IdentityPlan {
         self.headers.iter().map(|(name, _)| name).chain(self.assertion.iter().map(|assertion| &assertion.header))
     }
 
-    /// The default identity headers and those of these plans, each once. Assertions aside.
+    /// The default identity headers and those of these plans, each once.
     pub fn names_of_all<'p>(plans: impl Iterator<Item = &'p IdentityPlan>) -> Vec<HeaderName> {
         let mut names: Vec<HeaderName> = Vec::new();
-        for (name, _) in IdentityPlan::standard().headers.iter().chain(plans.flat_map(|plan| &plan.headers)) {
-            if !names.contains(name) {
-                names.push(name.clone());
+        let standard = IdentityPlan::standard();
+        for name in standard.names().cloned().chain(plans.flat_map(IdentityPlan::names).cloned()) {
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
         names

@@ -21,6 +21,7 @@ use hyper::{
 };
 
 use crate::{
+    assertion::MASKED_ASSERTION,
     decide::check_unchanged,
     decision::rehearsal::{Presented, Rehearsal, rehearse as decide, route_of},
     gateway,
@@ -220,6 +221,11 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
     let host = requests::host(&head);
     let asked = (&head.method, &head.headers);
     let listener = question.comes_in_at(snapshot);
+    if let Some(document) = snapshot.well_known.find(listener, host.as_deref(), path.as_str()) {
+        let answer = document.answer(&head.method);
+        let status = answer.as_ref().map_or_else(Refusal::status, |answer| answer.status());
+        return Answer::without_upstream(Some(path), status, Rehearsal::of(None, answer.map(|_| None)));
+    }
     let mode = snapshot.mode(listener);
     if let Err(refusal) = check_unchanged(snapshot, mode, target.path(), &head.headers) {
         return refused(Some(path), refusal);
@@ -337,6 +343,9 @@ fn upstream_fields(
     if let Some(caller) = decision.caller() {
         route.settings.identity.write_masked_authorization(is_dpop, &mut fields);
         route.settings.identity.write(caller.principal(), &mut fields);
+        if let Some(plan) = &route.settings.identity.assertion {
+            fields.insert(plan.header.clone(), MASKED_ASSERTION);
+        }
     } else if fields.contains_key(AUTHORIZATION) {
         fields.insert(AUTHORIZATION, masked_authorization(is_dpop));
     }

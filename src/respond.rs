@@ -34,6 +34,8 @@ const AFTER_TOO_MANY_PROOFS: Duration = Duration::from_secs(5);
 pub struct Realm {
     /// `Bearer realm="…"`
     challenge: String,
+    /// What every challenge ends with: `, resource_metadata="…"`, or nothing.
+    end: String,
 }
 
 impl Realm {
@@ -47,7 +49,15 @@ impl Realm {
             challenge.push(char);
         }
         challenge.push('"');
-        Realm { challenge }
+        Realm { challenge, end: String::new() }
+    }
+
+    /// The same, with the URL of the metadata of what is protected in every challenge (RFC 9728, section 5.1).
+    #[must_use]
+    pub fn with_metadata(&self, url: &str) -> Realm {
+        let mut end = String::new();
+        push_parameter(&mut end, "resource_metadata", url);
+        Realm { challenge: self.challenge.clone(), end }
     }
 }
 
@@ -178,13 +188,14 @@ fn challenges(refusal: &Refusal, schemes: Schemes<'_>) -> Vec<HeaderValue> {
         Refusal::Token(TokenFault::Binding) => is_required || schemes.asked_by_dpop,
         _ => schemes.asked_by_dpop,
     };
+    let end = &schemes.realm.end;
     let (bearer, dpop) = (&schemes.realm.challenge, offer.map(|offer| &offer.challenge));
     let (first, second) = match dpop.filter(|_| is_about_dpop) {
         Some(dpop) => (dpop, Some(bearer).filter(|_| !is_required)),
         None => (bearer, dpop.filter(|_| offer.is_some_and(|offer| offer.is_offered))),
     };
-    let second = second.filter(|_| refusal.status() == StatusCode::UNAUTHORIZED).map(|bare| header(bare.clone()));
-    [header(error.written(first, refusal))].into_iter().chain(second).collect()
+    let second = second.filter(|_| refusal.status() == StatusCode::UNAUTHORIZED).map(|bare| header(format!("{bare}{end}")));
+    [header(error.written(first, end, refusal))].into_iter().chain(second).collect()
 }
 
 /// Printable ASCII alone is in it, so it is a header value.
@@ -235,10 +246,13 @@ impl Error<'_> {
     }
 
     /// The whole challenge; `scheme` is its beginning.
-    fn written(&self, scheme: &str, refusal: &Refusal) -> String {
-        let mut text = String::with_capacity(scheme.len() + 160);
+    fn written(&self, scheme: &str, end: &str, refusal: &Refusal) -> String {
+        let mut text = String::with_capacity(scheme.len() + 160 + end.len());
         text.push_str(scheme);
-        let Error::Code(error, scope) = self else { return text };
+        let Error::Code(error, scope) = self else {
+            text.push_str(end);
+            return text;
+        };
         push_parameter(&mut text, "error", error);
         push_parameter(&mut text, "error_description", refusal.detail());
         if let Some(scope) = scope {
@@ -252,6 +266,7 @@ impl Error<'_> {
                 push_parameter(&mut text, "max_age", &age.as_secs().to_string());
             }
         }
+        text.push_str(end);
         text
     }
 }

@@ -25,6 +25,7 @@ pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod servers;
 pub(crate) mod strict;
+pub(crate) mod tls_front;
 pub(crate) mod token;
 pub(crate) mod token_endpoint;
 pub(crate) mod upstream;
