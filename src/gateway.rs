@@ -364,7 +364,7 @@ async fn forward(
             let (upstream, worker, body_fault) = (upstream.clone(), arrival.worker, arrival.body_fault.clone());
             let (alive, revocations) = (arrival.alive.clone(), snapshot.revocations.clone());
             let forwarding = async move { upstream.forward(permit, worker, request, &body_fault, span).await };
-            snapshot.logouts.see_through(forwarding, principal, revocations, alive).await?
+            Box::pin(snapshot.logouts.see_through(forwarding, principal, revocations, alive)).await?
         }
     };
     exchange.forwarded(sent.elapsed(), outcome.attempts, outcome.endpoint);
