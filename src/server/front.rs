@@ -84,6 +84,7 @@ struct Front<S> {
 }
 
 /// What a client wants next.
+#[allow(clippy::large_enum_variant, reason = "taken apart at once: a box would cost every request an allocation")]
 enum Next {
     /// An answer.
     Plain(Request<Arriving>),
@@ -96,6 +97,7 @@ enum Next {
 }
 
 /// What bytes come to.
+#[allow(clippy::large_enum_variant, reason = "as above")]
 enum Verdict {
     /// A request that is so long.
     Plain(Request<Arriving>, usize),
