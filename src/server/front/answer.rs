@@ -12,6 +12,7 @@ use bytes::{Buf as _, Bytes};
 use http_body::{Body as _, Frame};
 use hyper::{
     Response, StatusCode,
+    ext::ReasonPhrase,
     header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING},
     http::response,
 };
@@ -173,13 +174,16 @@ fn write_head(
     is_last: bool,
 ) -> io::Result<Framing> {
     let status = head.status;
-    if status == StatusCode::OK {
+    let reason = head.extensions.get::<ReasonPhrase>();
+    if status == StatusCode::OK && reason.is_none() {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     } else {
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(status.as_str().as_bytes());
         out.push(b' ');
-        out.extend_from_slice(status.canonical_reason().unwrap_or("<none>").as_bytes());
+        let reason =
+            reason.map_or_else(|| status.canonical_reason().unwrap_or("<none>").as_bytes(), ReasonPhrase::as_bytes);
+        out.extend_from_slice(reason);
         out.extend_from_slice(b"\r\n");
     }
     for (name, value) in &head.headers {
