@@ -29,6 +29,7 @@ mod early_answers;
 mod egress;
 mod egress_attacks;
 mod egress_grants;
+mod ended_sessions;
 mod explain;
 mod framing;
 mod framing_table;
