@@ -7,6 +7,7 @@ use crate::{
     token::{
         issuer::{IssuerSettings, SenderConstraint},
         place::{TokenPlace, TokenPlaces},
+        proof::algorithm_names,
     },
     well_known::without_slash,
 };
@@ -97,6 +98,10 @@ impl ProtectedResource {
         // Where one issuer's tokens do without a proof, not every client needs one.
         if issuers.clone().next().is_some() && demand(SenderConstraint::Dpop).count() == issuers.clone().count() {
             tell("dpop_bound_access_tokens_required", json!(true));
+        }
+        let takes_proofs = token_from.iter().any(|place| *place == TokenPlace::Authorization);
+        if takes_proofs && issuers.clone().any(|issuer| issuer.sender.dpop_offered) {
+            tell("dpop_signing_alg_values_supported", json!(algorithm_names(issuers)));
         }
         Value::Object(document)
     }

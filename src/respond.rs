@@ -20,7 +20,7 @@ use crate::{
     observe::push_json,
     refusal::{ProofFault, Refusal, RuleFault, TokenFault, UpstreamFault},
     token::{
-        issuer::{Algorithm, IssuerSettings, SenderConstraint},
+        issuer::{IssuerSettings, SenderConstraint},
         proof::algorithm_names,
     },
 };
@@ -75,13 +75,9 @@ pub struct DpopOffer {
 impl DpopOffer {
     /// Of a route that takes these issuers' tokens, in `Authorization` among other places or not at all.
     pub fn of<'i>(issuers: impl Iterator<Item = &'i IssuerSettings> + Clone, in_authorization: bool) -> DpopOffer {
-        let takes = |algorithm: &Algorithm| {
-            issuers.clone().any(|issuer| issuer.proof_algorithms().any(|accepted| accepted == *algorithm))
-        };
-        let names = algorithm_names(Algorithm::ALL.into_iter().filter(takes)).collect::<Vec<_>>();
         let requires = |issuer: &IssuerSettings| issuer.sender.constraint == Some(SenderConstraint::Dpop);
         DpopOffer {
-            challenge: format!("DPoP algs=\"{}\"", names.join(" ")),
+            challenge: format!("DPoP algs=\"{}\"", algorithm_names(issuers.clone()).join(" ")),
             is_offered: in_authorization && issuers.clone().any(|issuer| issuer.sender.dpop_offered),
             is_required: in_authorization && issuers.clone().next().is_some() && issuers.clone().all(requires),
         }
@@ -194,7 +190,8 @@ fn challenges(refusal: &Refusal, schemes: Schemes<'_>) -> Vec<HeaderValue> {
         Some(dpop) => (dpop, Some(bearer).filter(|_| !is_required)),
         None => (bearer, dpop.filter(|_| offer.is_some_and(|offer| offer.is_offered))),
     };
-    let second = second.filter(|_| refusal.status() == StatusCode::UNAUTHORIZED).map(|bare| header(format!("{bare}{end}")));
+    let second =
+        second.filter(|_| refusal.status() == StatusCode::UNAUTHORIZED).map(|bare| header(format!("{bare}{end}")));
     [header(error.written(first, end, refusal))].into_iter().chain(second).collect()
 }
 

@@ -17,7 +17,7 @@ use self::{
 };
 use super::{
     credential::Credential,
-    issuer::{Algorithm, Issuer},
+    issuer::{Algorithm, Issuer, IssuerSettings},
     principal::Principal,
     secret::Secret,
 };
@@ -25,12 +25,16 @@ use crate::{refusal::ProofFault, request::RequestView};
 
 pub use self::{binding::Binding, nonce::Nonce, seen::Use, thumbprint::Thumbprint};
 
-/// The algorithms that proofs may be signed with, by all their names.
-pub fn algorithm_names(algorithms: impl Iterator<Item = Algorithm>) -> impl Iterator<Item = &'static str> {
-    algorithms.flat_map(|algorithm| {
+/// The algorithms that proofs may be signed with that come with these issuers' tokens, by all their names.
+pub fn algorithm_names<'i>(issuers: impl Iterator<Item = &'i IssuerSettings> + Clone) -> Vec<&'static str> {
+    let takes = |algorithm: &Algorithm| {
+        issuers.clone().any(|issuer| issuer.proof_algorithms().any(|accepted| accepted == *algorithm))
+    };
+    let names = Algorithm::ALL.into_iter().filter(takes).flat_map(|algorithm| {
         let newer = (algorithm == Algorithm::EdDsa).then_some(dpop::ED25519);
         [algorithm.name()].into_iter().chain(newer)
-    })
+    });
+    names.collect()
 }
 
 /// What a process knows of proofs: those that were used, and the nonces that it gives. Outlives a reload.

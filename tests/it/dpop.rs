@@ -351,7 +351,7 @@ fn explain_holds_a_proof_against_the_request_and_uses_none_up() {
     let (decision, step, answer) = ask(json!({"DPoP": proof}));
     assert_eq!(decision, "allow", "{answer}");
     assert!(step.contains("comes from there"), "{step}");
-    assert_eq!(answer["upstream_headers"]["authorization"], "DPoP (masked)");
+    assert_eq!(answer["upstream_headers"]["Authorization"], "DPoP (masked)");
     assert!(!answer.to_string().contains(&proof) && !answer.to_string().contains(&token));
     let (decision, step, answer) = ask(json!({"DPoP": scene.proof("/other", &token).build()}));
     assert_eq!((decision.as_str(), answer["reason"].as_str()), ("deny", Some("binding")));

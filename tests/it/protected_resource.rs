@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::support::{
+    challenge::Challenge,
     gateway::{Gateway, configuration_of},
     http::Fields,
     issuer::Issuer,
@@ -187,6 +188,66 @@ fn every_challenge_of_the_route_names_it_and_no_other_does() {
     }
     let challenge = scene.ask("GET", "api.example", "/bare", "").challenge().unwrap();
     assert_eq!(challenge.get("resource_metadata"), None);
+}
+
+/// Where one issuer's tokens do without a proof, clients aren't told that they need one.
+#[test]
+fn it_says_what_tokens_must_be_bound_to() {
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let one = |name: &str, more: &str| {
+        let (url, keys) = (issuer.url(), issuer.jwks());
+        format!(
+            "  {name}: {{issuer: \"{url}/{name}\", audiences: [api], jwt: {{jwks: {keys}, algorithms: [ES256, EdDSA]}}{more}}}\n"
+        )
+    };
+    let issuers = [
+        one("free", ""),
+        one("offers", ", dpop: {max_age: 30s}"),
+        one("demands", ", sender_constraint: dpop"),
+        one("certified", ", sender_constraint: mtls"),
+    ];
+    let route = |name: &str, issuers: &str, more: &str| {
+        format!(
+            "  - {{name: {name}, path: /{name}, upstream: echo, allow: authenticated, issuers: [{issuers}], protected_resource: {{resource: \"https://api.example/{name}\"}}{more}}}\n"
+        )
+    };
+    let routes = [
+        route("free", "free", ""),
+        route("offers", "free, offers", ""),
+        route("demands", "demands", ""),
+        route("mixed", "free, demands, certified", ""),
+        route("certified", "certified", ""),
+        route("query", "free, offers", ", token_from: {query: access_token}"),
+    ];
+    let gateway = Gateway::start(&configuration_of(&issuers.concat(), &upstream.url(), &routes.concat()));
+    let algorithms = || json!(["ES256", "EdDSA", "Ed25519"]);
+    for (name, certificates, proofs, expected) in [
+        ("free", None, None, None),
+        ("offers", None, None, Some(algorithms())),
+        ("demands", None, Some(json!(true)), Some(algorithms())),
+        ("mixed", Some(json!(true)), None, Some(algorithms())),
+        ("certified", Some(json!(true)), None, None),
+        ("query", None, None, None),
+    ] {
+        let document = gateway.get(&format!("{WELL_KNOWN}/{name}")).json();
+        assert_eq!(document.get("tls_client_certificate_bound_access_tokens"), certificates.as_ref(), "{name}");
+        assert_eq!(document.get("dpop_bound_access_tokens_required"), proofs.as_ref(), "{name}");
+        assert_eq!(document.get("dpop_signing_alg_values_supported"), expected.as_ref(), "{name}");
+        // Challenges say the same, and where that is to be read.
+        let answer = gateway.get(&format!("/{name}"));
+        let challenges = answer.fields.all("www-authenticate").map(Challenge::parse).collect::<Vec<_>>();
+        let schemes = challenges.iter().map(|challenge| challenge.scheme.as_str()).collect::<Vec<_>>();
+        let demanded = proofs.is_some();
+        assert_eq!(schemes.contains(&"DPoP"), expected.is_some(), "{name}");
+        assert_eq!(schemes.contains(&"Bearer"), !demanded, "{name}");
+        let url = format!("https://api.example{WELL_KNOWN}/{name}");
+        for challenge in &challenges {
+            assert_eq!(challenge.get("resource_metadata"), Some(&*url), "{name}");
+            if challenge.scheme == "DPoP" {
+                assert_eq!(challenge.get("algs"), Some("ES256 EdDSA Ed25519"), "{name}");
+            }
+        }
+    }
 }
 
 #[test]

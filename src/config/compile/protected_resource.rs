@@ -14,6 +14,16 @@ use crate::{
     well_known::rank,
 };
 
+/// What a document says beside the resource, in the order in which two that differ are told apart.
+const TOLD: [&str; 6] = [
+    "scopes_supported",
+    "authorization_servers",
+    "bearer_methods_supported",
+    "tls_client_certificate_bound_access_tokens",
+    "dpop_bound_access_tokens_required",
+    "dpop_signing_alg_values_supported",
+];
+
 /// A route whose API is described, and how.
 struct Described<'r> {
     written: &'r Route,
@@ -105,16 +115,12 @@ impl Compiler<'_> {
 
     fn find_contradiction(&mut self, first: &Described<'_>, second: &Described<'_>) {
         let place = self.source.place(first.written.at.span);
-        let what = match (&first.document, &second.document) {
-            (one, other) if one.get("resource") != other.get("resource") => "different resources".to_owned(),
-            (one, other) => {
-                let differs = |name: &&&str| one.get(**name) != other.get(**name);
-                let names = ["scopes_supported", "authorization_servers", "bearer_methods_supported"];
-                names
-                    .iter()
-                    .find(differs)
-                    .map_or_else(|| "different things".to_owned(), |name| format!("different `{name}`"))
-            }
+        let (one, other) = (&first.document, &second.document);
+        let differs = |name: &&&str| one.get(**name) != other.get(**name);
+        let what = match TOLD.iter().find(differs) {
+            _ if one.get("resource") != other.get("resource") => "different resources".to_owned(),
+            Some(name) => format!("different `{name}`"),
+            None => "different things".to_owned(),
         };
         let message = format!(
             "routes {} (at {place}) and {} say {what} in one document: both are served at the same place",

@@ -215,7 +215,9 @@ pub(super) const KEYS: &[Key] = &[
         "issuers.*.dpop",
         Section,
         "How proofs of possession are taken (RFC 9449). Where it is there, challenges name DPoP.",
-    ).default("{}").example("{}"),
+    )
+    .absent("challenges do not name DPoP; proofs are taken all the same")
+    .example("{}"),
     key("issuers.*.dpop.max_age", Duration, "A proof whose `iat` is further away is refused.")
         .default("60s")
         .example("30s"),

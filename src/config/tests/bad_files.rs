@@ -247,6 +247,7 @@ issuers:
   a: {issuer: https://a.example, audiences: [api]}
   b: {issuer: https://b.example, audiences: [api]}
   c: {audiences: any, userinfo: {endpoint: https://c.example/userinfo}}
+  d: {issuer: https://d.example, audiences: [api], sender_constraint: dpop}
 upstreams: {u: {url: \"http://127.0.0.1:1\"}}
 routes:
   - {name: a, path: /a, upstream: u, allow: authenticated, issuers: [a], protected_resource: &api {resource: https://api.example/rest}}
@@ -267,6 +268,8 @@ routes:
   - {name: encoded, path: /encoded, upstream: u, allow: authenticated, protected_resource: {resource: https://api.example/a%2Fb}}
   - {name: quoted, path: /quoted, upstream: u, allow: authenticated, protected_resource: {resource: 'https://api.example/?\"'}}
   - {name: twice, path: /twice, upstream: u, allow: authenticated, protected_resource: {resource: https://api.example//x}}
+  - {name: demands, path: /demands, upstream: u, allow: authenticated, issuers: [d], protected_resource: {resource: https://api.example/proofs}}
+  - {name: takes, path: /takes, upstream: u, allow: authenticated, issuers: [d, c], protected_resource: {resource: https://api.example/proofs}}
 ";
     assertions: "\
 identity: {assertion: {header: Cookie, private_key: none.pem, ttl: 0s}}
