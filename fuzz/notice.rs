@@ -63,7 +63,10 @@ impl Scene {
             outcome += &match read {
                 Ok(notice) => {
                     self.is_good(&token, channel, &notice)?;
-                    format!("{channel:?} ends {:?}; ", notice.wishes.iter().map(|wish| word(&wish.target)).collect::<Vec<_>>())
+                    format!(
+                        "{channel:?} ends {:?}; ",
+                        notice.wishes.iter().map(|wish| word(&wish.target)).collect::<Vec<_>>()
+                    )
                 }
                 Err(refused) => format!("{}; ", refused.fault.detail()),
             };
@@ -162,6 +165,9 @@ fn notice() {
     let scene = RefCell::new(Scene::new());
     let outcomes = fuzz("notice", &words, 4_000, |input| scene.borrow().check(input));
     assert!(outcomes.keys().any(|outcome| outcome.contains("BackChannel ends [\"sub\"]")), "{outcomes:?}");
-    assert!(outcomes.keys().any(|outcome| outcome.contains("Events ends [\"sid\", \"sub without sid\"]")), "{outcomes:?}");
+    assert!(
+        outcomes.keys().any(|outcome| outcome.contains("Events ends [\"sid\", \"sub without sid\"]")),
+        "{outcomes:?}"
+    );
     assert!(outcomes.len() >= 20, "{outcomes:?}");
 }

@@ -58,7 +58,8 @@ impl NoticePlaces {
         let mut places = HashMap::new();
         for issuer in issuers {
             let (name, logout) = (&issuer.settings.name, issuer.settings.logout);
-            for (is_wanted, channel) in [(logout.back_channel, Channel::BackChannel), (logout.events, Channel::Events)] {
+            for (is_wanted, channel) in [(logout.back_channel, Channel::BackChannel), (logout.events, Channel::Events)]
+            {
                 if is_wanted {
                     let path = format!("/.well-known/bearward/{}/{name}", word(channel));
                     places.insert(path.into(), NoticePlace { issuer: issuer.clone(), channel });
@@ -119,7 +120,7 @@ impl NoticePlace {
             Ok(notice) => {
                 exchange.heard_well();
                 let ended = end(snapshot, &notice).await;
-                received.taken(&notice.told, &ended);
+                received.taken(&notice.told, notice.subject(), &ended);
                 ended.map(|_| empty(status)).map_err(|_| Refusal::Upstream(UpstreamFault::TokenNotEnded))
             }
             Err(refused) => {
@@ -146,7 +147,9 @@ impl NoticePlace {
                 if !is_of_type(headers, "application/x-www-form-urlencoded") {
                     return Err("the body is not of the type application/x-www-form-urlencoded");
                 }
-                let named = |field: &&str| decode(field.split('=').next().unwrap_or_default(), true).as_deref() == Some("logout_token");
+                let named = |field: &&str| {
+                    decode(field.split('=').next().unwrap_or_default(), true).as_deref() == Some("logout_token")
+                };
                 let mut fields = text.split('&').filter(named);
                 match (fields.next(), fields.next()) {
                     // A token has no character that a form would encode.

@@ -14,17 +14,31 @@ pub struct NoticeReceived<'e> {
 }
 
 impl NoticeReceived<'_> {
-    /// It is the issuer's and understood: what it tells of, and the ids of the revocations that come of it, or why there are none.
-    pub fn taken(&self, told: &[&'static str], ended: &Result<Vec<Arc<str>>, impl fmt::Display>) {
+    /// It is the issuer's and understood: what it tells of, of whom, and the ids of the revocations that come of it, or why there are
+    /// none.
+    pub fn taken(
+        &self,
+        told: &[&'static str],
+        subject: Option<&str>,
+        ended: &Result<Vec<Arc<str>>, impl fmt::Display>,
+    ) {
         let NoticeReceived { issuer, channel, request_id } = *self;
         let told = told.join(", ");
         match ended {
             Ok(ids) => {
                 let revocations = ids.join(" ");
-                tracing::info!(issuer, channel, request_id, told, revocations, "a notice of an issuer was taken");
+                tracing::info!(
+                    issuer,
+                    channel,
+                    request_id,
+                    told,
+                    subject,
+                    revocations,
+                    "a notice of an issuer was taken"
+                );
             }
             Err(why) => {
-                tracing::error!(issuer, channel, request_id, told, %why, "what an issuer has ended could not be ended here");
+                tracing::error!(issuer, channel, request_id, told, subject, %why, "what an issuer has ended could not be ended here");
             }
         }
     }

@@ -23,7 +23,7 @@ use super::{
     issuer::Issuer,
     jwt::Jwt,
     key_set::KeySet,
-    revocation::{Source, TokenId, Wish},
+    revocation::{Source, Target, TokenId, Wish},
 };
 use crate::{observe::Verified, refusal::TokenFault};
 
@@ -60,6 +60,16 @@ pub struct Desk {
     /// Those that were seen through. A repeated one is answered as the first and does nothing (RFC 8935, section 2), also
     /// where what it ended was lifted since. Named by all that is signed: two that share a `jti` by mistake are two.
     known: Cache<TokenId, ()>,
+}
+
+impl Notice {
+    /// Whose sessions it ends, where it names somebody.
+    pub fn subject(&self) -> Option<&str> {
+        self.wishes.iter().find_map(|wish| match &wish.target {
+            Target::Sub { sub, .. } => Some(sub.as_str()),
+            _ => None,
+        })
+    }
 }
 
 impl Default for Desk {

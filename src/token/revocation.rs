@@ -23,8 +23,8 @@ use std::{
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use tokio::{sync::watch, time::sleep};
 
-pub use self::target::{OfIssuer, Source, Target, TokenId};
 pub(crate) use self::journal::{Change, Journal};
+pub use self::target::{OfIssuer, Source, Target, TokenId};
 use self::{index::Index, kept::Kept};
 use super::{
     date::{self, Round},
@@ -185,12 +185,13 @@ impl Revocations {
             return Ok(same);
         }
         let needless = index.all(wish.target.key(), |there| wanted.makes_needless(&there.reach()));
-        let most = wish.source.share_of(self.most).saturating_add(needless.len());
-        if ledger.len() >= most {
+        let most = wish.source.share_of(self.most);
+        // One that takes another's place needs none.
+        if needless.is_empty() && ledger.len() >= most {
             self.sweep_ledger(&mut ledger, now);
-        }
-        if ledger.len() >= most {
-            return Err(NotRevoked::Full);
+            if ledger.len() >= most {
+                return Err(NotRevoked::Full);
+            }
         }
         let Wish { target, issuer, issued_before, expires_at, source } = wish;
         let id = random_id().ok_or(NotRevoked::NoId)?;
@@ -364,14 +365,13 @@ impl Revocation {
     fn ends(&self, principal: &Principal, now: i64) -> bool {
         let is_its = self.issuer.as_ref().is_none_or(|issuer| *issuer.authority == *principal.authority);
         let is_old = self.issued_before.is_none_or(|before| principal.issued_at.is_none_or(|issued| issued < before));
-        let is_meant = !self.target.spares_sessions() || principal.named("sid").is_none();
+        let is_meant = !self.target.spares_sessions() || principal.named("sid").is_none_or(|sid| sid.is_empty());
         is_its && is_old && is_meant && !self.is_over(now)
     }
 
     fn is_over(&self, now: i64) -> bool {
         self.expires_at.is_some_and(|end| now >= end)
     }
-
 }
 
 fn random_id() -> Option<Arc<str>> {

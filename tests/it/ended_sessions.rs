@@ -62,7 +62,12 @@ fn log_out(gateway: &Gateway, token: &Token) -> Response {
 
 #[track_caller]
 fn tell(gateway: &Gateway, token: &Token) -> Response {
-    post(gateway.address, EVENTS_PLACE, &format!("Content-Type: {EVENT}\r\nAccept: application/json\r\n"), &token.build())
+    post(
+        gateway.address,
+        EVENTS_PLACE,
+        &format!("Content-Type: {EVENT}\r\nAccept: application/json\r\n"),
+        &token.build(),
+    )
 }
 
 /// Of `u1`, unless told otherwise.
@@ -172,7 +177,8 @@ fn a_session_begun_later_is_not_ended_and_no_token_without_a_date_slips_through(
 fn events_end_sessions_and_are_answered_as_rfc_8935_has_it() {
     let Scene { issuer, upstream: _upstream, gateway } = scene();
     let token = |sub: &str, sid: &str| issuer.token().sub(sub).claim("sid", json!(sid)).build();
-    let session = json!({"format": "complex", "session": {"format": "opaque", "id": "s1"}, "user": user(&issuer, "joe")});
+    let session =
+        json!({"format": "complex", "session": {"format": "opaque", "id": "s1"}, "user": user(&issuer, "joe")});
     taken(&tell(&gateway, &event(&issuer, REVOKED, session)), 202);
     assert!(!is_let_in(&gateway, &token("joe", "s1")));
     assert!(is_let_in(&gateway, &token("joe", "s2")));
@@ -229,7 +235,11 @@ fn all_that_is_refused_says_why_and_ends_nothing() {
         (&*form, as_form(&good.clone().kid("gone")), "does not publish"),
         (&*form, as_form(&good.clone().alg("none")), "algorithm"),
         (&*form, format!("logout_token={}.", good.clone().alg("none").signing_input()), "algorithm"),
-        (&*form, format!("logout_token={}", good.clone().alg("HS256").with_hmac(issuer.jwks().as_bytes())), "algorithm"),
+        (
+            &*form,
+            format!("logout_token={}", good.clone().alg("HS256").with_hmac(issuer.jwks().as_bytes())),
+            "algorithm",
+        ),
         (&*form, as_form(&good.clone().header("jwk", other.jwk()).signed_by(&other)), "signature"),
         (&*form, as_form(&issuer.token()), "of a type"),
         (&*form, as_form(&issuer.token().header("typ", json!("JWT")).claim("jti", json!("t"))), "no events"),
@@ -265,7 +275,11 @@ fn all_that_is_refused_says_why_and_ends_nothing() {
         (&*said, good.clone().claim("iss", json!("https://other.example")).build(), "invalid_issuer"),
         (&*said, good.clone().without("jti").build(), "invalid_request"),
         (&*said, good.clone().without("sub_id").build(), "invalid_request"),
-        (&*said, good.clone().claim("sub_id", json!({"format": "email", "email": "a@b.example"})).build(), "invalid_request"),
+        (
+            &*said,
+            good.clone().claim("sub_id", json!({"format": "email", "email": "a@b.example"})).build(),
+            "invalid_request",
+        ),
         (&*said, good.clone().claim("events", json!({REVOKED: 5})).build(), "invalid_request"),
         (&*said, good.clone().header("typ", json!("JWT")).build(), "invalid_request"),
         (&*said, logout_token(&issuer).build(), "invalid_request"),
@@ -305,7 +319,9 @@ fn what_tells_of_an_end_lets_nobody_in() {
 #[test]
 fn without_the_keys_the_places_are_any_other_path() {
     let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
-    let routes = format!("{ROUTES}  - {{name: open, path: \"/.well-known/bearward/events/**\", upstream: echo, allow: public}}\n");
+    let routes = format!(
+        "{ROUTES}  - {{name: open, path: \"/.well-known/bearward/events/**\", upstream: echo, allow: public}}\n"
+    );
     let own = configuration(&issuer, &upstream, &routes);
     let body = format!("logout_token={}", logout_token(&issuer).build());
     let fields = format!("Content-Type: {FORM}\r\n");
@@ -341,7 +357,8 @@ fn no_issuer_ends_anothers_sessions() {
     });
     let gateway = Gateway::start(&configuration_of(&issuers.concat(), &upstream.url(), ROUTES));
     let form = format!("Content-Type: {FORM}\r\n");
-    let at = |place: &str, token: &Token| post(gateway.address, place, &form, &format!("logout_token={}", token.build()));
+    let at =
+        |place: &str, token: &Token| post(gateway.address, place, &form, &format!("logout_token={}", token.build()));
     // Its token at another's place, in another's name, about another's subject.
     assert_eq!(at(LOGOUT_PLACE, &logout_token(&other)).status, 400);
     let in_its_name = logout_token(&other).claim("iss", json!(main.url()));
@@ -438,7 +455,13 @@ fn what_one_replica_is_told_all_know() {
     taken(&tell(&other, &event(&issuer, REVOKED, user(&issuer, "ann"))), 202);
     eventually("the first knows of the event", || !is_let_in(&one, &anns));
     // A later logout of the same takes the earlier's place everywhere.
-    taken(&log_out(&other, &logout_token(&issuer).without("sub").claim("sid", json!("s1")).claim("iat", json!(now() + 1))), 200);
+    taken(
+        &log_out(
+            &other,
+            &logout_token(&issuer).without("sub").claim("sid", json!("s1")).claim("iat", json!(now() + 1)),
+        ),
+        200,
+    );
     let held = || one.admin("/revocations").json().as_array().unwrap().len();
     eventually("the first has the later one alone", || held() == 2);
     assert!(!is_let_in(&one, &joes) && !is_let_in(&other, &joes));
@@ -542,9 +565,8 @@ fn metrics_tell_of_notices_without_anything_of_them() {
     assert_eq!(tell(&gateway, &event(&issuer, REVOKED, user(&issuer, "u1")).signed_by(&Key::es256("k1"))).status, 400);
     assert_eq!(gateway.get(LOGOUT_PLACE).status, 405);
     for (outcome, reason) in [("allow", "ok"), ("deny", "audience"), ("deny", "signature"), ("deny", "method")] {
-        let series = format!(
-            r#"bearward_decisions_total{{issuer="main",outcome="{outcome}",reason="{reason}",route=""}}"#
-        );
+        let series =
+            format!(r#"bearward_decisions_total{{issuer="main",outcome="{outcome}",reason="{reason}",route=""}}"#);
         assert_eq!(gateway.metric(&series), 1.0, "{series}");
     }
     for (result, count) in [("ok", 1.0), ("audience", 1.0), ("signature", 1.0)] {
@@ -559,7 +581,10 @@ fn nothing_that_anybody_sends_ends_anything() {
     let thief = Key::es256("k1");
     let good = logout_token(&issuer).build();
     let parts = good.split('.').collect::<Vec<_>>();
-    let changed = encode(json!({"iss": issuer.url(), "aud": "api", "iat": now(), "jti": "x", "sub": "u1", "events": {LOGOUT: {}}}).to_string());
+    let changed = encode(
+        json!({"iss": issuer.url(), "aud": "api", "iat": now(), "jti": "x", "sub": "u1", "events": {LOGOUT: {}}})
+            .to_string(),
+    );
     let forms = [
         format!("{}.{changed}.{}", parts[0], parts[2]),
         format!("{}.{}.", parts[0], parts[1]),
@@ -570,7 +595,11 @@ fn nothing_that_anybody_sends_ends_anything() {
         "%".repeat(1000),
         "a.".repeat(10_000),
         format!("{{{}", "[".repeat(10_000)),
-        logout_token(&issuer).signed_by(&thief).header("x5c", json!(["x"])).header("jku", json!("http://127.0.0.1:1")).build(),
+        logout_token(&issuer)
+            .signed_by(&thief)
+            .header("x5c", json!(["x"]))
+            .header("jku", json!("http://127.0.0.1:1"))
+            .build(),
     ];
     for text in forms {
         for (place, fields, body) in [

@@ -33,6 +33,7 @@ mod ended_sessions;
 mod explain;
 mod framing;
 mod framing_table;
+mod how_fast_tokens_end;
 mod http2;
 mod http2_floods;
 mod identity;

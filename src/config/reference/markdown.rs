@@ -23,7 +23,6 @@ what is wrong with a file. An editor says it while you write, and completes keys
 - Never printed, logged or served: the values of keys that are marked as secret.
 ";
 
-
 /// The whole page.
 pub(in crate::config) fn markdown() -> String {
     let mut page = HEAD.to_owned();

@@ -115,10 +115,7 @@ fn wish(settings: &IssuerSettings, channel: Channel, (target, at): Ended) -> Wis
     let life = seconds(bound.unwrap_or(LONGEST_LIFE).saturating_add(settings.jwt.clock_skew));
     Wish {
         target,
-        issuer: Some(OfIssuer {
-            written: settings.name.to_string(),
-            authority: settings.authority().to_owned(),
-        }),
+        issuer: Some(OfIssuer { written: settings.name.to_string(), authority: settings.authority().to_owned() }),
         issued_before: Some(at.saturating_add(1)),
         expires_at: Some(at.saturating_add(life).saturating_add(AFTER_EXPIRY)),
         source: channel.source(),

@@ -69,7 +69,8 @@ impl Subject {
             }
             _ => subject.add(id, Role::Either, issuer)?,
         }
-        let is_understood = subject.is_anothers || !(subject.subs.is_empty() && subject.sids.is_empty() && subject.jtis.is_empty());
+        let is_understood =
+            subject.is_anothers || !(subject.subs.is_empty() && subject.sids.is_empty() && subject.jtis.is_empty());
         if is_understood { Ok(subject) } else { Err(NOT_UNDERSTOOD) }
     }
 

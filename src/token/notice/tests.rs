@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::token::{
     issuer::{Audiences, KeySource},
-    revocation::Target,
     tests::{ED, P256, RSA, ask, issuer_with, jwks, ready, settings, with},
 };
 
@@ -172,7 +171,10 @@ fn only_the_issuers_signature_counts() {
     // Whose it is isn't known before the signature is good.
     let unsigned = logout_token(logout_claims());
     let (signed, _) = unsigned.rsplit_once('.').unwrap();
-    let (_, other) = logout_token(with(logout_claims(), "sub", json!("ann"))).rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let (_, other) = logout_token(with(logout_claims(), "sub", json!("ann")))
+        .rsplit_once('.')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
     for (text, expected) in [
         (format!("{signed}.{other}"), TokenFault::Signature),
         (format!("{signed}."), TokenFault::Signature),
@@ -184,14 +186,16 @@ fn only_the_issuers_signature_counts() {
         let refused = read_by(&issuer, Channel::BackChannel, &text).unwrap_err();
         assert_eq!(refused, Refused { fault: NoticeFault::Token(expected), is_issuers: false }, "{text}");
     }
-    let refused = read_by(&issuer, Channel::BackChannel, &logout_token(without(logout_claims(), "events"))).unwrap_err();
+    let refused =
+        read_by(&issuer, Channel::BackChannel, &logout_token(without(logout_claims(), "events"))).unwrap_err();
     assert!(refused.is_issuers);
 }
 
 #[test]
 fn one_kind_of_token_does_not_pass_for_another() {
     let issuer = issuer();
-    let access = json!({"iss": "https://a.example", "aud": "api", "iat": NOW, "exp": NOW + 100, "sub": "joe", "jti": "t"});
+    let access =
+        json!({"iss": "https://a.example", "aud": "api", "iat": NOW, "exp": NOW + 100, "sub": "joe", "jti": "t"});
     let id = with(access.clone(), "nonce", json!("n"));
     for claims in [&access, &id] {
         for typ in ["JWT", "at+jwt", "logout+jwt", "secevent+jwt"] {
@@ -236,7 +240,10 @@ fn events_end_sessions_and_accounts() {
         (about(json!({"subject_type": "iss-sub", "iss": "https://a.example", "sub": "joe"})), vec![sub("joe", false)]),
         (about(others.clone()), vec![]),
         (with(event_claims(DISABLED, json!({})), "sub_id", both), vec![sid("s1"), sub("joe", false)]),
-        (without(with(event_claims(REVOKED, json!({"subject": user})), "x", json!(1)), "sub_id"), vec![sub("joe", false)]),
+        (
+            without(with(event_claims(REVOKED, json!({"subject": user})), "x", json!(1)), "sub_id"),
+            vec![sub("joe", false)],
+        ),
         (without(with(event_claims(REVOKED, json!({})), "sub", json!("joe")), "sub_id"), vec![sub("joe", false)]),
         (event_claims(VERIFICATION, json!({"state": "x"})), vec![]),
         (without(event_claims(VERIFICATION, json!({})), "sub_id"), vec![]),
@@ -253,8 +260,9 @@ fn what_is_no_event() {
     let about = |subject: Value| with(event_claims(REVOKED, json!({})), "sub_id", subject);
     let events = |events: Value| with(event_claims(REVOKED, json!({})), "events", events);
     let no_name = content("a name in it is empty, too long, or not a text");
-    let no_format =
-        content("the subject is in a format that is not understood here: iss_sub, opaque, jwt_id, aliases and complex are");
+    let no_format = content(
+        "the subject is in a format that is not understood here: iss_sub, opaque, jwt_id, aliases and complex are",
+    );
     let user = json!({"format": "iss_sub", "iss": "https://a.example", "sub": "joe"});
     let many = (0..17).map(|n| json!({"format": "iss_sub", "iss": "https://a.example", "sub": n.to_string()}));
     let flood: serde_json::Map<_, _> = (0..17).map(|n| (format!("https://example.com/{n}"), json!({}))).collect();
@@ -270,7 +278,10 @@ fn what_is_no_event() {
         (about(json!({"format": "complex", "tenant": {"format": "opaque", "id": "t"}})), no_format),
         (about(json!({"format": "aliases", "identifiers": []})), no_format),
         (about(json!({"format": "aliases", "identifiers": [{"format": "aliases", "identifiers": [user]}]})), no_format),
-        (about(json!({"format": "aliases", "identifiers": many.collect::<Vec<_>>()})), content("there are too many subjects")),
+        (
+            about(json!({"format": "aliases", "identifiers": many.collect::<Vec<_>>()})),
+            content("there are too many subjects"),
+        ),
         (about(json!({"format": "aliases"})), no_name),
         (about(json!({"format": "complex", "user": "joe"})), no_name),
         (about(json!({"format": 5})), no_name),
@@ -325,7 +336,11 @@ fn whom_it_is_for() {
     use crate::token::introspection::{ClientAuth, ClientSettings, IntrospectionSettings, Way};
     settings.audiences = Audiences::OneOf(vec!["api".to_owned()]);
     settings.introspection = Some(IntrospectionSettings {
-        way: Way::Introspection(ClientSettings { id: Some("gateway".to_owned()), auth: ClientAuth::None, signed: false }),
+        way: Way::Introspection(ClientSettings {
+            id: Some("gateway".to_owned()),
+            auth: ClientAuth::None,
+            signed: false,
+        }),
         endpoint: Some("https://a.example/ask".to_owned()),
         tokens: None,
         timeout: Duration::from_secs(1),

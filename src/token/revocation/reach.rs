@@ -14,14 +14,26 @@ pub(super) struct Reach<'r> {
 impl Revocation {
     pub(super) fn reach(&self) -> Reach<'_> {
         let Revocation { target, issuer, issued_before, expires_at, source, .. } = self;
-        Reach { target, issuer: issuer.as_ref(), issued_before: *issued_before, expires_at: *expires_at, source: *source }
+        Reach {
+            target,
+            issuer: issuer.as_ref(),
+            issued_before: *issued_before,
+            expires_at: *expires_at,
+            source: *source,
+        }
     }
 }
 
 impl Wish {
     pub(super) fn reach(&self) -> Reach<'_> {
         let Wish { target, issuer, issued_before, expires_at, source } = self;
-        Reach { target, issuer: issuer.as_ref(), issued_before: *issued_before, expires_at: *expires_at, source: *source }
+        Reach {
+            target,
+            issuer: issuer.as_ref(),
+            issued_before: *issued_before,
+            expires_at: *expires_at,
+            source: *source,
+        }
     }
 }
 
@@ -35,7 +47,8 @@ impl Reach<'_> {
 
     /// Whether it ends all that another one of its issuer would end, for as long at least.
     pub(super) fn makes_needless(&self, other: &Reach<'_>) -> bool {
-        let later = |own: Option<i64>, others: Option<i64>| own.is_none_or(|own| others.is_some_and(|other| own >= other));
+        let later =
+            |own: Option<i64>, others: Option<i64>| own.is_none_or(|own| others.is_some_and(|other| own >= other));
         let authority = |reach: &Reach<'_>| reach.issuer.map(|issuer| issuer.authority.clone());
         self.source.is_issuers()
             && self.source == other.source

@@ -117,7 +117,9 @@ impl Source {
 
     /// The source of this label.
     pub(super) fn from_name(name: &str) -> Option<Source> {
-        [Source::Admin, Source::Route, Source::BackChannel, Source::Events].into_iter().find(|known| known.name() == name)
+        [Source::Admin, Source::Route, Source::BackChannel, Source::Events]
+            .into_iter()
+            .find(|known| known.name() == name)
     }
 
     pub(super) fn is_issuers(self) -> bool {

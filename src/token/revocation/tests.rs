@@ -271,7 +271,7 @@ fn a_later_one_of_an_issuer_takes_the_place_of_an_earlier() {
         told(Target::Sid("joe".to_owned()), before, end),
         Wish { source: Source::BackChannel, ..told(sub("joe", false), before, end) },
         Wish { issuer: of("https://b.example"), ..told(sub("joe", false), before, end) },
-        Wish { source: Source::Admin, ..told(sub("joe", false), before, end) },
+        Wish { source: Source::Admin, ..told(sub("joe", false), before - 1, end) },
         Wish { source: Source::Admin, ..told(sub("joe", false), before + 1, end + 1) },
     ] {
         let count = revocations.list().len();
