@@ -121,6 +121,10 @@ async fn answer(
     if let Some(answer) = own_document(snapshot, exchange, &head, &path, arrival) {
         return answer;
     }
+    if let Some(place) = snapshot.notices.find(arrival.listener, path.as_str()) {
+        ask_shadow(snapshot, exchange, &head, arrival, Decided::document(&place.takes(&head.method)));
+        return Box::pin(place.receive(snapshot, exchange, (&head.method, &head.headers), body, arrival)).await;
+    }
     if let Some(answer) = preflight(snapshot, exchange, &head, &path, arrival) {
         return Ok(answer);
     }

@@ -18,6 +18,7 @@ mod kept_keys;
 mod key_server;
 mod key_set;
 pub mod kind;
+pub mod notice;
 mod opaque;
 pub mod pattern;
 mod pem;
