@@ -1,13 +1,12 @@
 //! One endpoint is asked: on a connection from the pool or a new one, within its time limits.
 
 use std::{
-    error::Error as _,
     pin::{Pin, pin},
     sync::Arc,
 };
 
 use http_body::Body as _;
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Request, Response};
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, timeout_at},
@@ -15,6 +14,7 @@ use tokio::{
 
 use super::{
     Upstream,
+    answer::{Answer, Unanswered},
     connection::{Connection, Sent},
     dress::dress,
     endpoint::{Endpoint, Entry, Seat},
@@ -164,7 +164,7 @@ impl Upstream {
         mut request: Request<RequestBody>,
         is_reused: bool,
         this_try: &mut Try,
-    ) -> Result<(Response<Incoming>, Option<Box<Spare>>), Failed> {
+    ) -> Result<(Response<Answer>, Option<Box<Spare>>), Failed> {
         let Some(connection) = lease.connection() else {
             return Err(Failed::Unsent(Box::new(request)));
         };
@@ -197,12 +197,12 @@ impl Upstream {
         match head {
             Ok(Ok(response)) => Ok((response, spare.filter(|_| by_status))),
             Err(refusal) => Err(Failed::Refused(refusal, spare.filter(|_| by_status))),
-            Ok(Err(mut error)) => Err(match error.take_message() {
-                Some(request) => Failed::Unsent(Box::new(request)),
-                None if is_unprocessed(error.error()) => Failed::Unprocessed(spare),
-                None if is_reset(error.error()) => Failed::Refused(BROKEN, spare.take().filter(|_| by_status)),
-                None if connection.heard() == heard_before => Failed::Silent(spare),
-                None => Failed::Refused(BROKEN, spare.take().filter(|_| by_status)),
+            Ok(Err(Unanswered::Unsent(request))) => Err(Failed::Unsent(request)),
+            Ok(Err(error)) => Err(match error {
+                error if error.is_unprocessed() => Failed::Unprocessed(spare),
+                error if error.is_reset() => Failed::Refused(BROKEN, spare.take().filter(|_| by_status)),
+                _ if connection.heard() == heard_before => Failed::Silent(spare),
+                _ => Failed::Refused(BROKEN, spare.take().filter(|_| by_status)),
             }),
         }
     }
@@ -309,19 +309,6 @@ fn tell(mut span: Span, head: &Result<Sent, Refusal>) {
         Err(Refusal::Upstream(fault)) => span.failed(fault.word()),
         Err(refusal) => span.failed(refusal.reason()),
     }
-}
-
-/// REFUSED_STREAM, or a GOAWAY that leaves the request out.
-fn is_unprocessed(error: &hyper::Error) -> bool {
-    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
-        return false;
-    };
-    error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
-}
-
-/// The upstream ended this request alone; its connection goes on.
-fn is_reset(error: &hyper::Error) -> bool {
-    error.source().and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(|error| error.is_reset())
 }
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

@@ -1,9 +1,7 @@
 //! One request and the head of its answer: which endpoints are asked for it, and how often.
 
-use http_body::Body as _;
 use hyper::{
     Request, Response, StatusCode,
-    body::Incoming,
     header::{HeaderValue, UPGRADE},
     http::uri::PathAndQuery,
 };
@@ -11,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Upstream,
+    answer::Answer,
     answered::{Answered, discard, is_failure},
     attempt::Spare,
     balance::{Chosen, Tried},
@@ -45,7 +44,7 @@ impl From<Refusal> for Stopped {
 /// An endpoint has answered.
 pub(super) struct Reached {
     pub(super) lease: Lease,
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<Answer>,
     pub(super) spare: Option<Box<Spare>>,
 }
 

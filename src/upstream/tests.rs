@@ -221,6 +221,49 @@ async fn a_connection_is_used_again_once_its_answer_was_read() {
 }
 
 #[tokio::test]
+async fn a_connection_serves_requests_with_bodies_and_without() {
+    let server = Server::start(&[&[Read, Say(OK)].repeat(6)]).await;
+    let upstream = server.upstream();
+    for request in [GET, POST, "PUT / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi", GET, POST] {
+        assert_eq!(text(send(&upstream, request).await).await, "ok");
+        until(|| upstream.endpoints[0].pool.idle(0) == 1).await;
+    }
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn idle_connections_that_are_of_no_use_are_swept_away() {
+    let ends = Server::start(&[&[Read, Say(OK)]]).await;
+    let upstream = ends.upstream();
+    assert_eq!(text(send(&upstream, GET).await).await, "ok");
+    until(|| upstream.endpoints[0].pool.all_closed(0)).await;
+    upstream.endpoints[0].pool.sweep();
+    assert_eq!(upstream.endpoints[0].pool.idle(0), 0);
+
+    for (idle_timeout, left) in [(Duration::from_secs(60), 1), (Duration::ZERO, 0)] {
+        let stays = Server::start(&[&[Read, Say(OK), AwaitClose]]).await;
+        let upstream = self::upstream(UpstreamSettings { idle_timeout, ..stays.settings() });
+        assert_eq!(text(send(&upstream, GET).await).await, "ok");
+        upstream.endpoints[0].pool.sweep();
+        assert_eq!(upstream.endpoints[0].pool.idle(0), left);
+        until(|| left == 1 || stays.record().ends_with("<closed>")).await;
+    }
+}
+
+/// What comes while nobody has asked may be the answer to nobody.
+#[tokio::test]
+async fn a_connection_that_speaks_unasked_is_not_used() {
+    for unasked in ["!", "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n"] {
+        let server = Server::start(&[&[Read, Say(OK), Pause(SHORT), Say(unasked), AwaitClose], &[Read, Say(OK)]]).await;
+        let upstream = server.upstream();
+        assert_eq!(text(send(&upstream, GET).await).await, "ok");
+        until(|| upstream.endpoints[0].pool.all_closed(0)).await;
+        assert_eq!(text(send(&upstream, POST).await).await, "ok");
+        assert_eq!(server.accepted(), 2);
+    }
+}
+
+#[tokio::test]
 async fn chunked_answers_free_their_connection_too() {
     let server = Server::start(&[&[
         Read,
@@ -440,7 +483,7 @@ async fn an_answer_is_read_though_writing_fails() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut theirs, _) = listener.accept().await.unwrap();
-    let mut ours = connect::Counted { stream: connect::Stream::Plain(ours), heard: connection::Heard::default() };
+    let mut ours = counted::Counted { stream: connect::Stream::Plain(ours), heard: connection::Heard::default() };
     ours.write_all(b"unread").await.unwrap();
     theirs.readable().await.unwrap();
     theirs.write_all(b"answer").await.unwrap();
