@@ -146,7 +146,7 @@ async fn answer(
                 upgrade.write(request.headers_mut());
                 exchange.may_switch(upgrade, tunnel_end(&permit, &body));
             }
-            forward(snapshot, exchange, route, permit, request.map(|()| body), arrival).await?
+            forward(snapshot, exchange, route, permit, Box::new(request.map(|()| body)), arrival).await?
         }
         Destination::Decision => return Err(Refusal::NoRoute),
     };
@@ -360,7 +360,7 @@ async fn forward(
     exchange: &mut Exchange,
     route: &Route,
     permit: Permit,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     arrival: &Arrival,
 ) -> Result<Response<Body>, Refusal> {
     let Some(upstream) = &route.upstream else { return Err(Refusal::Upstream(UpstreamFault::Unavailable)) };

@@ -68,6 +68,11 @@ impl Alone {
         }
     }
 
+    /// Whether it hands such a request back where no answer comes.
+    pub(super) fn hands_back(&self, request: &Request<RequestBody>) -> bool {
+        matches!(self.speaker, Speaker::Own(_)) && is_plain(request)
+    }
+
     pub(super) fn is_current(&self, addresses: &Addresses) -> bool {
         self.origin.is_current(addresses)
     }
@@ -76,26 +81,26 @@ impl Alone {
         self.heard.bytes()
     }
 
-    pub(super) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
+    pub(super) async fn send(&mut self, request: Box<Request<RequestBody>>) -> Sent {
         if !is_plain(&request) {
             self.hand_over().await;
         }
         match &mut self.speaker {
             Speaker::Own(wire) => {
                 if !wire.is_ready() {
-                    return Err(Unanswered::Unsent(Box::new(request)));
+                    return Err(Unanswered::Unsent(request));
                 }
-                let sent = wire.send(request).await;
+                let sent = wire.send(&request).await;
                 sent.map(|response| response.map(Answer::Here)).map_err(|fault| {
                     tracing::debug!(%fault, "an upstream has no answer");
-                    Unanswered::Wire
+                    Unanswered::Wire(request)
                 })
             }
             Speaker::Library(sender) => {
-                let sent = sender.try_send_request(request).await;
+                let sent = sender.try_send_request(*request).await;
                 sent.map(|response| response.map(Answer::Apart)).map_err(Unanswered::from)
             }
-            Speaker::Nobody => Err(Unanswered::Unsent(Box::new(request))),
+            Speaker::Nobody => Err(Unanswered::Unsent(request)),
         }
     }
 

@@ -22,8 +22,8 @@ pub(super) enum Unanswered {
     Unsent(Box<Request<RequestBody>>),
     /// Over hyper.
     Library(hyper::Error),
-    /// Over our own client.
-    Wire,
+    /// Over our own client, which hands the request back, though it was written.
+    Wire(Box<Request<RequestBody>>),
 }
 
 impl Answer {

@@ -135,11 +135,16 @@ impl Connection {
         }
     }
 
-    pub(super) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
+    /// Whether it hands such a request back where no answer comes.
+    pub(super) fn hands_back(&self, request: &Request<RequestBody>) -> bool {
+        matches!(self, Connection::Alone(alone) if alone.hands_back(request))
+    }
+
+    pub(super) async fn send(&mut self, request: Box<Request<RequestBody>>) -> Sent {
         match self {
             Connection::Alone(alone) => alone.send(request).await,
             Connection::Stream(place) => {
-                let sent = place.0.sender.clone().try_send_request(request).await;
+                let sent = place.0.sender.clone().try_send_request(*request).await;
                 sent.map(|response| response.map(Answer::Apart)).map_err(Unanswered::from)
             }
         }

@@ -68,7 +68,7 @@ async fn keep_checking(upstream: Weak<Upstream>, index: usize, check: HealthChec
 async fn is_well(endpoint: &Endpoint, path: &str) -> Result<bool, UpstreamFault> {
     let mut connection = endpoint.connect_apart().await?;
     let request = question(endpoint, path, &connection).ok_or(UpstreamFault::Broken)?;
-    let answer = connection.send(request).await.map_err(|_| UpstreamFault::Broken)?;
+    let answer = connection.send(Box::new(request)).await.map_err(|_| UpstreamFault::Broken)?;
     Ok(answer.status().is_success())
 }
 

@@ -205,7 +205,7 @@ impl Upstream {
         &self,
         permit: Permit,
         worker: usize,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         body_fault: &BodyFault,
         span: Parent,
     ) -> Exchange {

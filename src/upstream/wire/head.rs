@@ -23,9 +23,8 @@ pub(super) struct Head {
     reason: Option<ReasonPhrase>,
 }
 
-/// Reads a head, and says how long it is. None where its end isn't there. Its values stay where they are; its fields take the
-/// memory of `headers`, which is empty.
-pub(super) fn read(bytes: &Bytes, headers: &mut HeaderMap) -> Result<Option<(Head, usize)>, Fault> {
+/// Reads a head, and says how long it is. None where its end isn't there. Its values stay where they are.
+pub(super) fn read(bytes: &Bytes) -> Result<Option<(Head, usize)>, Fault> {
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let read = ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields);
@@ -36,7 +35,7 @@ pub(super) fn read(bytes: &Bytes, headers: &mut HeaderMap) -> Result<Option<(Hea
     let reason = parsed.reason.filter(|reason| status.canonical_reason() != Some(reason));
     let reason = reason.map(|reason| ReasonPhrase::try_from(reason.as_bytes()).map_err(|_| MALFORMED_LINE));
     let reason = reason.transpose()?;
-    let mut headers = std::mem::take(headers);
+    let mut headers = HeaderMap::new();
     collect(parsed.headers, &mut headers, |value| bytes.slice_ref(value))?;
     Ok(Some((Head { version, status, headers, reason }, length)))
 }

@@ -21,7 +21,7 @@ use std::{
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::Body;
-use hyper::{HeaderMap, Method, Request, Response};
+use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(super) use fault::Fault;
@@ -68,8 +68,6 @@ struct Awaited {
     closes: bool,
     /// What has come of the head.
     received: BytesMut,
-    /// For its fields: emptied, the memory of the request's own.
-    fields: HeaderMap,
     interim: usize,
     readings: usize,
 }
@@ -105,11 +103,11 @@ impl<S: AsyncRead + AsyncWrite + Still + Unpin> Wire<S> {
     ///
     /// # Errors
     /// `Fault::Unsent` where nothing was written.
-    pub(super) async fn send<B: Body>(&mut self, request: Request<B>) -> Result<Response<Rest>, Fault> {
-        if !std::mem::take(&mut self.is_free) || !is_plain(&request) {
+    pub(super) async fn send<B: Body>(&mut self, request: &Request<B>) -> Result<Response<Rest>, Fault> {
+        if !std::mem::take(&mut self.is_free) || !is_plain(request) {
             return Err(Fault::Unsent);
         }
-        poll_fn(|cx| Poll::Ready(self.begin(&request, cx))).await?;
+        poll_fn(|cx| Poll::Ready(self.begin(request, cx))).await?;
         let mut awaited = Awaited::new(request);
         poll_fn(|cx| self.poll_answer(&mut awaited, cx)).await
     }
@@ -170,11 +168,9 @@ impl<S: AsyncRead + AsyncWrite + Still + Unpin> Wire<S> {
 }
 
 impl Awaited {
-    fn new<B>(request: Request<B>) -> Awaited {
-        let (to_head, closes) = (request.method() == Method::HEAD, request::closes(&request));
-        let mut fields = request.into_parts().0.headers;
-        fields.clear();
-        Awaited { to_head, closes, received: BytesMut::new(), fields, interim: 0, readings: 0 }
+    fn new<B>(request: &Request<B>) -> Awaited {
+        let (to_head, closes) = (request.method() == Method::HEAD, request::closes(request));
+        Awaited { to_head, closes, received: BytesMut::new(), interim: 0, readings: 0 }
     }
 
     /// Takes what has come. The head, and what came after it, once it is there; those of interim answers are passed over.
@@ -193,7 +189,7 @@ impl Awaited {
             return Err(Fault::TooMany("empty lines"));
         }
         while !bytes.is_empty() {
-            let Some((head, length)) = head::read(&bytes, &mut self.fields)? else { break };
+            let Some((head, length)) = head::read(&bytes)? else { break };
             check_size(length)?;
             bytes.advance(length);
             if !head.is_interim() {
