@@ -177,7 +177,7 @@ async fn read_until(
 
 async fn send_with(upstream: &Upstream, worker: usize, bytes: &str, limits: BodyLimits) -> Exchange {
     let (request, fault, _client) = bodies::request(bytes.as_bytes(), limits).await;
-    upstream.forward(Permit::for_test(), worker, request, &fault, Span::none().as_parent()).await
+    upstream.forward(Permit::for_test(), worker, Box::new(request), &fault, Span::none().as_parent()).await
 }
 
 async fn send(upstream: &Upstream, bytes: &str) -> Exchange {
@@ -447,7 +447,7 @@ async fn an_answer_before_the_requests_end_ends_its_connection() {
     let head = b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nhello";
     let (request, fault, mut client) = bodies::request(head, bodies::GENEROUS).await;
     assert_eq!(
-        text(upstream.forward(Permit::for_test(), 0, request, &fault, Span::none().as_parent()).await).await,
+        text(upstream.forward(Permit::for_test(), 0, Box::new(request), &fault, Span::none().as_parent()).await).await,
         "ok"
     );
     client.write_all(b"GET ").await.unwrap();
@@ -581,8 +581,10 @@ async fn a_client_that_goes_away_in_its_body_ends_the_request() {
         until(|| server.record().contains("hello")).await;
         drop::<DuplexStream>(client);
     };
-    let (exchange, ()) =
-        tokio::join!(upstream.forward(Permit::for_test(), 0, request, &fault, Span::none().as_parent()), go_away);
+    let (exchange, ()) = tokio::join!(
+        upstream.forward(Permit::for_test(), 0, Box::new(request), &fault, Span::none().as_parent()),
+        go_away
+    );
     assert!(exchange.answer.is_err());
     until(|| server.record().contains("<closed>")).await;
 }
@@ -629,8 +631,10 @@ async fn a_slow_client_does_not_use_up_the_upstreams_time() {
         }
     };
     let upstream = upstream(settings);
-    let (exchange, ()) =
-        tokio::join!(upstream.forward(Permit::for_test(), 0, request, &fault, Span::none().as_parent()), upload);
+    let (exchange, ()) = tokio::join!(
+        upstream.forward(Permit::for_test(), 0, Box::new(request), &fault, Span::none().as_parent()),
+        upload
+    );
     assert_eq!(text(exchange).await, "ok");
 }
 

@@ -390,7 +390,8 @@ async fn a_connection_serves_one_request_after_another() {
 async fn one_that_is_left_in_the_middle_serves_no_more() {
     let mut wire = Wire::new(Pieces::new([], false));
     {
-        let mut sent = std::pin::pin!(wire.send(&request("GET")));
+        let request = request("GET");
+        let mut sent = std::pin::pin!(wire.send(&request));
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(sent.as_mut().poll(&mut cx).is_pending());
     }
