@@ -28,7 +28,7 @@ pub(super) struct Alone {
 /// Who speaks on it.
 enum Speaker {
     /// Whoever waits.
-    Own(Wire<Counted>),
+    Own(Box<Wire<Counted>>),
     /// A task.
     Library(http1::SendRequest<RequestBody>),
     /// Nobody could.
@@ -39,7 +39,7 @@ impl Alone {
     pub(super) fn new(stream: Stream, origin: Origin) -> Alone {
         let heard = Heard::default();
         let wire = Wire::new(Counted { stream, heard: heard.clone() });
-        Alone { speaker: Speaker::Own(wire), heard, origin }
+        Alone { speaker: Speaker::Own(Box::new(wire)), heard, origin }
     }
 
     pub(super) fn is_ready(&mut self) -> bool {
@@ -107,7 +107,7 @@ impl Alone {
     /// Makes it one of hyper's.
     async fn hand_over(&mut self) {
         self.speaker = match std::mem::replace(&mut self.speaker, Speaker::Nobody) {
-            Speaker::Own(wire) => spoken_by_task(wire).await.map_or(Speaker::Nobody, Speaker::Library),
+            Speaker::Own(wire) => spoken_by_task(*wire).await.map_or(Speaker::Nobody, Speaker::Library),
             other => other,
         };
     }

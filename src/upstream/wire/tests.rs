@@ -69,6 +69,7 @@ impl Still for Pieces {
 
 /// What came of an answer.
 #[derive(Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)]
 enum Outcome {
     Refused(String),
     Answer { status: u16, headers: HeaderMap, body: Vec<u8>, trailers: Option<HeaderMap>, end: Result<(), String> },
