@@ -4,6 +4,7 @@ use std::{fs, io::Write, net::TcpStream, os::unix::fs::symlink, path::Path};
 
 use crate::support::{
     PATIENCE,
+    binary::Binary,
     certificates::{Authority, Identity, get, over, shown},
     eventually,
     gateway::Gateway,
@@ -51,6 +52,32 @@ fn a_request_goes_through_and_the_upstream_learns_of_tls() {
     ));
     let years = expiry / (365.25 * 24.0 * 3600.0);
     assert!((60.0..66.0).contains(&years), "{years}");
+}
+
+/// A client whose certificate isn't taken is told nothing but an alert; who runs the gateway can find out.
+#[test]
+fn at_debug_level_the_log_says_why_a_handshake_fails() {
+    let (authority, stranger, upstream) = (Authority::new(), Authority::new(), Upstream::start());
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = authority.sign(2090).write(folder.path());
+    let ca = folder.path().join("clients.pem");
+    fs::write(&ca, authority.pem()).unwrap();
+    let tls =
+        format!("{{certificate: {}, key: {}, client_ca: {}}}", certificate.display(), key.display(), ca.display());
+    let config = folder.path().join("gateway.yaml");
+    fs::write(&config, configuration(&upstream, &tls).replace("level: error", "level: debug")).unwrap();
+    let gateway = Binary::run(&config);
+    for (signed_by, is_taken) in [(&stranger, false), (&authority, true)] {
+        let config = authority.client(Some(&signed_by.sign(2090)), &[]);
+        let answer = get(over(TcpStream::connect(gateway.address()).unwrap(), config), "/a");
+        assert_eq!(answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")), is_taken);
+    }
+    gateway.line_where("why", |line| {
+        let error = line["error"].as_str().unwrap_or_default();
+        line["message"] == "no TLS handshake"
+            && line["client_ip"] == "127.0.0.1"
+            && error.contains("invalid peer certificate")
+    });
 }
 
 #[test]
