@@ -1,6 +1,8 @@
 //! TLS listeners: protocols, client certificates, certificates that change, handshakes that fail.
 
-use std::{fs, io::Write, net::TcpStream, os::unix::fs::symlink, path::Path};
+use std::{fs, io::Write, net::TcpStream, os::unix::fs::symlink, path::Path, sync::Arc};
+
+use rustls::{ClientConfig, HandshakeKind};
 
 use crate::support::{
     PATIENCE,
@@ -98,6 +100,30 @@ fn clients_prove_who_they_are_where_they_must() {
         };
         assert_eq!([passes(None), passes(Some(&good)), passes(Some(&bad))], [without, true, false], "{more}");
     }
+}
+
+/// A session that began under an authority that isn't trusted any more is no way around that.
+#[test]
+fn an_authority_that_is_taken_away_takes_its_clients_sessions_along() {
+    let (authority, other, upstream) = (Authority::new(), Authority::new(), Upstream::start());
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("clients.pem");
+    fs::write(&ca, format!("{}{}", authority.pem(), other.pem())).unwrap();
+    let more = format!(", client_ca: {}, client_certificate: required", ca.display());
+    let gateway = start(&authority.sign(2090), folder.path(), &upstream, &more);
+    let client = other.sign(2090);
+    let ask = |config: &Arc<ClientConfig>| {
+        let mut stream = over(connect(&gateway), config.clone());
+        let answer = get(&mut stream, "/").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"));
+        (answer, stream.conn.handshake_kind())
+    };
+    let with_a_session = authority.client(Some(&client), &[]);
+    assert_eq!(ask(&with_a_session), (true, Some(HandshakeKind::Full)));
+    assert_eq!(ask(&with_a_session), (true, Some(HandshakeKind::Resumed)));
+    fs::write(&ca, authority.pem()).unwrap();
+    eventually("the authority is gone", || !ask(&authority.client(Some(&client), &[])).0);
+    assert!(!ask(&with_a_session).0);
+    assert!(ask(&authority.client(Some(&authority.sign(2090)), &[])).0);
 }
 
 /// Until new connections are shown this certificate.
