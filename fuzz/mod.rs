@@ -9,6 +9,7 @@ mod headers;
 mod http1;
 mod http2;
 mod jwt;
+mod notice;
 mod openapi;
 mod path;
 mod path_models;
