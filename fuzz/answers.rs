@@ -3,16 +3,18 @@
 
 use std::{
     cell::Cell,
-    io::Write,
+    io::{self, Write},
+    net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
 };
 
 use super::{Checked, fuzz};
 use crate::support::{
+    PATIENCE,
     gateway::{Gateway, public_configuration},
-    http::Request,
+    http::{read_head, reader},
     raw::find,
-    upstream::{After, Upstream, respond},
+    upstream::{After, respond},
 };
 
 /// What a strict reader sees.
@@ -28,30 +30,49 @@ enum Seen {
     Wrong,
 }
 
+/// The answer to whoever asks for `/given`, and whether its connection ends with it.
+type Given = Arc<Mutex<(Vec<u8>, After)>>;
+
 struct Scene {
-    _upstream: Upstream,
     gateway: Gateway,
-    /// The answer to whoever asks for `/given`, and whether its connection ends with it.
-    given: Arc<Mutex<(Vec<u8>, After)>>,
+    given: Given,
     turn: Cell<u32>,
+}
+
+/// An upstream's side of a connection. It keeps nothing of it, since there are many.
+fn serve(mut stream: TcpStream, given: &Given) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut input = reader(&stream)?;
+    while let Some(request) = read_head(&mut input)? {
+        if request.target != "/given" {
+            respond(&mut stream, 200, "", request.target.as_bytes())?;
+            continue;
+        }
+        let (bytes, after) = given.lock().unwrap().clone();
+        // At once: what comes after the next request is on its way can't be told from its answer.
+        stream.write_all(&bytes)?;
+        if after == After::Close {
+            break;
+        }
+    }
+    Ok(())
 }
 
 impl Scene {
     fn new() -> Scene {
-        let upstream = Upstream::start();
         let given = Arc::new(Mutex::new((Vec::new(), After::Close)));
         let giving = Arc::clone(&given);
-        upstream.answer(move |request: &Request, stream| {
-            if request.target != "/given" {
-                return respond(stream, 200, "", request.target.as_bytes());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, given) = (stream.unwrap(), Arc::clone(&giving));
+                std::thread::spawn(move || serve(stream, &given));
             }
-            let (bytes, after) = giving.lock().unwrap().clone();
-            // At once: what comes after the next request is on its way can't be told from its answer.
-            stream.write_all(&bytes)?;
-            Ok(after)
         });
-        let text = public_configuration(&upstream.url(), "").replace("workers: 2", "workers: 1");
-        Scene { gateway: Gateway::start_unready(&text), _upstream: upstream, given, turn: Cell::new(0) }
+        let gateway = Gateway::start_unready(&public_configuration(&url, "").replace("workers: 2", "workers: 1"));
+        Scene { gateway, given, turn: Cell::new(0) }
     }
 
     fn check(&self, input: &[u8]) -> Checked {
@@ -97,7 +118,7 @@ fn strict(bytes: &[u8]) -> (Seen, bool) {
         return (if begins && !has_bare { Seen::Cut } else { Seen::Wrong }, true);
     };
     let (head, body) = (&bytes[..end], &bytes[end + 4..]);
-    let Some((status, fields)) = read_head(head) else { return (Seen::Wrong, true) };
+    let Some((status, fields)) = head_of(head) else { return (Seen::Wrong, true) };
     let all = |name: &str| fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str()).collect();
     let (lengths, codings): (Vec<&str>, Vec<&str>) = (all("content-length"), all("transfer-encoding"));
     match status {
@@ -120,7 +141,7 @@ fn strict(bytes: &[u8]) -> (Seen, bool) {
     }
 }
 
-fn read_head(head: &[u8]) -> Option<(u16, Vec<(String, String)>)> {
+fn head_of(head: &[u8]) -> Option<(u16, Vec<(String, String)>)> {
     let text = std::str::from_utf8(head)
         .ok()
         .filter(|text| text.bytes().all(|byte| byte >= b' ' || b"\r\n".contains(&byte)))?;
