@@ -17,9 +17,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use bearward::{
     config,
     observe::Observer,
+    path::CanonicalPath,
     policy::{Access, Facts},
+    request::RequestView,
     token::{
-        cache::TokenCache, credential::Credential, issuer::Issuer, jwks::KeyStore, principal::Principal,
+        cache::TokenCache, credential::Credential, issuer::Issuer, jwks::KeyStore, principal::Principal, proof::Proofs,
         revocation::Revocations, verify,
     },
     trace::Span,
@@ -94,7 +96,23 @@ fn principal(settings: bearward::token::issuer::IssuerSettings, key: &Ed25519Key
     let keys = KeyStore::new(&settings, observer.clone()).unwrap();
     let cache = TokenCache::new(0, &observer).unwrap();
     let issuer = [Arc::new(Issuer::new(settings, keys, &observer))];
-    ready(verify(&credential, &issuer, &Arc::new(cache), &Revocations::new(&observer), &Span::none())).unwrap()
+    let (path, span) = (CanonicalPath::parse("/").unwrap(), Span::none());
+    let view = RequestView {
+        listener: 0,
+        method: &Method::GET,
+        host: None,
+        authority: None,
+        scheme: "https",
+        path: &path,
+        query: None,
+        headers: &headers,
+        client_ip: [192, 0, 2, 7].into(),
+        trusted_peer: false,
+        certificate: None,
+        span: &span,
+    };
+    let (revocations, proofs) = (Revocations::new(&observer), Proofs::new().unwrap());
+    ready(verify(&credential, &issuer, &Arc::new(cache), &revocations, &proofs, &view)).unwrap()
 }
 
 fn best(access: &Access, facts: &Facts<'_>) -> f64 {

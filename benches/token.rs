@@ -26,12 +26,15 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use bearward::{
     config,
     observe::Observer,
+    path::CanonicalPath,
+    request::RequestView,
     token::{
-        cache::TokenCache, credential::Credential, issuer::Issuer, jwks::KeyStore, revocation::Revocations, verify,
+        cache::TokenCache, credential::Credential, issuer::Issuer, jwks::KeyStore, proof::Proofs,
+        revocation::Revocations, verify,
     },
     trace::Span,
 };
-use hyper::{HeaderMap, header::AUTHORIZATION};
+use hyper::{HeaderMap, Method, header::AUTHORIZATION};
 
 const RUNS: usize = 40;
 const CALLS: u32 = 500;
@@ -46,6 +49,24 @@ struct Signer {
 }
 
 fn main() {
+    let (path, headers, span) = (CanonicalPath::parse("/").unwrap(), HeaderMap::new(), Span::none());
+    let (proofs, view) = (
+        Proofs::new().unwrap(),
+        RequestView {
+            listener: 0,
+            method: &Method::GET,
+            host: None,
+            authority: None,
+            scheme: "https",
+            path: &path,
+            query: None,
+            headers: &headers,
+            client_ip: [192, 0, 2, 7].into(),
+            trusted_peer: false,
+            certificate: None,
+            span: &span,
+        },
+    );
     println!("             bare      whole      again   signatures, tokens, tokens in the cache; µs");
     for signer in [rsa(), ecdsa(), eddsa()] {
         let message = format!(r#"{{"alg":"{}","typ":"at+jwt","kid":"k"}}"#, signer.algorithm);
@@ -62,8 +83,8 @@ fn main() {
         let (issuer, [cache, remembering]) = issuer(&signer);
         let credential = credential(&token);
         let revocations = Revocations::new(&Observer::silent());
-        let whole = best(|| ready(verify(&credential, &issuer, &cache, &revocations, &Span::none())).is_ok());
-        let again = best(|| ready(verify(&credential, &issuer, &remembering, &revocations, &Span::none())).is_ok());
+        let whole = best(|| ready(verify(&credential, &issuer, &cache, &revocations, &proofs, &view)).is_ok());
+        let again = best(|| ready(verify(&credential, &issuer, &remembering, &revocations, &proofs, &view)).is_ok());
         println!("{:>6} {bare:10.1} {whole:10.1} {again:10.1}", signer.algorithm);
     }
 }

@@ -1,18 +1,24 @@
 //! Tokens: whatever is taken has a signature by the key, and says in plain JSON what a good token says.
 
-use std::{cell::RefCell, fmt};
+use std::{
+    cell::RefCell,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bearward::{
     config,
     observe::Observer,
+    path::CanonicalPath,
+    request::RequestView,
     snapshot::{LongLived, Snapshot},
     token::{self, credential::Credential},
     trace::Span,
 };
 use hyper::{
-    HeaderMap,
+    HeaderMap, Method,
     header::{AUTHORIZATION, HeaderValue},
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -59,13 +65,28 @@ impl Scene {
             Ok(credential) => credential,
             Err(refusal) => return Ok(refusal.detail().to_owned()),
         };
-        let span = Span::none();
+        let (path, span) = (CanonicalPath::parse("/").map_err(|refusal| format!("{refusal:?}"))?, Span::none());
+        let view = RequestView {
+            listener: 0,
+            method: &Method::GET,
+            host: None,
+            authority: None,
+            scheme: "http",
+            path: &path,
+            query: None,
+            headers: &headers,
+            client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            trusted_peer: false,
+            certificate: None,
+            span: &span,
+        };
         let verified = token::verify(
             &credential,
             &self.snapshot.issuers,
             &self.snapshot.tokens,
             &self.snapshot.revocations,
-            &span,
+            &self.snapshot.proofs,
+            &view,
         );
         let principal = match self.runtime.block_on(verified) {
             Ok(principal) => principal,

@@ -110,6 +110,14 @@ impl Decided {
     }
 }
 
+impl Decided {
+    /// Of a request for a document of the gateway's own: no route was asked.
+    pub fn document<T>(answer: &Result<T, Refusal>) -> Decided {
+        let reason = answer.as_ref().map_or_else(Refusal::reason, |_| "public");
+        Decided { route: None, allowed: answer.is_ok(), reason }
+    }
+}
+
 impl From<Refusal> for Denial {
     fn from(refusal: Refusal) -> Denial {
         Denial { refusal, route: None, issuer: None, principal: None, token: None }
@@ -243,7 +251,8 @@ async fn authenticate(snapshot: &Snapshot, route: &Route, view: &RequestView<'_>
         Err(Refusal::NoCredential) if matches!(allow, Access::Optional) => return Ok(None),
         other => other?,
     };
-    match token::verify(&credential, &route.issuers, &snapshot.tokens, &snapshot.revocations, view.span).await {
+    let Snapshot { tokens, revocations, proofs, .. } = snapshot;
+    match token::verify(&credential, &route.issuers, tokens, revocations, proofs, view).await {
         Ok(principal) => Ok(Some(Caller { credential, principal })),
         Err((refusal, issuer)) => {
             let token = Some(credential.fingerprint());

@@ -17,6 +17,7 @@ use crate::{
     path::CanonicalPath,
     refusal::Refusal,
     request as requests,
+    respond::{Realm, Schemes},
     server::Arrival,
     snapshot::{Route, Snapshot},
     token::{credential::Fingerprint, principal::Principal},
@@ -174,6 +175,11 @@ impl Exchange {
         self.path.as_ref()
     }
 
+    /// How a client may present its token where this has led.
+    pub fn schemes(&self, asked_by_dpop: bool) -> Schemes<'_> {
+        Schemes { realm: self.realm(), dpop: self.route().map(|route| &route.dpop), asked_by_dpop }
+    }
+
     /// Keeps the canonical path for the log and hands it back for the decision.
     pub fn set_path(&mut self, path: CanonicalPath) -> Arc<CanonicalPath> {
         self.path.insert(Arc::new(path)).clone()
@@ -228,6 +234,17 @@ impl Exchange {
     pub fn preflight(&mut self, route: usize) {
         self.allowed = true;
         self.route = Some(route);
+        self.reason = "public";
+    }
+
+    /// Of the challenges that may be an answer.
+    fn realm(&self) -> &Realm {
+        self.route().map_or(&self.snapshot.realm, |route| &route.realm)
+    }
+
+    /// Notes that a document of the gateway's own is the answer: no route was asked.
+    pub fn document(&mut self) {
+        self.allowed = true;
         self.reason = "public";
     }
 

@@ -27,7 +27,7 @@ use crate::{
     server::Arrival,
     shadow::Copied,
     snapshot::{Route, Snapshot},
-    token::credential::Credential,
+    token::credential::{self, Credential},
     upstream::Upgrade,
 };
 
@@ -71,10 +71,11 @@ impl Gateway {
         let mut exchange = Exchange::begin(self.observer.clone(), snapshot.clone(), &head, &arrival);
         let head_only = head.method == Method::HEAD;
         let origin = cors::origin(&head.headers).cloned();
+        let asked_by_dpop = credential::asks_by_dpop(&head.headers);
 
         let mut response = match answer(&snapshot, &mut exchange, head, body, &arrival).await {
             Ok(response) => response,
-            Err(refusal) => refuse(&snapshot, &mut exchange, &refusal, head_only),
+            Err(refusal) => refuse(&mut exchange, &refusal, asked_by_dpop, head_only),
         };
         write_on_all_answers(&exchange, origin.as_ref(), response.headers_mut());
         exchange.answer_with(response)
@@ -83,13 +84,14 @@ impl Gateway {
 
 /// A refusal, noted, as its client is to see it.
 pub(crate) fn refuse(
-    snapshot: &Snapshot,
     exchange: &mut Exchange,
     refusal: &Refusal,
+    asked_by_dpop: bool,
     head_only: bool,
 ) -> Response<Body> {
     exchange.refused(refusal);
-    let mut response = respond::refuse(refusal, &snapshot.realm, exchange.request_id().as_str(), head_only);
+    let schemes = exchange.schemes(asked_by_dpop);
+    let mut response = respond::refuse(refusal, schemes, exchange.request_id().as_str(), head_only);
     if let Some(route) = exchange.route() {
         route.settings.headers.response.add_to_own_answer(response.headers_mut());
     }
@@ -117,6 +119,9 @@ async fn answer(
         return Err(fault.clone());
     }
     let path = canonical(exchange, &head)?;
+    if let Some(answer) = own_document(snapshot, exchange, &head, &path, arrival) {
+        return answer;
+    }
     if let Some(answer) = preflight(snapshot, exchange, &head, &path, arrival) {
         return Ok(answer);
     }
@@ -158,6 +163,23 @@ pub(crate) fn canonical_path(method: &Method, path: &str) -> Result<CanonicalPat
         return Err(Refusal::Method { allow: "".into() });
     }
     CanonicalPath::parse(path)
+}
+
+/// One of the gateway's own documents, if one is there. Made without a permit: it says the same to everybody.
+pub(crate) fn own_document(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    head: &request::Parts,
+    path: &CanonicalPath,
+    arrival: &Arrival,
+) -> Option<Result<Response<Body>, Refusal>> {
+    let document = snapshot.well_known.find(arrival.listener, exchange.host(), path.as_str())?;
+    let answer = document.answer(&head.method);
+    if answer.is_ok() {
+        exchange.document();
+    }
+    ask_shadow(snapshot, exchange, head, arrival, Decided::document(&answer));
+    Some(answer)
 }
 
 /// The answer to a CORS preflight, where the route for the method that it asks for has `cors`. Made without a permit:
@@ -202,12 +224,14 @@ pub(crate) async fn decide(
         listener: arrival.listener,
         method: &head.method,
         host: exchange.host(),
+        authority: requests::authority(head),
         scheme: exchange.scheme(),
         path,
         query: head.uri.query(),
         headers: &head.headers,
         client_ip: exchange.client_ip(),
         trusted_peer: exchange.trusted_peer(),
+        certificate: arrival.client_certificate,
         span: exchange.span(),
     };
     let mut counted = Counted::default();
@@ -237,6 +261,7 @@ fn ask_shadow(
         headers: head.headers.clone(),
         client_ip: exchange.client_ip(),
         trusted_peer: exchange.trusted_peer(),
+        certificate: arrival.client_certificate,
         request_id: exchange.request_id().clone(),
         snapshot: exchange.snapshot().clone(),
         decided,
@@ -288,6 +313,9 @@ fn outgoing(
     if let (Some(principal), Some(credential)) = (permit.principal(), permit.credential()) {
         route.settings.identity.write_authorization(credential, &mut fields);
         route.settings.identity.write(principal, &mut fields);
+        if let Some(assertor) = &route.assertor {
+            assertor.write(principal, &mut fields)?;
+        }
     }
     *request.method_mut() = head.method;
     *request.headers_mut() = fields;

@@ -24,6 +24,8 @@ pub use traceparent::{SampledShare, SpanId, TraceContext, TraceId};
 pub use trailers::clean_answer_trailers;
 pub use trusted::TrustedProxies;
 
+/// The proof that a request brings (RFC 9449, section 4.1): a part of its credential.
+pub const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// Of `Upgrade: h2c` (RFC 7540, section 3.2.1), which never goes on.
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -33,7 +35,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Removes hop-by-hop fields and whatever the lines of `Connection` name (RFC 9110, section 7.6.1), save
-/// `Authorization`, `Host` and `Content-Length`. For requests and responses. `TE: trailers` stays on requests.
+/// `Authorization`, `DPoP`, `Host` and `Content-Length`. For requests and responses. `TE: trailers` stays on requests.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove_connection(headers);
     keep_te_trailers(headers);
@@ -68,6 +70,7 @@ fn remove_connection(headers: &mut HeaderMap) {
         match HeaderName::from_bytes(option.trim_ascii()) {
             // TE has its own rule, and is the one field that must be named here to be heard.
             Ok(AUTHORIZATION | HOST | CONTENT_LENGTH | TE) | Err(_) => {}
+            Ok(named) if named == DPOP => {}
             Ok(named) => {
                 headers.remove(named);
             }
@@ -228,14 +231,15 @@ mod tests {
     #[test]
     fn connection_cannot_take_away_what_decides_or_frames() {
         let mut headers = map(&[
-            ("connection", "authorization, HOST, Content-Length, x-auth-subject"),
+            ("connection", "authorization, HOST, Content-Length, DPoP, x-auth-subject"),
             ("authorization", "Bearer t"),
+            ("dpop", "p"),
             ("host", "h"),
             ("content-length", "3"),
             ("x-auth-subject", "me"),
         ]);
         remove_hop_by_hop(&mut headers);
-        assert_eq!(names(&headers), ["authorization", "content-length", "host"]);
+        assert_eq!(names(&headers), ["authorization", "content-length", "dpop", "host"]);
     }
 
     #[test]

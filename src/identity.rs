@@ -11,6 +11,7 @@ use hyper::{
 use serde_json::Value;
 
 use crate::{
+    headers::DPOP,
     signer::Signer,
     token::{claims::ClaimPath, credential::Credential, principal::Principal},
 };
@@ -23,33 +24,44 @@ const X_AUTH_SCOPES: HeaderName = HeaderName::from_static("x-auth-scopes");
 const X_AUTH_ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
 const X_AUTH_ISSUER: HeaderName = HeaderName::from_static("x-auth-issuer");
 
-/// Stands for an `Authorization` that isn't to be shown.
-pub const MASKED_AUTHORIZATION: HeaderValue = HeaderValue::from_static("Bearer (masked)");
-
 /// What an authorised request carries on to its upstream.
 #[derive(Clone, Debug)]
 pub struct IdentityPlan {
     /// Header and what it says.
     pub headers: Vec<(HeaderName, IdentitySource)>,
-    /// Whether the token goes on as `Authorization: Bearer`.
+    /// Whether the token goes on as `Authorization`.
     pub forward_authorization: bool,
     /// A JWT of the gateway's own about the caller; None: none.
     pub assertion: Option<AssertionPlan>,
 }
 
 /// A short-lived JWT, signed here, that the upstream can verify.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AssertionPlan {
     /// Where it goes.
     pub header: HeaderName,
     /// What signs it.
     pub key: Signer,
+    /// Keys that are published beside it and sign nothing, so that they are known before they do.
+    pub announced: Vec<Signer>,
     /// `iss`
     pub issuer: String,
     /// `aud`; None: the upstream's key in the configuration.
     pub audience: Option<String>,
     /// From `iat` to `exp`.
     pub ttl: Duration,
+}
+
+impl AssertionPlan {
+    /// `aud` for an upstream of this name.
+    pub fn audience_for<'a>(&'a self, upstream: &'a str) -> &'a str {
+        self.audience.as_deref().unwrap_or(upstream)
+    }
+}
+
+/// The scopes as one text; None where there are none. What would read as a scope of its own is escaped.
+pub fn scopes(principal: &Principal) -> Option<String> {
+    list(principal.scopes(), b' ').and_then(|joined| joined.to_str().ok().map(str::to_owned))
 }
 
 /// What an identity header says.
@@ -97,12 +109,13 @@ impl IdentityPlan {
         self.headers.iter().map(|(name, _)| name).chain(self.assertion.iter().map(|assertion| &assertion.header))
     }
 
-    /// The default identity headers and those of these plans, each once. Assertions aside.
+    /// The default identity headers and those of these plans, each once.
     pub fn names_of_all<'p>(plans: impl Iterator<Item = &'p IdentityPlan>) -> Vec<HeaderName> {
         let mut names: Vec<HeaderName> = Vec::new();
-        for (name, _) in IdentityPlan::standard().headers.iter().chain(plans.flat_map(|plan| &plan.headers)) {
-            if !names.contains(name) {
-                names.push(name.clone());
+        let standard = IdentityPlan::standard();
+        for name in standard.names().cloned().chain(plans.flat_map(IdentityPlan::names).cloned()) {
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
         names
@@ -119,28 +132,43 @@ impl IdentityPlan {
         }
     }
 
-    /// Writes the token as `Authorization: Bearer`, with the scheme in exactly this case, or takes the field away.
+    /// Writes the token as `Authorization`, with the scheme in exactly this case: `DPoP` where it was presented so, its proof
+    /// beside it as it came, else `Bearer`. Or takes both away.
     pub fn write_authorization(&self, credential: &Credential, headers: &mut HeaderMap) {
-        self.write_bearer(headers, || bearer(credential));
+        self.write_token(credential.is_dpop(), headers, |scheme| authorization(scheme, credential));
     }
 
     /// The same for whoever only wants to see what would go on: no token is in it.
-    pub fn write_masked_authorization(&self, headers: &mut HeaderMap) {
-        self.write_bearer(headers, || Some(MASKED_AUTHORIZATION));
+    pub fn write_masked_authorization(&self, is_dpop: bool, headers: &mut HeaderMap) {
+        self.write_token(is_dpop, headers, |_| Some(masked_authorization(is_dpop)));
     }
 
-    fn write_bearer(&self, headers: &mut HeaderMap, value: impl FnOnce() -> Option<HeaderValue>) {
-        match self.forward_authorization.then(value).flatten() {
-            Some(value) => headers.insert(AUTHORIZATION, value),
-            None => headers.remove(AUTHORIZATION),
-        };
+    fn write_token(
+        &self,
+        is_dpop: bool,
+        headers: &mut HeaderMap,
+        value: impl FnOnce(&'static str) -> Option<HeaderValue>,
+    ) {
+        let scheme = if is_dpop { "DPoP " } else { "Bearer " };
+        match self.forward_authorization.then(|| value(scheme)).flatten() {
+            Some(value) => drop(headers.insert(AUTHORIZATION, value)),
+            None => {
+                headers.remove(AUTHORIZATION);
+                headers.remove(DPOP);
+            }
+        }
     }
 }
 
-fn bearer(credential: &Credential) -> Option<HeaderValue> {
+/// Stands for an `Authorization` that isn't to be shown.
+pub fn masked_authorization(is_dpop: bool) -> HeaderValue {
+    HeaderValue::from_static(if is_dpop { "DPoP (masked)" } else { "Bearer (masked)" })
+}
+
+fn authorization(scheme: &str, credential: &Credential) -> Option<HeaderValue> {
     let token = credential.expose();
-    let mut text = Vec::with_capacity("Bearer ".len() + token.len());
-    text.extend_from_slice(b"Bearer ");
+    let mut text = Vec::with_capacity(scheme.len() + token.len());
+    text.extend_from_slice(scheme.as_bytes());
     text.extend_from_slice(token.as_bytes());
     let mut value = HeaderValue::try_from(text).ok()?;
     value.set_sensitive(true);

@@ -34,6 +34,7 @@ pub mod policy;
 pub mod route;
 pub mod token;
 
+pub mod assertion;
 pub mod egress;
 pub mod headers;
 pub mod identity;
@@ -46,6 +47,7 @@ pub mod upstream;
 pub mod body;
 pub mod refusal;
 pub mod respond;
+pub mod well_known;
 
 pub mod explain;
 pub mod rehearsal;

@@ -47,6 +47,7 @@ pub fn fields(snapshot: &Snapshot, route: &Route, mut fields: HeaderMap, from: &
     route.settings.token_from.strip(&mut fields);
     if is_anonymous {
         fields.remove(AUTHORIZATION);
+        fields.remove(headers::DPOP);
         fields.remove(VIA);
     }
     route.settings.headers.request.change_request(&mut fields);

@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use hyper::StatusCode;
 
+use crate::token::proof::Nonce;
+
 /// Why a request doesn't go on. Carries no internals: all that is in it may be shown to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -34,6 +36,8 @@ pub enum Refusal {
     Credential(&'static str),
     /// The token is no good (RFC 6750, section 3.1: `invalid_token`).
     Token(TokenFault),
+    /// The token is bound to somebody, and the request doesn't show to come from there (RFC 8705, section 3).
+    Proof(ProofFault),
     /// The keys that the token asks for can't be had now.
     KeysUnavailable {
         /// When it is worth to ask again.
@@ -97,8 +101,33 @@ pub enum TokenFault {
     Revoked,
     /// The issuer says that it isn't active (RFC 7662, section 2.2).
     Inactive,
-    /// The token is bound to a key or certificate and no proof of it is honoured (RFC 7800).
+    /// The token is bound in a way that isn't understood (RFC 7800), or isn't bound as its issuer's tokens must be.
     Binding,
+}
+
+/// What is wrong with the proof that a token is presented by whom it is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProofFault {
+    /// Nobody can prove to be what the token is bound to.
+    Unsupported,
+    /// The request comes without a certificate.
+    NoCertificate,
+    /// It comes with another one than the token's.
+    OtherCertificate,
+    /// A trusted proxy tells of a certificate, and not as RFC 9440 has it.
+    UnclearCertificate,
+    /// The token is bound to a key, and comes as if it were not (RFC 9449, section 7.2).
+    NotShown,
+    /// It comes with a proof, and is bound to no key.
+    NotBound,
+    /// It is bound to another key than the proof's.
+    OtherKey,
+    /// There is no proof, or it proves nothing (RFC 9449, section 4.3).
+    Proof(&'static str),
+    /// The proof has no nonce of ours, or an old one (RFC 9449, section 9); a new one.
+    NonceNeeded(Nonce),
+    /// The key makes more proofs than can be remembered.
+    TooMany,
 }
 
 /// What the closest rule misses.
@@ -188,7 +217,8 @@ impl Refusal {
             Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::NoRoute => StatusCode::NOT_FOUND,
             Refusal::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::NoCredential | Refusal::Token(_) => StatusCode::UNAUTHORIZED,
+            Refusal::Proof(ProofFault::TooMany) => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::NoCredential | Refusal::Token(_) | Refusal::Proof(_) => StatusCode::UNAUTHORIZED,
             Refusal::KeysUnavailable { .. } | Refusal::IntrospectionUnavailable { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -215,6 +245,7 @@ impl Refusal {
             Refusal::NoCredential => "no_credential",
             Refusal::Credential(_) => "invalid_request",
             Refusal::Token(fault) => fault.reason(),
+            Refusal::Proof(_) => TokenFault::Binding.reason(),
             Refusal::KeysUnavailable { .. } => "keys_unavailable",
             Refusal::IntrospectionUnavailable { .. } => "introspection_unavailable",
             Refusal::Rule(fault) => fault.reason(),
@@ -255,6 +286,7 @@ impl Refusal {
             Refusal::Method { .. } => "the method is not allowed here",
             Refusal::NoCredential => "a bearer token is needed",
             Refusal::Token(fault) => fault.detail(),
+            Refusal::Proof(fault) => fault.detail(),
             Refusal::KeysUnavailable { .. } => "the keys to verify this token are not available at the moment",
             Refusal::IntrospectionUnavailable { .. } => "whether this token is good can not be found out at the moment",
             Refusal::Rule(fault) => fault.detail(),
@@ -307,6 +339,35 @@ impl RuleFault {
     }
 }
 
+impl ProofFault {
+    /// Whether it is about a proof by DPoP, not about a certificate.
+    pub fn is_about_dpop(self) -> bool {
+        !matches!(
+            self,
+            ProofFault::Unsupported
+                | ProofFault::NoCertificate
+                | ProofFault::OtherCertificate
+                | ProofFault::UnclearCertificate
+        )
+    }
+
+    /// One plain clause for the client.
+    pub fn detail(self) -> &'static str {
+        match self {
+            ProofFault::Unsupported => TokenFault::Binding.detail(),
+            ProofFault::NoCertificate => "the token is bound to a client certificate and the request comes without one",
+            ProofFault::OtherCertificate => "the token is bound to another client certificate",
+            ProofFault::UnclearCertificate => "the client certificate is not passed on in a form that is understood",
+            ProofFault::NotShown => "the token is bound to a key and comes without a DPoP proof",
+            ProofFault::NotBound => "the token is not bound to a key and can not be presented by DPoP",
+            ProofFault::OtherKey => "the token is bound to another key than that of the DPoP proof",
+            ProofFault::Proof(detail) => detail,
+            ProofFault::NonceNeeded(_) => "the DPoP proof needs the nonce that comes with this answer",
+            ProofFault::TooMany => "too many DPoP proofs by this key: come again later",
+        }
+    }
+}
+
 impl TokenFault {
     /// The `reason` label of metrics and log, and the `result` of a verification.
     pub fn reason(self) -> &'static str {
@@ -350,7 +411,7 @@ impl TokenFault {
             TokenFault::MissingClaim => "the token lacks a claim that is needed",
             TokenFault::Revoked => "the token has been revoked",
             TokenFault::Inactive => "the token is not active",
-            TokenFault::Binding => "the token is bound to a sender and no proof of that is accepted",
+            TokenFault::Binding => "the token is not bound to its sender as is needed here",
         }
     }
 }

@@ -21,11 +21,12 @@ use hyper::{
 };
 
 use crate::{
+    assertion::MASKED_ASSERTION,
     decide::check_unchanged,
     decision::rehearsal::{Presented, Rehearsal, rehearse as decide, route_of},
     gateway,
-    headers::{self, TraceContext},
-    identity::MASKED_AUTHORIZATION,
+    headers::{self, DPOP, TraceContext},
+    identity::masked_authorization,
     outgoing::{self, Sender},
     path::CanonicalPath,
     refusal::Refusal,
@@ -33,7 +34,7 @@ use crate::{
     route::Destination,
     server::{self, ListenMode},
     snapshot::{Route, Snapshot},
-    token::{self, place::TokenPlace, secret::Secret},
+    token::{self, credential, place::TokenPlace, secret::Secret},
     trace::Span,
 };
 
@@ -139,8 +140,8 @@ impl Question {
         host.map_or_else(|| self.target.clone(), |host| format!("{}://{host}{}", self.scheme, self.target))
     }
 
-    /// Sends a token along: as `Authorization: Bearer` on a route that takes one there, else in the first of the places
-    /// in its `token_from`.
+    /// Sends a token along: as `Authorization: Bearer`, or `DPoP` where the request has a proof, on a route that takes one there,
+    /// else in the first of the places in its `token_from`.
     ///
     /// # Errors
     /// It has characters that no header can carry.
@@ -220,6 +221,11 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
     let host = requests::host(&head);
     let asked = (&head.method, &head.headers);
     let listener = question.comes_in_at(snapshot);
+    if let Some(document) = snapshot.well_known.find(listener, host.as_deref(), path.as_str()) {
+        let answer = document.answer(&head.method);
+        let status = answer.as_ref().map_or_else(Refusal::status, |answer| answer.status());
+        return Answer::without_upstream(Some(path), status, Rehearsal::of(None, answer.map(|_| None)));
+    }
     let mode = snapshot.mode(listener);
     if let Err(refusal) = check_unchanged(snapshot, mode, target.path(), &head.headers) {
         return refused(Some(path), refusal);
@@ -234,12 +240,14 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
         listener,
         method: &head.method,
         host: host.as_deref(),
+        authority: requests::authority(&head),
         scheme: headers::client_scheme(&head.headers, snapshot.trusted_proxies.trusts(question.peer), question.scheme),
         path: &path,
         query: target.query(),
         headers: &head.headers,
         client_ip: snapshot.trusted_proxies.client_ip(question.peer, &head.headers),
         trusted_peer: snapshot.trusted_proxies.trusts(question.peer),
+        certificate: None,
         span: &Span::none(),
     };
     let carried = question.token.as_ref().map(|token| carried(token, snapshot, &view));
@@ -292,6 +300,8 @@ fn carried(token: &Secret, snapshot: &Snapshot, view: &RequestView<'_>) -> (Head
         }
         Some(TokenPlace::Header(name)) => (name.clone(), String::new()),
         Some(TokenPlace::Cookie(name)) => (COOKIE, format!("{name}=")),
+        // Who says what proves a token presents it so.
+        Some(TokenPlace::Authorization) | None if headers.contains_key(DPOP) => (AUTHORIZATION, "DPoP ".to_owned()),
         Some(TokenPlace::Authorization) | None => (AUTHORIZATION, "Bearer ".to_owned()),
     };
     // `present` has seen that a header can carry it.
@@ -326,14 +336,21 @@ fn upstream_fields(
             fields.insert(name, NEW);
         }
     }
+    let is_dpop = credential::asks_by_dpop(received);
+    if fields.contains_key(DPOP) {
+        fields.insert(DPOP, HeaderValue::from_static("(masked)"));
+    }
     if let Some(caller) = decision.caller() {
-        route.settings.identity.write_masked_authorization(&mut fields);
+        route.settings.identity.write_masked_authorization(is_dpop, &mut fields);
         route.settings.identity.write(caller.principal(), &mut fields);
+        if let Some(plan) = &route.settings.identity.assertion {
+            fields.insert(plan.header.clone(), MASKED_ASSERTION);
+        }
     } else if fields.contains_key(AUTHORIZATION) {
-        fields.insert(AUTHORIZATION, MASKED_AUTHORIZATION);
+        fields.insert(AUTHORIZATION, masked_authorization(is_dpop));
     }
     if route.sends_own_token(decision.caller().is_some()) {
-        fields.insert(AUTHORIZATION, MASKED_AUTHORIZATION);
+        fields.insert(AUTHORIZATION, masked_authorization(false));
     }
     if let Some(upstream) = &route.upstream
         && let Some(host) = upstream.host_for(&fields)

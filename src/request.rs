@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use hyper::{HeaderMap, Method, header::HOST, http::request};
+use hyper::{HeaderMap, Method, Uri, header::HOST, http::request};
 
-use crate::{path::CanonicalPath, trace::Span};
+use crate::{path::CanonicalPath, token::proof::Thumbprint, trace::Span};
 
 /// A request as the decision sees it: made from HTTP, or from a command line.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct RequestView<'r> {
     pub method: &'r Method,
     /// Lower-case, without port and final dot; None where an HTTP/1.0 request has none.
     pub host: Option<&'r str>,
+    /// What it is for as the client has written it: host and perhaps port.
+    pub authority: Option<&'r str>,
     /// `http` or `https`, as far as trusted proxies tell.
     pub scheme: &'r str,
     /// The path in its canonical form, with its other readings.
@@ -27,15 +29,22 @@ pub struct RequestView<'r> {
     pub client_ip: IpAddr,
     /// Whether the peer's forwarding headers are believed.
     pub trusted_peer: bool,
+    /// The certificate of its connection, as the client has proved.
+    pub certificate: Option<Thumbprint>,
     /// What is recorded of it.
     pub span: &'r Span,
 }
 
 /// The authority that a request is for: of its target where that is absolute (RFC 9112, section 3.2.2), else of `Host`.
 pub fn authority(head: &request::Parts) -> Option<&str> {
-    match head.uri.authority() {
+    authority_of(&head.uri, &head.headers)
+}
+
+/// The same, of a head's parts.
+pub fn authority_of<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Option<&'r str> {
+    match uri.authority() {
         Some(authority) => Some(authority.as_str()),
-        None => head.headers.get(HOST)?.to_str().ok(),
+        None => headers.get(HOST)?.to_str().ok(),
     }
 }
 

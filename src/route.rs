@@ -87,6 +87,11 @@ pub enum Destination {
 }
 
 impl RouteSettings {
+    /// Whether it is there on this listener, an index into `Policy::listen`.
+    pub fn is_at(&self, listener: usize) -> bool {
+        self.listeners.as_ref().is_none_or(|own| own.contains(&listener))
+    }
+
     /// The path of the route that this one fits.
     pub fn template_of(&self, path: &str) -> Option<&PathTemplate> {
         self.paths.iter().find(|template| template.params_in(path).is_some())

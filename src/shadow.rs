@@ -28,8 +28,9 @@ use crate::{
     headers::RequestId,
     observe::{Observer, ShadowCompared, ShadowDiffers, ShadowMetrics, ShadowSays, path_without_tokens, rfc_3339},
     path::CanonicalPath,
-    request::RequestView,
+    request::{self as requests, RequestView},
     snapshot::Snapshot,
+    token::proof::Thumbprint,
     trace::Span,
 };
 
@@ -84,6 +85,8 @@ pub struct Copied {
     pub client_ip: IpAddr,
     /// Whether the peer's forwarding headers are believed.
     pub trusted_peer: bool,
+    /// The certificate of its connection, as the client has proved.
+    pub certificate: Option<Thumbprint>,
     /// For the log.
     pub request_id: RequestId,
     /// What it was decided by.
@@ -227,12 +230,14 @@ impl Copied {
             listener,
             method: &self.method,
             host: self.host.as_deref(),
+            authority: requests::authority_of(&self.uri, &self.headers),
             scheme: self.scheme,
             path: &self.path,
             query: self.uri.query(),
             headers: &self.headers,
             client_ip: self.client_ip,
             trusted_peer: self.trusted_peer,
+            certificate: self.certificate,
             span: &UNRECORDED,
         }
     }

@@ -3,6 +3,7 @@
 
 mod limits;
 mod link;
+mod proofs;
 mod revocations;
 
 use std::{
@@ -16,11 +17,11 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::time::{sleep, timeout};
 
-use self::{limits::Counts, revocations::Session};
+use self::{limits::Counts, proofs::Uses, revocations::Session};
 use crate::{
     limit::Limiter,
     observe::{Observer, SharedStateMetrics},
-    token::{revocation::Revocations, secret::Secret},
+    token::{proof::Proofs, revocation::Revocations, secret::Secret},
 };
 
 /// Between two looks for what others changed: with the time an answer may take, well below the second that is promised.
@@ -30,6 +31,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Between two times that limits are told what was spent: what replicas may let through too much is what comes in so long.
 const COUNT: Duration = Duration::from_millis(50);
+/// Between two times that replicas tell each other of used proofs: for so long, each may take one that another has taken.
+const USES: Duration = Duration::from_millis(100);
 /// Between two sweeps of what is over.
 const SWEEP: Duration = Duration::from_secs(60);
 /// Who has ended something waits so long for the word to get out.
@@ -66,6 +69,7 @@ pub struct Node {
 pub struct SharedState {
     settings: RedisSettings,
     revocations: Arc<Revocations>,
+    proofs: Arc<Proofs>,
     metrics: SharedStateMetrics,
     /// Whether what others had written was read once.
     read: AtomicBool,
@@ -83,12 +87,18 @@ const DOWN: u8 = 2;
 
 impl SharedState {
     /// Reads and tells nothing until `maintain` runs.
-    pub fn new(settings: RedisSettings, revocations: Arc<Revocations>, observer: &Observer) -> Arc<SharedState> {
+    pub fn new(
+        settings: RedisSettings,
+        revocations: Arc<Revocations>,
+        proofs: Arc<Proofs>,
+        observer: &Observer,
+    ) -> Arc<SharedState> {
         let metrics = observer.shared_state();
         metrics.up(false);
         Arc::new(SharedState {
             settings,
             revocations,
+            proofs,
             metrics,
             read: AtomicBool::new(false),
             server: AtomicU8::new(NOT_ASKED),
@@ -129,6 +139,8 @@ impl SharedState {
             self.revocations.journal().open();
             tokio::spawn(SharedState::follow(Arc::downgrade(self), next));
             tokio::spawn(SharedState::count(Arc::downgrade(self), next));
+            self.proofs.tell(true);
+            tokio::spawn(SharedState::use_proofs(Arc::downgrade(self), next));
         }
     }
 
@@ -140,6 +152,7 @@ impl SharedState {
             && self.life.compare_exchange(life, life + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         {
             self.revocations.journal().close();
+            self.proofs.tell(false);
         }
     }
 
@@ -189,6 +202,26 @@ impl SharedState {
                 Err(error) => {
                     tracing::debug!(error, "limits are counted by this process alone");
                     counts = None;
+                    sleep(LONGEST_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Failures are those that `follow` sees and tells of.
+    async fn use_proofs(this: Weak<SharedState>, life: u64) {
+        let mut uses: Option<Uses> = None;
+        while let Some(shared) = this.upgrade().filter(|shared| shared.life.load(Ordering::Acquire) == life) {
+            let exchanged = match &mut uses {
+                Some(uses) => uses.exchange(&shared.proofs).await,
+                None => Uses::begin(&shared.settings).await.map(|begun| uses = Some(begun)),
+            };
+            drop(shared);
+            match exchanged {
+                Ok(()) => sleep(USES).await,
+                Err(error) => {
+                    tracing::debug!(error, "used proofs are known to this process alone");
+                    uses = None;
                     sleep(LONGEST_PAUSE).await;
                 }
             }

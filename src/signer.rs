@@ -1,5 +1,7 @@
 //! Signing with a private key of the configuration.
 
+mod jwk;
+
 use std::{
     fmt,
     hash::{Hash, Hasher},
@@ -19,8 +21,10 @@ use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+pub use self::jwk::PublicJwk;
 use crate::token::secret::Secret;
 
+const NO_KEY: &str = "no private key in PEM in it";
 const OTHER_KIND: &str = "not a private key that can be used here (RSA of 2048 bits and more, P-256, P-384, Ed25519)";
 
 /// A private key, ready to sign. Doesn't print. Equal to another one if it is of the same text.
@@ -62,8 +66,22 @@ impl Signer {
     /// There is none, or none of a kind that is used here: in words for the configuration's author, with nothing of
     /// the text.
     pub fn from_pem(pem: &Secret) -> Result<Signer, &'static str> {
-        let der = PrivateKeyDer::from_pem_slice(pem.expose()).map_err(|_| "no private key in PEM in it")?;
-        let key = match &der {
+        let der = PrivateKeyDer::from_pem_slice(pem.expose()).map_err(|_| NO_KEY)?;
+        Signer::of(pem, &der)
+    }
+
+    /// All private keys of a PEM text, in its order; one at least.
+    ///
+    /// # Errors
+    /// As `from_pem`, of any of them.
+    pub fn all_from_pem(pem: &Secret) -> Result<Vec<Signer>, &'static str> {
+        let keys = PrivateKeyDer::pem_slice_iter(pem.expose());
+        let keys = keys.map(|der| Signer::of(pem, &der.map_err(|_| NO_KEY)?)).collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() { Err(NO_KEY) } else { Ok(keys) }
+    }
+
+    fn of(pem: &Secret, der: &PrivateKeyDer<'_>) -> Result<Signer, &'static str> {
+        let key = match der {
             PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).ok().map(Pair::Rsa),
             PrivateKeyDer::Sec1(der) => {
                 elliptic(|algorithm| EcdsaKeyPair::from_private_key_der(algorithm, der.secret_sec1_der()).ok())
@@ -98,12 +116,15 @@ impl Signer {
         }
     }
 
-    /// A JWT of these claims (RFC 7515, section 7.1).
+    /// A JWT of these claims (RFC 7515, section 7.1), with the name of the key in its header, if it is to be looked up.
     ///
     /// # Errors
     /// The system has no random numbers.
-    pub fn jwt(&self, typ: &str, claims: &Map<String, Value>) -> Result<String, CannotSign> {
-        let header = json!({"alg": self.algorithm(), "typ": typ});
+    pub fn jwt(&self, typ: &str, kid: Option<&str>, claims: &Map<String, Value>) -> Result<String, CannotSign> {
+        let mut header = json!({"alg": self.algorithm(), "typ": typ});
+        if let (Some(kid), Value::Object(header)) = (kid, &mut header) {
+            header.insert("kid".to_owned(), json!(kid));
+        }
         let claims = serde_json::to_string(claims).map_err(|_| CannotSign)?;
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims));
         let signature = self.sign(signed.as_bytes())?;
@@ -127,7 +148,7 @@ impl Signer {
             ("jti", json!(URL_SAFE_NO_PAD.encode(random))),
         ];
         let claims: Map<_, _> = claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        self.jwt("JWT", &claims).map(Zeroizing::new)
+        self.jwt("JWT", None, &claims).map(Zeroizing::new)
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CannotSign> {
@@ -199,7 +220,7 @@ mod tests {
             let pair = KeyPair::generate_for(kind).unwrap();
             let signer = signer(&pair.serialize_pem()).unwrap();
             let Value::Object(claims) = json!({"sub": "x"}) else { unreachable!() };
-            let token = signer.jwt("JWT", &claims).unwrap();
+            let token = signer.jwt("JWT", None, &claims).unwrap();
             let (signed, signature) = token.rsplit_once('.').unwrap();
             let header: Value =
                 serde_json::from_slice(&URL_SAFE_NO_PAD.decode(signed.split('.').next().unwrap()).unwrap()).unwrap();

@@ -7,32 +7,37 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use hyper::header::HeaderName;
 
 use crate::{
+    assertion::{AssertionCache, Assertor, JWKS, PublishedKeys, RetiredKeys},
     confidential::Confidential,
     config::Policy,
     egress::{EgressSettings, Grant, TokenSource},
     headers::{SampledShare, TrustedProxies},
-    identity::{IdentityPlan, ReservedNames},
+    identity::{AssertionPlan, IdentityPlan, ReservedNames},
     limit::{Limiter, RateLimit, RouteLimits},
     logout::Logouts,
     observe::{Observer, RouteMetrics, TracingSettings, token_parameter},
     path::{CanonicalPath, Reading},
-    respond::Realm,
+    respond::{DpopOffer, Realm},
     route::{RouteSettings, RouteTable},
-    server::ListenMode,
+    server::{ListenMode, ListenSettings},
     shadow::Shadow,
     shared_state::{RedisSettings, SharedState},
     state_dir::StateDir,
     token::{
+        self,
         cache::TokenCache,
         extra_roots::ExtraRoots,
         issuer::{Issuer, IssuerSettings, KeySource},
         jwks::KeyStore,
+        place::TokenPlace,
+        proof::Proofs,
         revocation::Revocations,
         secret::Secret,
     },
     trace::{Exporter, Tracing},
     upstream::{EndpointAddress, EndpointIdentity, EndpointParts, Standing, Upstream, UpstreamSettings},
     validity::first_end,
+    well_known::{Document, WellKnown},
 };
 use registry::Registry;
 
@@ -59,6 +64,8 @@ pub struct Snapshot {
     pub tokens: Arc<TokenCache>,
     /// What has been ended before its time.
     pub revocations: Arc<Revocations>,
+    /// Proofs that came with tokens.
+    pub proofs: Arc<Proofs>,
     /// What replicas share; None: nothing.
     pub shared: Option<Arc<SharedState>>,
     /// What the admin listener asks of who wants more than health and metrics.
@@ -85,6 +92,10 @@ pub struct Snapshot {
     pub no_route: RouteMetrics,
     /// Which requests are recorded, and where their spans go.
     pub tracing: Tracing,
+    /// The keys of assertions; None: there are none.
+    pub published_keys: Option<PublishedKeys>,
+    /// Documents of the gateway's own.
+    pub well_known: WellKnown,
     /// Whether a route leads to an upstream that ignores case in paths.
     pub ignores_case: bool,
     /// Who decides every request beside this, if somebody does.
@@ -98,10 +109,16 @@ pub struct Route {
     pub settings: RouteSettings,
     /// The value of `Allow`.
     pub allow_header: String,
+    /// Of its challenges.
+    pub realm: Realm,
     /// Whose tokens it takes, in the file's order.
     pub issuers: Vec<Arc<Issuer>>,
     /// Whether its rules ask for a header of the request.
     pub reads_headers: bool,
+    /// What its challenges say of DPoP.
+    pub dpop: DpopOffer,
+    /// What signs who calls, if that is wanted.
+    pub assertor: Option<Arc<Assertor>>,
     /// How often it may be called.
     pub limits: RouteLimits,
     /// Where it leads; None where the gateway answers itself.
@@ -142,6 +159,7 @@ pub struct LongLived {
     shadow: Option<Arc<Shadow>>,
     state: Option<Arc<StateDir>>,
     revocations: Arc<Revocations>,
+    proofs: Registry<(), Proofs>,
     keys: Registry<KeyStoreIdentity, KeyStore>,
     issuers: Registry<IssuerSettings, Issuer>,
     /// By its size.
@@ -153,6 +171,10 @@ pub struct LongLived {
     shared: Registry<RedisSettings, SharedState>,
     /// By the collector's URL.
     exporters: Registry<String, Exporter>,
+    /// By plan and audience.
+    assertors: Registry<(AssertionPlan, String), Assertor>,
+    assertions: AssertionCache,
+    retired_keys: Arc<RetiredKeys>,
     /// By the limit's name among replicas, and what it allows.
     limiters: Registry<(String, RateLimit), Limiter>,
 }
@@ -208,6 +230,7 @@ impl LongLived {
             shadow: None,
             state: None,
             revocations: Arc::new(Revocations::new(&observer)),
+            proofs: Registry::default(),
             keys: Registry::default(),
             issuers: Registry::default(),
             tokens: Registry::default(),
@@ -216,6 +239,9 @@ impl LongLived {
             standings: Registry::default(),
             shared: Registry::default(),
             exporters: Registry::default(),
+            assertors: Registry::default(),
+            assertions: AssertionCache::default(),
+            retired_keys: Arc::default(),
             limiters: Registry::default(),
             observer,
         }
@@ -293,6 +319,12 @@ impl LongLived {
         self.tokens.get_or_make(max_bytes, make).map(|(tokens, _)| tokens)
     }
 
+    /// What is known of proofs; beside a snapshot: a memory of its own, since each proof is used there once more.
+    fn proofs(&self, beside: Option<&Snapshot>) -> Result<Arc<Proofs>, String> {
+        let make = || beside.map_or_else(Proofs::new, |snapshot| Ok(snapshot.proofs.beside())).map(Arc::new);
+        self.proofs.get_or_make((), make).map(|(proofs, _)| proofs)
+    }
+
     /// The same as before unless what is said of the token changed: what was got is kept.
     fn token_source(&self, upstream: &UpstreamSettings) -> Result<Option<Arc<TokenSource>>, String> {
         let Some(settings) = &upstream.token else { return Ok(None) };
@@ -300,6 +332,21 @@ impl LongLived {
         let (source, _) =
             self.egress.get_or_make(key, || TokenSource::new(&upstream.name, settings, &self.observer))?;
         Ok(Some(source))
+    }
+
+    /// What was signed is sent on as long as nothing of the plan changes. None where nothing is to be signed.
+    fn assertor(&self, route: &RouteSettings, upstream: Option<&str>) -> Result<Option<Arc<Assertor>>, String> {
+        // A key that isn't there stands in a configuration that is only checked.
+        let plan = route.identity.assertion.as_ref().filter(|plan| !plan.key.is_stand_in());
+        let Some(plan) = plan else { return Ok(None) };
+        // Who only decides has no upstream to name.
+        let upstream = upstream.unwrap_or(&route.name);
+        let key = (plan.clone(), plan.audience_for(upstream).to_owned());
+        let make = || {
+            let made = Assertor::new(plan, upstream, &self.assertions);
+            made.map(Arc::new).map_err(|_| format!("routes {}: the key of `assertion` isn't there", route.name))
+        };
+        self.assertors.get_or_make(key, make).map(|(assertor, _)| Some(assertor))
     }
 
     /// What is on its way to a collector stays so, whatever else changes.
@@ -376,6 +423,7 @@ impl Snapshot {
             issuers.push(long_lived.issuer(settings, keys, beside)?);
         }
         let tokens = long_lived.tokens(policy.token_cache_bytes, beside)?;
+        let proofs = long_lived.proofs(beside)?;
         let mut upstreams = Vec::new();
         for settings in &policy.upstreams {
             let (upstream, _) = long_lived.upstreams.get_or_make(settings.clone(), || {
@@ -387,31 +435,47 @@ impl Snapshot {
             upstreams.push(upstream);
         }
         let table = RouteTable::new(&policy.routes).map_err(|conflicts| format!("{conflicts:?}"))?;
+        let realm = Realm::new(&policy.realm);
         let mut routes = Vec::new();
         for settings in &policy.routes {
             let upstream = settings.upstream().map(|index| {
                 upstreams.get(index).cloned().ok_or_else(|| format!("route {} leads nowhere", settings.name))
             });
+            let own_issuers =
+                settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect::<Vec<_>>();
+            let in_authorization = settings.token_from.iter().any(|place| *place == TokenPlace::Authorization);
+            let upstream = upstream.transpose()?;
+            let name = upstream.as_ref().map(|upstream| &*upstream.settings().name);
+            let assertor = long_lived.assertor(settings, name)?;
             routes.push(Route {
+                dpop: DpopOffer::of(own_issuers.iter().map(|issuer| &issuer.settings), in_authorization),
                 reads_headers: settings.allow.reads_headers(),
                 allow_header: settings.methods.allow_header(settings.cors.is_some()),
-                issuers: settings.issuers.iter().filter_map(|issuer| issuers.get(*issuer).cloned()).collect(),
+                issuers: own_issuers,
+                realm: match &settings.protected_resource {
+                    Some(resource) => realm.with_metadata(resource.metadata_url()),
+                    None => realm.clone(),
+                },
                 limits: long_lived.limits(settings)?,
-                upstream: upstream.transpose()?,
+                assertor,
+                upstream,
                 metrics: observer.route(&settings.name),
                 settings: settings.clone(),
             });
         }
         let shared = policy.redis.as_ref().map(|redis| {
-            let revocations = long_lived.revocations.clone();
-            long_lived
-                .shared
-                .get_or_make(redis.clone(), || Ok::<_, String>(SharedState::new(redis.clone(), revocations, observer)))
+            let (revocations, proofs) = (long_lived.revocations.clone(), proofs.clone());
+            long_lived.shared.get_or_make(redis.clone(), || {
+                Ok::<_, String>(SharedState::new(redis.clone(), revocations, proofs, observer))
+            })
         });
         let shared = shared.transpose()?.map(|(shared, _)| shared);
+        let plans = || policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
+        let assertions = plans().filter_map(|plan| plan.assertion.as_ref());
+        let published_keys = PublishedKeys::of(assertions, &long_lived.retired_keys);
+        let well_known = well_known(&routes, published_keys.as_ref(), policy);
         let ignores_case = routes.iter().any(Route::ignores_case);
-        let plans = policy.routes.iter().map(|route| &route.identity).chain([&policy.identity]);
-        let reserved = ReservedNames::new(plans.flat_map(IdentityPlan::names));
+        let reserved = ReservedNames::new(plans().flat_map(IdentityPlan::names));
         let token_headers = policy.routes.iter().flat_map(|route| route.token_from.header_names());
         let reserved = Arc::new(reserved.with_credentials(token_headers));
         let snapshot = Snapshot {
@@ -425,13 +489,14 @@ impl Snapshot {
             logouts: long_lived.logouts.clone(),
             tokens,
             revocations: long_lived.revocations.clone(),
+            proofs,
             shared,
             admin_token: policy.admin_token.clone(),
             confidential: policy.confidential.clone(),
             reserved,
             identity_names: IdentityPlan::names_of_all(policy.routes.iter().map(|route| &route.identity)),
             trusted_proxies: policy.server.trusted_proxies.clone(),
-            realm: Realm::new(&policy.realm),
+            realm,
             max_token_bytes: policy.server.max_token_bytes,
             max_header_bytes: policy.server.max_header_bytes,
             body_timeout: policy.server.body_timeout,
@@ -443,11 +508,33 @@ impl Snapshot {
                 .collect(),
             no_route: observer.route(""),
             tracing: long_lived.tracing(&policy.tracing)?,
+            published_keys,
+            well_known,
             ignores_case,
             shadow: long_lived.shadow.clone(),
         };
         Ok((snapshot, new_stores))
     }
+}
+
+/// What is told of the routes' APIs (RFC 9728), and the keys of assertions.
+fn well_known(routes: &[Route], keys: Option<&PublishedKeys>, policy: &Policy) -> WellKnown {
+    // Where a proxy asks over HTTP whether a request may go on, an answer of our own would be a yes.
+    let answers = |listen: &ListenSettings| !matches!(listen.mode, ListenMode::ForwardAuth(_));
+    let listeners = || policy.listen.iter().enumerate().filter(|(_, listen)| answers(listen)).map(|(index, _)| index);
+    let mut all = WellKnown::default();
+    if let Some(keys) = keys {
+        all.add(JWKS, listeners().collect(), Vec::new(), Document::Keys(keys.clone()));
+    }
+    for route in routes {
+        let settings = &route.settings;
+        let Some(resource) = &settings.protected_resource else { continue };
+        let issuers = route.issuers.iter().map(|issuer| &issuer.settings);
+        let document = resource.document(issuers, &settings.token_from);
+        let listeners = listeners().filter(|index| settings.is_at(*index)).collect();
+        all.add(resource.place(), listeners, settings.hosts.clone(), (&document).into());
+    }
+    all
 }
 
 impl Snapshot {
@@ -465,6 +552,9 @@ impl Snapshot {
     /// Ends what must not go on beside another snapshot's, however long requests and tunnels hold this one. What that
     /// one has in its place is maintained only after this.
     pub fn retire_for(&self, next: &Snapshot) {
+        if let Some(keys) = &self.published_keys {
+            keys.retire_for(next.published_keys.as_ref(), token::now());
+        }
         if let Some(shared) = &self.shared
             && !next.shared.as_ref().is_some_and(|next| Arc::ptr_eq(shared, next))
         {

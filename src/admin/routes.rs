@@ -58,6 +58,7 @@ fn route(route: &Route, snapshot: &Snapshot) -> Value {
         "max_body_bytes": settings.max_body_bytes,
         "timeout_seconds": settings.timeout.as_ref().map(Duration::as_secs_f64),
         "cors": settings.cors.is_some(),
+        "protected_resource": settings.protected_resource.as_ref().map(|told| json!({"resource": told.resource, "metadata": told.metadata_url()})),
         "revokes": settings.revokes,
     })
 }

@@ -93,7 +93,9 @@ fn own(check: &request::Parts, arrival: &Arrival) -> Result<Described, Refusal> 
     requests::authority(check).ok_or(INCOMPLETE)?;
     let mut head = check.clone();
     leave_out_the_connection(&mut head.headers);
-    Ok(Described { head, arrival: arrival.clone(), body_bytes: None })
+    // The connection is that of who describes the request: so is its certificate.
+    let arrival = Arrival { client_certificate: None, ..arrival.clone() };
+    Ok(Described { head, arrival, body_bytes: None })
 }
 
 /// The connections are the proxy's affair: whatever a client names in `Connection`, the fields that the proxy shows are
@@ -183,7 +185,8 @@ impl Words<'_> {
         // What the check says of its own connection says nothing of this one.
         head.headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
         leave_out_the_connection(&mut head.headers);
-        Ok(Described { head, arrival: Arrival { scheme, ..arrival.clone() }, body_bytes: None })
+        let arrival = Arrival { scheme, client_certificate: None, ..arrival.clone() };
+        Ok(Described { head, arrival, body_bytes: None })
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     body::Body, cors, exchange::Exchange, gateway, observe::Observer, refusal::Refusal, respond, server::Arrival,
-    snapshot::Snapshot,
+    snapshot::Snapshot, token::credential::asks_by_dpop,
 };
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -67,7 +67,8 @@ async fn answer_in_time(
         Err(refusal) => Err(refusal),
     };
     let is_head = described.head.method == Method::HEAD;
-    let mut response = refused.unwrap_or_else(|refusal| gateway::refuse(&snapshot, &mut exchange, &refusal, is_head));
+    let is_dpop = asks_by_dpop(&described.head.headers);
+    let mut response = refused.unwrap_or_else(|refusal| gateway::refuse(&mut exchange, &refusal, is_dpop, is_head));
     gateway::write_on_all_answers(&exchange, cors::origin(&described.head.headers), response.headers_mut());
     let status = response.status();
     exchange.answer_as(status, grpc::reply(&told::no(response)))

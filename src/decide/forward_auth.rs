@@ -26,6 +26,7 @@ use crate::{
     refusal::Refusal,
     server::{Arrival, RequestFrom},
     snapshot::Snapshot,
+    token::credential::asks_by_dpop,
 };
 
 /// The status that a 403 stands for.
@@ -55,7 +56,8 @@ pub(super) async fn answer(
         None => verdict::decide(&snapshot, &mut exchange, &described).await.and_then(as_response),
         Some(refusal) => Err(refusal),
     };
-    let mut response = decided.unwrap_or_else(|refusal| gateway::refuse(&snapshot, &mut exchange, &refusal, head_only));
+    let is_dpop = asks_by_dpop(&described.head.headers);
+    let mut response = decided.unwrap_or_else(|refusal| gateway::refuse(&mut exchange, &refusal, is_dpop, head_only));
     gateway::write_on_all_answers(&exchange, cors::origin(&described.head.headers), response.headers_mut());
     if from == RequestFrom::XOriginal {
         say_for_nginx(&mut response);

@@ -9,7 +9,8 @@ use hyper::{
 use crate::{
     decision::Permit,
     exchange::Exchange,
-    headers,
+    headers::{self, DPOP},
+    refusal::Refusal,
     snapshot::{Route, Snapshot},
     token::{credential::Credential, place::TokenPlace},
 };
@@ -29,13 +30,16 @@ pub(super) struct GoOn {
 
 impl GoOn {
     /// Gives the permit up for what it says of the caller.
+    ///
+    /// # Errors
+    /// `Refusal::Upstream` where what is to be said of the caller can't be signed.
     pub(super) fn new(
         snapshot: &Snapshot,
         exchange: &Exchange,
         route: &Route,
         permit: Permit,
         head: &request::Parts,
-    ) -> GoOn {
+    ) -> Result<GoOn, Refusal> {
         let settings = &route.settings;
         let mut fields = head.headers.clone();
         headers::remove_hop_by_hop(&mut fields);
@@ -43,21 +47,28 @@ impl GoOn {
         settings.token_from.strip(&mut fields);
         if route.has_own_token() {
             fields.remove(AUTHORIZATION);
+            fields.remove(DPOP);
         }
         settings.headers.request.change_request(&mut fields);
         if let (Some(principal), Some(credential)) = (permit.principal(), permit.credential()) {
             settings.identity.write_authorization(credential, &mut fields);
             settings.identity.write(principal, &mut fields);
+            if let Some(assertor) = &route.assertor {
+                assertor.write(principal, &mut fields)?;
+            }
         }
         exchange.request_id().write(&mut fields);
         let is_private = permit.credential().is_some_and(Credential::is_from_elsewhere);
         let mut ours = ours(snapshot, route);
+        if head.headers.contains_key(DPOP) && !ours.contains(&DPOP) {
+            ours.push(DPOP);
+        }
         let changes = &settings.headers.request;
         let is_alias = |name: &&HeaderName| changes.concerns(name) && !ours.contains(name);
         let aliases: Vec<HeaderName> = head.headers.keys().filter(is_alias).cloned().collect();
         let has_aliases = !aliases.is_empty();
         ours.extend(aliases);
-        GoOn { fields, ours, has_aliases, is_private }
+        Ok(GoOn { fields, ours, has_aliases, is_private })
     }
 
     /// Each field that the gateway has a say in with its values; none: it is not to go on, whoever has sent it.

@@ -28,11 +28,14 @@ pub(super) async fn decide(
     let mode = snapshot.mode(arrival.listener);
     check_unchanged(snapshot, mode, head.uri.path(), &head.headers)?;
     let path = gateway::canonical(exchange, head)?;
-    // Who asks over HTTP would take the answer to a preflight for a yes.
-    if mode == ListenMode::ExtAuthz
-        && let Some(answer) = gateway::preflight(snapshot, exchange, head, &path, arrival)
-    {
-        return Ok(Verdict::Answer(answer));
+    // Who asks over HTTP would take these answers for a yes.
+    if mode == ListenMode::ExtAuthz {
+        if let Some(answer) = gateway::own_document(snapshot, exchange, head, &path, arrival) {
+            return answer.map(Verdict::Answer);
+        }
+        if let Some(answer) = gateway::preflight(snapshot, exchange, head, &path, arrival) {
+            return Ok(Verdict::Answer(answer));
+        }
     }
     let permit = gateway::decide(snapshot, exchange, head, &path, arrival).await?;
     let Some(route) = snapshot.routes.get(permit.route()) else { return Err(Refusal::NoRoute) };
@@ -46,7 +49,7 @@ pub(super) async fn decide(
         Destination::Upstream(_) | Destination::Decision => {
             // What the gateway couldn't send on isn't let through elsewhere.
             outgoing::target(&path, route, &head.uri)?;
-            Ok(Verdict::GoOn(Box::new(GoOn::new(snapshot, exchange, route, permit, head))))
+            Ok(Verdict::GoOn(Box::new(GoOn::new(snapshot, exchange, route, permit, head)?)))
         }
     }
 }

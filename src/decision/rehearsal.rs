@@ -115,7 +115,9 @@ async fn authenticate(
             Err(refusal) => Err(refusal),
             Ok(credential) => {
                 let (issuers, revocations) = (&route.issuers, &snapshot.revocations);
-                Ok(Some(token::rehearsal::verify(&credential, issuers, revocations, may_fetch, now).await))
+                let mut token = token::rehearsal::verify(&credential, issuers, revocations, may_fetch, now).await;
+                token.prove(&credential, issuers, &snapshot.proofs, view, now);
+                Ok(Some(token))
             }
         },
     }

@@ -205,6 +205,7 @@ fn detail(answer: &Answer, settings: Option<&RouteSettings>) -> String {
             "no token is needed here, and none was sent".to_owned()
         }
         (None, Some(Access::Optional)) => "no token is needed here, and this one is good".to_owned(),
+        (None, None) => "a document of the gateway's own, which everybody may read".to_owned(),
         _ => "the route is open to everybody".to_owned(),
     }
 }

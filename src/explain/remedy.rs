@@ -10,7 +10,7 @@ use crate::{
     snapshot::Snapshot,
     token::{
         issuer::Audiences,
-        rehearsal::{Rehearsed, Step},
+        rehearsal::{Binding, Proof, Rehearsed, Step},
     },
 };
 
@@ -151,10 +151,26 @@ fn for_step(
         Step::Revocation => {
             "get a fresh token, or lift the revocation (`DELETE /revocations/{id}` at the admin listener)".to_owned()
         }
-        Step::Binding => {
-            format!("have {name} issue bearer tokens to this client: this one is bound to a sender (`cnf`)")
-        }
+        Step::Binding => binding(token, &name),
     })
+}
+
+fn binding(token: &Rehearsed, name: &str) -> String {
+    let wanted = token.issuer.as_ref().and_then(|issuer| issuer.settings.sender.constraint);
+    match (token.proof, Binding::of(&token.claims), wanted) {
+        (Proof::Refused(fault), ..) => format!("send the token as whom it is bound to: {}", fault.detail()),
+        (_, Binding::Unsupported, _) | (_, _, None) => {
+            format!(
+                "have {name} bind tokens by `x5t#S256` or `jkt`, or to nobody: nobody can prove the `cnf` of this one"
+            )
+        }
+        (_, _, Some(wanted)) => {
+            let member = wanted.member();
+            format!(
+                "have {name} bind this client's tokens by `{member}` in `cnf`: its `sender_constraint` asks for that"
+            )
+        }
+    }
 }
 
 fn issuer(snapshot: &Snapshot, settings: Option<&RouteSettings>, token: &Rehearsed) -> String {

@@ -11,7 +11,7 @@ use crate::{
     refusal::TokenFault,
     token::{
         issuer::{Audiences, Issuer},
-        rehearsal::{Answer, Rehearsed, Step},
+        rehearsal::{Answer, Binding, Proof, Rehearsed, Step},
     },
 };
 
@@ -136,10 +136,29 @@ fn words(token: &Rehearsed, issuers: &[Arc<Issuer>], step: Step, fault: Option<T
             }
         }
         Step::Revocation => Words::default(),
-        Step::Binding => note(match token.claims.get("cnf") {
-            None | Some(Value::Null) => "bound to no sender".to_owned(),
-            Some(_) => "bound to a sender (cnf), and no proof of that is honoured".to_owned(),
-        }),
+        Step::Binding => note(binding(token)),
+    }
+}
+
+fn binding(token: &Rehearsed) -> String {
+    let constraint = token.issuer.as_ref().and_then(|issuer| issuer.settings.sender.constraint);
+    let binding = Binding::of(&token.claims);
+    let bound = match binding {
+        Binding::Nobody if constraint.is_none() => return "bound to no sender".to_owned(),
+        Binding::Unsupported => return "bound to a sender (cnf) in a way that isn't understood".to_owned(),
+        Binding::Nobody => "bound to no sender".to_owned(),
+        Binding::Sender { certificate, key } => {
+            let certificate = certificate.map(|certificate| format!("the certificate {certificate}"));
+            let key = key.map(|key| format!("the key {key}"));
+            format!("bound to {}", listed(&certificate.into_iter().chain(key).collect::<Vec<_>>(), "and"))
+        }
+    };
+    match (token.proof, constraint.filter(|_| !binding.satisfies(constraint))) {
+        (_, Some(wanted)) => format!("{bound}; wanted {} in cnf", wanted.member()),
+        (Proof::Refused(fault), _) => format!("{bound}: {}", fault.detail()),
+        (Proof::Shown, _) => format!("{bound}, and the request comes from there"),
+        (Proof::TakenAsGiven, _) => format!("{bound}; that the request comes from there is taken as given"),
+        (Proof::NotAsked, _) => bound,
     }
 }
 

@@ -9,17 +9,21 @@ use hyper::{
 };
 
 use super::{X_AUTH_CLIENT, X_AUTH_ISSUER, X_AUTH_ROLES, X_AUTH_SCOPES, X_AUTH_SUBJECT};
+use crate::headers::DPOP;
 
 /// Reserved besides the configured ones, whatever the peer. All but the first tell some back ends to route anew, past
 /// what was decided here.
 const ALWAYS: [&str; 5] = ["xauthassertion", "xoriginalurl", "xoriginaluri", "xoriginalmethod", "xrewriteurl"];
 const FORWARDING_PREFIX: &str = "xforwarded";
-const FORWARDING: [&str; 2] = ["forwarded", "xrealip"];
+/// The last two are a client's certificate (RFC 9440).
+const FORWARDING: [&str; 4] = ["forwarded", "xrealip", "clientcert", "clientcertchain"];
 /// The spellings that a trusted peer may use. `x-forwarded-` and other words are its own affair as long as they
 /// aren't an alias of one of these.
-const STANDARD_FORWARDING: [&str; 14] = [
+const STANDARD_FORWARDING: [&str; 16] = [
     "forwarded",
     "x-real-ip",
+    "client-cert",
+    "client-cert-chain",
     "x-forwarded-for",
     "x-forwarded-proto",
     "x-forwarded-host",
@@ -34,8 +38,9 @@ const STANDARD_FORWARDING: [&str; 14] = [
     "x-forwarded-ssl",
 ];
 /// Credentials and framing have no business in trailers (RFC 9110, section 6.5.1).
-const NOT_IN_TRAILERS: [HeaderName; 16] = [
+const NOT_IN_TRAILERS: [HeaderName; 17] = [
     AUTHORIZATION,
+    DPOP,
     PROXY_AUTHORIZATION,
     COOKIE,
     SET_COOKIE,
@@ -93,7 +98,7 @@ impl ReservedNames {
     }
 
     /// Removes every field whose name equals a reserved one, alias or not. With `trusted_peer`, forwarding fields
-    /// (`X-Forwarded-*`, `Forwarded`, `X-Real-IP`) under their own names stay.
+    /// (`X-Forwarded-*`, `Forwarded`, `X-Real-IP`, `Client-Cert`) under their own names stay.
     pub fn strip(&self, headers: &mut HeaderMap, trusted_peer: bool) {
         remove_where(headers, |name| self.forbids(name.as_str(), trusted_peer));
     }
@@ -248,6 +253,8 @@ mod tests {
             "x-forwarded-email",
             "forwarded",
             "x-real-ip",
+            "client-cert",
+            "client-cert-chain",
         ] {
             assert!(!left(&reserved, name, false), "{name}");
             assert!(left(&reserved, name, true), "{name}");
@@ -270,6 +277,12 @@ mod tests {
             "x_real_ip",
             "x-realip",
             "xrealip",
+            "client_cert",
+            "clientcert",
+            "Client.Cert",
+            "client-cert-",
+            "client_cert_chain",
+            "clientcert-chain",
         ] {
             assert!(!left(&reserved, name, false), "{name}");
             assert!(!left(&reserved, name, true), "{name} from a trusted peer");
@@ -309,6 +322,7 @@ mod tests {
             "x-auth-subject",
             "X_Auth_Roles",
             "authorization",
+            "DPoP",
             "cookie",
             "set-cookie",
             "content-length",

@@ -54,6 +54,18 @@ fn all_refusals() -> Vec<Refusal> {
         Refusal::ForeignPage,
     ];
     all.extend(TOKEN_FAULTS.map(Refusal::Token));
+    let proofs = [
+        ProofFault::Unsupported,
+        ProofFault::NoCertificate,
+        ProofFault::OtherCertificate,
+        ProofFault::UnclearCertificate,
+        ProofFault::NotShown,
+        ProofFault::NotBound,
+        ProofFault::OtherKey,
+        ProofFault::Proof("a DPoP proof is needed"),
+        ProofFault::TooMany,
+    ];
+    all.extend(proofs.map(Refusal::Proof));
     all
 }
 
@@ -156,7 +168,16 @@ fn the_table_of_refusals() {
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is for another audience"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token lacks a claim that is needed"
     401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token has been revoked"
-    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to a sender and no proof of that is accepted"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is not bound to its sender as is needed here"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is not bound to its sender as is needed here"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to a client certificate and the request comes without one"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to another client certificate"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the client certificate is not passed on in a form that is understood"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to a key and comes without a DPoP proof"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is not bound to a key and can not be presented by DPoP"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_token", error_description="the token is bound to another key than that of the DPoP proof"
+    401 | www-authenticate: Bearer realm="bearward", error="invalid_dpop_proof", error_description="a DPoP proof is needed"
+    429 | retry-after: 5
     "#);
 }
 
@@ -211,13 +232,74 @@ fn challenges_parse_and_name_the_error_that_belongs_to_the_status() {
         );
         let error = params.iter().find(|(name, _)| name == "error").map(|(_, error)| error.as_str());
         let status = match error {
-            None | Some("invalid_token") => 401,
+            None | Some("invalid_token" | "invalid_dpop_proof") => 401,
             Some("invalid_request") => 400,
             Some("insufficient_scope") => 403,
             other => panic!("{other:?}"),
         };
         assert_eq!(response.status().as_u16(), status);
         assert_eq!(error.is_none(), params.len() == 1, "nothing but the realm where there is no error: {params:?}");
+    }
+}
+
+/// What is wrong comes first, in the scheme that it is about, then what would do as well; each says where the metadata is.
+#[test]
+fn the_schemes_that_a_route_takes() {
+    let realm = Realm::new("bearward").with_metadata("https://api.example/.well-known/oauth-protected-resource");
+    let told = |refusal: &Refusal, offer: Option<(bool, bool)>, asked_by_dpop: bool| {
+        let offer = offer.map(|(is_offered, is_required)| DpopOffer {
+            challenge: "DPoP algs=\"ES256\"".to_owned(),
+            is_offered,
+            is_required,
+        });
+        let response = refuse(refusal, Schemes { realm: &realm, dpop: offer.as_ref(), asked_by_dpop }, "req-1", false);
+        let challenges = response.headers().get_all("www-authenticate").iter().map(|challenge| {
+            let (scheme, params) = parse_challenge(challenge.to_str().unwrap()).unwrap();
+            let known = if scheme == "DPoP" { ("algs", "ES256") } else { ("realm", "bearward") };
+            assert_eq!((params[0].0.as_str(), params[0].1.as_str()), known);
+            let end = params.last().unwrap();
+            assert_eq!(end.0, "resource_metadata");
+            assert_eq!(end.1, "https://api.example/.well-known/oauth-protected-resource");
+            match params.iter().find(|(name, _)| name == "error") {
+                Some((_, error)) => format!("{scheme} {error}"),
+                None => scheme,
+            }
+        });
+        challenges.collect::<Vec<_>>().join(", ")
+    };
+    let (silent, offered, required) = (Some((false, false)), Some((true, false)), Some((true, true)));
+    let proof = Refusal::Proof(ProofFault::Proof("a DPoP proof is needed"));
+    let not_shown = Refusal::Proof(ProofFault::NotShown);
+    let certificate = Refusal::Proof(ProofFault::NoCertificate);
+    let (expired, unbound) = (Refusal::Token(TokenFault::Expired), Refusal::Token(TokenFault::Binding));
+    let (scope, two) = (Refusal::Rule(RuleFault::Scope("a".into())), Refusal::Credential("two"));
+    for (refusal, offer, asked_by_dpop, expected) in [
+        (&Refusal::NoCredential, None, false, "Bearer"),
+        (&Refusal::NoCredential, None, true, "Bearer"),
+        (&Refusal::NoCredential, silent, false, "Bearer"),
+        (&Refusal::NoCredential, offered, false, "Bearer, DPoP"),
+        (&Refusal::NoCredential, required, false, "DPoP"),
+        (&expired, silent, false, "Bearer invalid_token"),
+        (&expired, silent, true, "DPoP invalid_token, Bearer"),
+        (&expired, offered, false, "Bearer invalid_token, DPoP"),
+        (&expired, offered, true, "DPoP invalid_token, Bearer"),
+        (&expired, required, true, "DPoP invalid_token"),
+        (&unbound, offered, false, "Bearer invalid_token, DPoP"),
+        (&unbound, required, false, "DPoP invalid_token"),
+        (&not_shown, silent, false, "DPoP invalid_token, Bearer"),
+        (&not_shown, required, false, "DPoP invalid_token"),
+        (&proof, silent, true, "DPoP invalid_dpop_proof, Bearer"),
+        (&proof, required, true, "DPoP invalid_dpop_proof"),
+        (&certificate, silent, false, "Bearer invalid_token"),
+        (&certificate, offered, false, "Bearer invalid_token, DPoP"),
+        (&two, offered, false, "Bearer invalid_request"),
+        (&two, offered, true, "DPoP invalid_request"),
+        (&scope, offered, false, "Bearer insufficient_scope"),
+        (&scope, required, true, "DPoP insufficient_scope"),
+        (&Refusal::NoRoute, required, true, ""),
+        (&Refusal::Proof(ProofFault::TooMany), required, true, ""),
+    ] {
+        assert_eq!(told(refusal, offer, asked_by_dpop), expected, "{refusal:?} {offer:?} {asked_by_dpop}");
     }
 }
 

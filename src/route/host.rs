@@ -50,6 +50,22 @@ impl HostPattern {
             HostPattern::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
         }
     }
+
+    /// Of two patterns that fit a host, the one with the higher rank is for it. Any host, where nothing is said, has 0.
+    pub fn rank(&self) -> usize {
+        match self {
+            HostPattern::Exact(_) => usize::MAX,
+            HostPattern::Suffix(suffix) => suffix.len(),
+        }
+    }
+
+    /// Whether there is a host that both fit.
+    pub fn overlaps(&self, other: &HostPattern) -> bool {
+        match (self, other) {
+            (HostPattern::Exact(host), pattern) | (pattern, HostPattern::Exact(host)) => pattern.fits(host),
+            (HostPattern::Suffix(one), HostPattern::Suffix(two)) => one.ends_with(two) || two.ends_with(one),
+        }
+    }
 }
 
 impl fmt::Display for HostPattern {

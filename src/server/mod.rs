@@ -50,6 +50,7 @@ use crate::{
     headers::TrustedProxies,
     observe::{ListenerMetrics, Observer},
     refusal::Refusal,
+    token::proof::Thumbprint,
 };
 
 /// Answers requests. Cloned for every request, so it should be cheap to clone.
@@ -288,8 +289,8 @@ pub struct Arrival {
     pub worker: usize,
     /// http or https.
     pub scheme: &'static str,
-    /// What the client proved to be, in DER; None without TLS or without a certificate.
-    pub client_certificate: Option<Arc<[u8]>>,
+    /// What the client has proved to be; None without TLS or without a certificate.
+    pub client_certificate: Option<Thumbprint>,
     /// Set where the head was refused before it was parsed: the request is then a stand-in and only its answer matters.
     pub fault: Option<Refusal>,
     /// What the framing guard finds wrong in the body, later.

@@ -16,6 +16,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{stall::Unstalled, worker::Open};
+use crate::token::proof::Thumbprint;
 
 /// What one read of a connection's first bytes takes at most.
 const FIRST_BYTES: usize = 4096;
@@ -60,11 +61,11 @@ impl Transport {
         }
     }
 
-    /// The client's own certificate in DER, if it proved to have its key.
-    pub(super) fn client_certificate(&self) -> Option<Arc<[u8]>> {
+    /// The client's own certificate, if it proved to have its key: in this connection, or in the one that this resumes.
+    pub(super) fn client_certificate(&self) -> Option<Thumbprint> {
         match &self.stream {
             Stream::Plain(_) => None,
-            Stream::Tls(stream) => Some(Arc::from(stream.get_ref().1.peer_certificates()?.first()?.as_ref())),
+            Stream::Tls(stream) => Some(Thumbprint::of(stream.get_ref().1.peer_certificates()?.first()?)),
         }
     }
 

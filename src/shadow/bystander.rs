@@ -55,6 +55,9 @@ impl Bystander {
     pub(super) async fn decide(&self, request: &Copied) -> ShadowSays {
         let listener = self.listeners.get(request.listener).copied().unwrap_or(self.snapshot.main_listener);
         let view = request.view(listener);
+        if let Some(document) = self.snapshot.well_known.find(listener, view.host, view.path.as_str()) {
+            return says(&self.snapshot, Decided::document(&document.answer(view.method)));
+        }
         let asked = (view.method, view.headers);
         let decided = match gateway::preflight_route(&self.snapshot, listener, view.host, view.path, asked) {
             Some(route) => Decided::preflight(route),

@@ -68,6 +68,7 @@ impl Scene {
             headers,
             client_ip: "192.0.2.7".parse().unwrap(),
             trusted_peer: false,
+            certificate: None,
             snapshot: self.snapshot.clone(),
             decided: Decided::preflight(0),
         };

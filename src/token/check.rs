@@ -10,6 +10,7 @@ use super::{
     jwt::Jwt,
     key_set::{KeyId, KeySet, Verifier},
     principal::Principal,
+    proof::Binding,
     revocation::{Revocations, TokenId},
 };
 use crate::refusal::TokenFault;
@@ -100,7 +101,7 @@ impl Step {
             Step::Audience => check.audience_fault(),
             Step::RequiredClaims => check.required_claims_fault(),
             Step::Revocation => check.is_revoked().then_some(TokenFault::Revoked),
-            Step::Binding => check.has("cnf").then_some(TokenFault::Binding),
+            Step::Binding => check.binding_fault(),
         }
     }
 }
@@ -237,6 +238,12 @@ impl<'c> Check<'c> {
         let id = TokenId::of_signed(self.jwt.signed());
         let claimed = Principal::of(issuer, self.jwt.claims(), None, Fingerprint([0; 6]), id);
         revocations.has_ended(&claimed, self.now)
+    }
+
+    /// Whether it is bound as it must be; whether the request comes from whom it is bound to is another question (`proof`).
+    fn binding_fault(&self) -> Option<TokenFault> {
+        let constraint = self.issuer.and_then(|issuer| issuer.settings.sender.constraint);
+        (!Binding::of(self.jwt.claims()).satisfies(constraint)).then_some(TokenFault::Binding)
     }
 
     fn has(&self, claim: &str) -> bool {

@@ -6,10 +6,28 @@ use zeroize::Zeroize;
 
 use crate::refusal::{Refusal, TokenFault};
 
-/// A bearer token as it was presented. Doesn't print; its memory is wiped when it goes.
+/// A token as it was presented. Doesn't print; its memory is wiped when it goes.
 pub struct Credential {
     token: String,
-    is_from_elsewhere: bool,
+    way: Way,
+}
+
+/// How a token was presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// `Authorization: Bearer` (RFC 6750, section 2.1).
+    Bearer,
+    /// `Authorization: DPoP` (RFC 9449, section 7.1).
+    Dpop,
+    /// Elsewhere than in `Authorization`.
+    Elsewhere,
+}
+
+/// A scheme of `Authorization` that brings a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::token) enum Scheme {
+    Bearer,
+    Dpop,
 }
 
 /// The first 12 hex digits of a token's SHA-256: how logs name it.
@@ -23,7 +41,10 @@ impl Credential {
     /// # Errors
     /// `NoCredential` (none, or another scheme), `Credential` (two, malformed), `Token(TooLong)`.
     pub fn from_headers(headers: &HeaderMap, max_token_bytes: usize) -> Result<Credential, Refusal> {
-        Credential::of(authorization(headers)?.ok_or(Refusal::NoCredential)?, max_token_bytes)
+        match authorization(headers)? {
+            Some((Scheme::Bearer, token)) => Credential::of(token, max_token_bytes),
+            Some((Scheme::Dpop, _)) | None => Err(Refusal::NoCredential),
+        }
     }
 
     /// This token.
@@ -35,20 +56,31 @@ impl Credential {
             return Err(Refusal::Token(TokenFault::TooLong));
         }
         match std::str::from_utf8(token) {
-            Ok(text) if is_b64token(token) => Ok(Credential { token: text.to_owned(), is_from_elsewhere: false }),
-            _ => Err(Refusal::Credential("the bearer token is empty or has characters that no token has")),
+            Ok(text) if is_b64token(token) => Ok(Credential { token: text.to_owned(), way: Way::Bearer }),
+            _ => Err(Refusal::Credential("the token is empty or has characters that no token has")),
         }
     }
 
     /// The same, found elsewhere than in `Authorization`.
     pub(in crate::token) fn found_elsewhere(mut self) -> Credential {
-        self.is_from_elsewhere = true;
+        self.way = Way::Elsewhere;
+        self
+    }
+
+    /// The same, presented by the scheme DPoP.
+    pub(in crate::token) fn by_dpop(mut self) -> Credential {
+        self.way = Way::Dpop;
         self
     }
 
     /// Whether it was found elsewhere than in `Authorization`, so that a cache doesn't see that an answer is somebody's.
     pub fn is_from_elsewhere(&self) -> bool {
-        self.is_from_elsewhere
+        self.way == Way::Elsewhere
+    }
+
+    /// Whether it was presented by the scheme DPoP, so that a proof goes with it.
+    pub fn is_dpop(&self) -> bool {
+        self.way == Way::Dpop
     }
 
     /// The token's text: for verification and for the upstream's `Authorization`, nothing else.
@@ -65,32 +97,40 @@ impl Credential {
     }
 }
 
-/// What is in `Authorization: Bearer`; None where there is no such field, or another scheme.
+/// What is in `Authorization`, and by which scheme; None where there is no such field, or another scheme.
 ///
 /// # Errors
 /// `Credential` (two fields, no token).
-pub(in crate::token) fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
+pub(in crate::token) fn authorization(headers: &HeaderMap) -> Result<Option<(Scheme, &[u8])>, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Refusal::Credential("there is more than one Authorization header"));
     }
-    after_bearer(value.as_bytes())
-}
-
-/// What follows the scheme and the spaces after it (RFC 9110, section 11.4), if the scheme is Bearer.
-fn after_bearer(value: &[u8]) -> Result<Option<&[u8]>, Refusal> {
-    let (scheme, rest) = value.split_at(value.iter().position(|byte| !is_tchar(*byte)).unwrap_or(value.len()));
-    if !scheme.eq_ignore_ascii_case(b"Bearer") {
-        return Ok(None);
-    }
+    let (Some(scheme), rest) = scheme(value.as_bytes()) else { return Ok(None) };
     match rest {
         [b' ', token @ ..] => {
             let spaces = token.iter().take_while(|byte| **byte == b' ').count();
-            Ok(Some(token.get(spaces..).unwrap_or_default()))
+            Ok(Some((scheme, token.get(spaces..).unwrap_or_default())))
         }
-        _ => Err(Refusal::Credential("there is no token after the Bearer scheme")),
+        _ => Err(Refusal::Credential("there is no token after the scheme")),
     }
+}
+
+/// Whether a request presents a token by the scheme DPoP, well-formed or not: its challenge is then of that scheme.
+pub fn asks_by_dpop(headers: &HeaderMap) -> bool {
+    headers.get(AUTHORIZATION).is_some_and(|value| scheme(value.as_bytes()).0 == Some(Scheme::Dpop))
+}
+
+/// The scheme, in any case (RFC 9110, section 11.1), and what follows it.
+fn scheme(value: &[u8]) -> (Option<Scheme>, &[u8]) {
+    let (name, rest) = value.split_at(value.iter().position(|byte| !is_tchar(*byte)).unwrap_or(value.len()));
+    let scheme = match name {
+        name if name.eq_ignore_ascii_case(b"Bearer") => Some(Scheme::Bearer),
+        name if name.eq_ignore_ascii_case(b"DPoP") => Some(Scheme::Dpop),
+        _ => None,
+    };
+    (scheme, rest)
 }
 
 /// RFC 9110, section 5.6.2.

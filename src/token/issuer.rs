@@ -55,8 +55,10 @@ pub struct SenderSettings {
     pub constraint: Option<SenderConstraint>,
     /// A DPoP proof older than this is refused (RFC 9449, section 11.1).
     pub dpop_max_age: Duration,
-    /// Whether proofs must have a nonce of ours (RFC 9449, section 8).
+    /// Whether proofs must have a nonce of ours (RFC 9449, section 9).
     pub dpop_nonce: bool,
+    /// Whether clients are told in challenges that they may bind tokens so.
+    pub dpop_offered: bool,
 }
 
 /// A proof that comes with every token.
@@ -77,9 +79,24 @@ pub struct LogoutSettings {
     pub events: bool,
 }
 
+impl SenderConstraint {
+    /// The member of `cnf` that names whom a token is bound to.
+    pub fn member(self) -> &'static str {
+        match self {
+            SenderConstraint::Mtls => "x5t#S256",
+            SenderConstraint::Dpop => "jkt",
+        }
+    }
+}
+
 impl Default for SenderSettings {
     fn default() -> SenderSettings {
-        SenderSettings { constraint: None, dpop_max_age: Duration::from_secs(60), dpop_nonce: false }
+        SenderSettings {
+            constraint: None,
+            dpop_max_age: Duration::from_secs(60),
+            dpop_nonce: false,
+            dpop_offered: false,
+        }
     }
 }
 
@@ -247,6 +264,14 @@ impl IssuerSettings {
     /// Who it is whatever the configuration calls it: what its tokens have as `iss`, or its name where that isn't known.
     pub fn authority(&self) -> &str {
         self.issuer.as_deref().unwrap_or(&self.name)
+    }
+
+    /// What DPoP proofs that go with its tokens may be signed with: those of `algorithms` that public keys have; where there
+    /// are none, all.
+    pub fn proof_algorithms(&self) -> impl Iterator<Item = Algorithm> + '_ {
+        let is_public = |algorithm: &Algorithm| algorithm.least_secret_bytes().is_none();
+        let takes_all = !self.jwt.algorithms.iter().any(is_public);
+        Algorithm::ALL.into_iter().filter(move |algorithm| takes_all || self.jwt.algorithms.contains(algorithm))
     }
 
     /// Whether a JWT that names no issuer may be its own.

@@ -55,12 +55,20 @@ impl<'t> Jwt<'t> {
     /// Not three parts, not base64url in its one spelling, no objects, a member twice, `alg`, `typ`, `kid`, `iss` or
     /// `aud` of a wrong JSON type.
     pub(in crate::token) fn parse(text: &'t str) -> Result<Jwt<'t>, NotAJwt> {
+        Jwt::parse_with_header(text).map(|(jwt, _)| jwt)
+    }
+
+    /// The same, and all of its header: for proofs, which bring the key that they are signed with.
+    ///
+    /// # Errors
+    /// As `parse`.
+    pub(in crate::token) fn parse_with_header(text: &'t str) -> Result<(Jwt<'t>, Map<String, Value>), NotAJwt> {
         let (signed, signature) = text.rsplit_once('.').ok_or(NotAJwt)?;
         let (header, payload) = signed.split_once('.').ok_or(NotAJwt)?;
         let header = object(header)?;
         let claims = object(payload)?;
         let algorithm = optional_text(&header, "alg")?.ok_or(NotAJwt)?;
-        Ok(Jwt {
+        let jwt = Jwt {
             signed,
             signature: decode(signature)?,
             algorithm: Algorithm::from_name(algorithm),
@@ -70,7 +78,8 @@ impl<'t> Jwt<'t> {
             issuer: optional_text(&claims, "iss")?.map(str::to_owned),
             audiences: audiences(&claims).ok_or(NotAJwt)?,
             claims,
-        })
+        };
+        Ok((jwt, header))
     }
 
     /// Claims that nobody has signed: no key fits them, no algorithm is theirs.

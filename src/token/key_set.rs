@@ -223,6 +223,17 @@ const RSA_TOO_SHORT: &str = "an RSA key of less than 2048 bits";
 const RSA_EXPONENT: &str = "an RSA key with an exponent that isn't safe";
 const RSA_FACTORABLE: &str = "an RSA key that can be factored (CVE-2017-15361)";
 
+/// What verifies signatures by the key of a JWK with this algorithm; None where it is no public key that does.
+pub(in crate::token) fn verifier(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Verifier> {
+    if !is_for(jwk, algorithm) {
+        return None;
+    }
+    let mut jwk = jwk.clone();
+    jwk.insert("alg".to_owned(), algorithm.name().into());
+    let (_, key) = prepare(&Value::Object(jwk)).ok()?;
+    key.by_algorithm.into_iter().find(|(of, _)| *of == algorithm).map(|(_, verifier)| verifier)
+}
+
 /// Makes a key of a JWK, or says why it is of no use.
 fn prepare(entry: &Value) -> Result<(Option<String>, Key), &'static str> {
     let jwk = entry.as_object().ok_or("not an object")?;

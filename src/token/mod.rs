@@ -23,6 +23,7 @@ pub mod pattern;
 mod pem;
 pub mod place;
 pub mod principal;
+pub mod proof;
 pub mod rehearsal;
 pub mod revocation;
 mod roca;
@@ -37,6 +38,7 @@ use std::{
 use crate::{
     observe::Verified,
     refusal::{Refusal, TokenFault},
+    request::RequestView,
     trace::{Kind, Span},
 };
 
@@ -47,6 +49,7 @@ use self::{
     jwt::Jwt,
     opaque::Refused,
     principal::Principal,
+    proof::Proofs,
     revocation::Revocations,
     trial::{End, Fetch, Fetched, Trial},
 };
@@ -65,20 +68,27 @@ pub(in crate::token) enum Asking {
 const CACHE: &str = "bearward.token_cache";
 
 /// Verifies a credential against the issuers that a route takes, in the file's order, or finds that this was done; asks
-/// in any case whether the token has been ended since. It is told as a step of `request`.
+/// in any case whether the token has been ended since, and whether the request comes from whom it is bound to. It is told
+/// as a step of the request.
 ///
 /// # Errors
-/// `Refusal::Token` where it is no good, `Refusal::KeysUnavailable` or `Refusal::IntrospectionUnavailable` where that
+/// `Refusal::Token` where it is no good, `Refusal::Proof` where it is somebody else's, `Refusal::KeysUnavailable` or `Refusal::IntrospectionUnavailable` where that
 /// can't be said now. The second part of the error names the issuer that the token was put to, if it got that far.
 pub async fn verify(
     credential: &Credential,
     issuers: &[Arc<Issuer>],
     cache: &Arc<TokenCache>,
     revocations: &Revocations,
-    request: &Span,
+    proofs: &Proofs,
+    view: &RequestView<'_>,
 ) -> Result<Arc<Principal>, (Refusal, Option<Arc<str>>)> {
-    let mut span = request.child("verify token", Kind::Internal);
+    let mut span = view.span.child("verify token", Kind::Internal);
     let result = verify_at(credential, issuers, cache, revocations, now(), &mut span).await;
+    let result =
+        result.and_then(|principal| match proof::check(&principal, credential, issuers, proofs, view, now()) {
+            Ok(()) => Ok(principal),
+            Err(fault) => Err((Refusal::Proof(fault), Some(principal.issuer().clone()))),
+        });
     match &result {
         Ok(principal) => {
             span.set("bearward.issuer", principal.issuer());

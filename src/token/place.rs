@@ -9,6 +9,7 @@ use hyper::{
 
 use super::credential::{self, Credential};
 use crate::{
+    headers::DPOP,
     identity::is_alias,
     query::{Piece, compare, decode},
     refusal::Refusal,
@@ -22,7 +23,7 @@ pub struct TokenPlaces(Vec<TokenPlace>);
 /// One place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenPlace {
-    /// `Authorization: Bearer`.
+    /// `Authorization: Bearer`, or `DPoP` with a proof (RFC 9449).
     Authorization,
     /// The query field of this name (RFC 6750, section 2.3).
     Query(String),
@@ -62,7 +63,11 @@ impl TokenPlaces {
         }
         let (place, token) = found.ok_or(Refusal::NoCredential)?;
         let credential = Credential::of(&token, max_token_bytes)?;
-        Ok(if *place == TokenPlace::Authorization { credential } else { credential.found_elsewhere() })
+        Ok(match place {
+            TokenPlace::Authorization if credential::asks_by_dpop(view.headers) => credential.by_dpop(),
+            TokenPlace::Authorization => credential,
+            TokenPlace::Query(_) | TokenPlace::Cookie(_) | TokenPlace::Header(_) => credential.found_elsewhere(),
+        })
     }
 
     /// Where a client sends its token that has the choice.
@@ -97,6 +102,7 @@ impl TokenPlaces {
     pub fn strip(&self, headers: &mut HeaderMap) {
         if !self.0.contains(&TokenPlace::Authorization) {
             headers.remove(AUTHORIZATION);
+            headers.remove(DPOP);
         }
         for place in &self.0 {
             match place {
@@ -139,7 +145,9 @@ impl TokenPlace {
     /// What stands there, if something does that counts.
     fn find<'v>(&self, view: &RequestView<'v>) -> Result<Option<Cow<'v, [u8]>>, Refusal> {
         match self {
-            TokenPlace::Authorization => Ok(credential::authorization(view.headers)?.map(Cow::Borrowed)),
+            TokenPlace::Authorization => {
+                Ok(credential::authorization(view.headers)?.map(|(_, token)| Cow::Borrowed(token)))
+            }
             TokenPlace::Query(name) => in_query(view.query, name),
             TokenPlace::Cookie(name) if may_use_cookies(view) => in_cookies(view.headers, name),
             TokenPlace::Cookie(_) => Ok(None),

@@ -1,6 +1,12 @@
 //! Verified claims, typed.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use serde_json::{Map, Value};
 
@@ -9,6 +15,7 @@ use super::{
     date::{self, Round},
     issuer::Issuer,
     kind::TokenKind,
+    proof::Binding,
     revocation::TokenId,
 };
 
@@ -29,6 +36,14 @@ pub struct Principal {
     pub(in crate::token) authority: Arc<str>,
     /// `iat` in Unix seconds, where it is a date.
     pub(in crate::token) issued_at: Option<i64>,
+    pub(in crate::token) binding: Binding,
+    number: u64,
+}
+
+/// Each principal has one of its own.
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Principal {
@@ -54,7 +69,9 @@ impl Principal {
             id,
             authority: issuer.settings.authority().into(),
             issued_at: date::of(claims, "iat", Round::Down, issuer.settings.jwt.string_dates).ok().flatten(),
+            binding: Binding::of(claims),
             claims: claims.clone(),
+            number: next_number(),
         }
     }
 
@@ -103,9 +120,17 @@ impl Principal {
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
+    /// What tells it from every other principal of this process, also from those of the same token.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
     #[cfg(test)]
     pub(crate) fn with_claims(self, claims: Map<String, Value>) -> Principal {
         Principal { claims, ..self }
+    }
+    #[cfg(test)]
+    pub(crate) fn with_end(self, ends_at: i64) -> Principal {
+        Principal { ends_at: Some(ends_at), ..self }
     }
     #[cfg(test)]
     pub(crate) fn with_kind(self, kind: TokenKind) -> Principal {
@@ -127,6 +152,8 @@ impl Principal {
             id: TokenId::of("test"),
             authority: "test".into(),
             issued_at: None,
+            binding: Binding::Nobody,
+            number: next_number(),
         }
     }
 }

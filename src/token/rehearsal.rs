@@ -16,16 +16,21 @@ use super::{
     jwt::{self, Jwt},
     opaque,
     principal::Principal,
+    proof::{self, Proofs, Thumbprint},
     revocation::{Revocations, TokenId},
     trial::{End, Fetch, Fetched, Trial},
 };
 use crate::{
     observe::Observer,
     refusal::{Refusal, TokenFault},
+    request::RequestView,
     trace::Span,
 };
 
-pub use super::check::Step;
+pub use super::{
+    check::Step,
+    proof::{Binding, Proof},
+};
 
 /// How long claims are good that say nothing of it, in seconds.
 const LIFETIME: i64 = 3600;
@@ -47,6 +52,8 @@ pub struct Rehearsed {
     pub steps: Vec<(Step, Answer)>,
     /// Whom it would speak for, good or not. None where that can't be said.
     pub claimed: Option<Assumed>,
+    /// Whether the request comes from whom the token is bound to.
+    pub proof: Proof,
 }
 
 /// What came of one step.
@@ -142,6 +149,7 @@ pub async fn verify(
         header: Header::of(credential, &jwt),
         could_fetch: may_fetch,
         claims: jwt.claims().clone(),
+        proof: Proof::NotAsked,
     }
 }
 
@@ -194,7 +202,7 @@ async fn ask(
 /// asked of the header, the key and the signature isn't asked.
 ///
 /// `iss`, `aud` and `exp` are filled in so that the claims are good, unless they are given; so are
-/// `iat` and `nbf` where the issuer requires them. `null` is a claim that is absent. `now` in Unix seconds.
+/// `iat`, `nbf` and `cnf` where the issuer requires them. Who asks counts as whom the token is bound to. `null` is a claim that is absent. `now` in Unix seconds.
 pub fn assume(
     claims: &Map<String, Value>,
     issuer: &Arc<Issuer>,
@@ -226,6 +234,10 @@ pub fn assume(
         header: None,
         could_fetch: false,
         claims: jwt.claims().clone(),
+        proof: match Binding::of(jwt.claims()) {
+            Binding::Sender { .. } => Proof::TakenAsGiven,
+            Binding::Nobody | Binding::Unsupported => Proof::NotAsked,
+        },
         steps,
     }
 }
@@ -248,6 +260,10 @@ fn filled_in(claims: &Map<String, Value>, issuer: &Issuer, now: i64) -> Map<Stri
     if is_required("nbf") {
         add("nbf", now.into());
     }
+    if let Some(constraint) = settings.sender.constraint {
+        let thumbprint = Thumbprint::of(&[]).to_string();
+        add("cnf", Map::from_iter([(constraint.member().to_owned(), thumbprint.into())]).into());
+    }
     filled
 }
 
@@ -266,6 +282,25 @@ impl Rehearsed {
             claims: Map::new(),
             steps: steps.collect(),
             claimed: None,
+            proof: Proof::NotAsked,
+        }
+    }
+
+    /// Holds the request that carries the token against whom a good one is bound to. `now` in Unix seconds.
+    pub fn prove(
+        &mut self,
+        credential: &Credential,
+        issuers: &[Arc<Issuer>],
+        proofs: &Proofs,
+        view: &RequestView<'_>,
+        now: i64,
+    ) {
+        let Some(claimed) = self.claimed.as_ref().filter(|_| self.outcome.is_ok()) else { return };
+        self.proof = proof::rehearse(&claimed.0, credential, issuers, proofs, view, now);
+        if let Proof::Refused(fault) = self.proof {
+            self.outcome = Err(Refusal::Proof(fault));
+            let binding = self.steps.iter_mut().filter(|(step, _)| *step == Step::Binding);
+            binding.for_each(|(_, answer)| *answer = Answer::Failed(TokenFault::Binding));
         }
     }
 }

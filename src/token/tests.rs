@@ -100,7 +100,7 @@ impl Signer {
         self.token_of_text(&alg, &header.to_string(), &claims.to_string())
     }
 
-    fn token_of_text(&self, alg: &str, header: &str, claims: &str) -> String {
+    pub(in crate::token) fn token_of_text(&self, alg: &str, header: &str, claims: &str) -> String {
         let signed = format!("{}.{}", B64.encode(header), B64.encode(claims));
         let signature = self.sign(alg, signed.as_bytes());
         format!("{signed}.{}", B64.encode(signature))
@@ -144,7 +144,7 @@ pub(in crate::token) fn settings(name: &str, keys: KeySource) -> IssuerSettings 
     }
 }
 
-fn issuer_with(settings: IssuerSettings) -> Arc<Issuer> {
+pub(in crate::token) fn issuer_with(settings: IssuerSettings) -> Arc<Issuer> {
     let keys = KeyStore::new(&settings, Observer::silent()).unwrap();
     Arc::new(Issuer::new(settings, keys, &Observer::silent()))
 }

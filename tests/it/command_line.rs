@@ -37,14 +37,14 @@ fn exit_codes() {
     let bad = file("bad.yaml", "rotues: []");
     let pending = file(
         "pending.yaml",
-        "routes: [{name: pending, path: /pending, respond: {status: 200}, allow: public, protected_resource: {resource: https://api.example.com}}]",
+        "issuers: {p: {issuer: \"https://p.example\", audiences: [api], logout: {back_channel: true}}}\nroutes: [{name: r, path: /r, upstream: \"http://127.0.0.1:1\", allow: authenticated}]",
     );
     ends(&["check", "--config", &good], "", 0);
     ends(&["check", "--config", &unwise], "", 0);
     ends(&["check", "--config", &unwise, "--deny-warnings"], "", 1);
     ends(&["check", "--config", &bad], "", 1);
     ends(&["run", "--config", &bad], "", 78);
-    let words = "`routes[0].protected_resource` is not in force in this version: `run` refuses a file that has it";
+    let words = "`issuers.p.logout.back_channel` is not in force in this version: `run` refuses a file that has it";
     assert!(ends(&["check", "--config", &pending], "", 0).1.contains(&format!("warning: {words}\n")));
     ends(&["check", "--config", &pending, "--deny-warnings"], "", 1);
     assert!(ends(&["check", "--config", &pending, "--format", "json"], "", 0).0.contains(r#""severity":"warning""#));

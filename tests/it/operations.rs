@@ -254,10 +254,7 @@ fn exit_codes_say_what_is_wrong() {
     let scene = Scene::new();
     let good = File::new(&scene.yaml);
     let unknown = File::new(&scene.yaml.replace("audiences: [api]", "audience: [api]"));
-    let pending = File::new(&format!(
-        "{}  - {{name: pending, path: /pending, respond: {{status: 200}}, allow: public, protected_resource: {{resource: https://api.example.com}}}}\n",
-        scene.yaml
-    ));
+    let pending = File::new(&scene.yaml.replace("audiences: [api]", "audiences: [api], logout: {back_channel: true}"));
     let invalid = File::new("listen: [");
     let empty = File::new("");
     let missing = good.path.with_file_name("missing.yaml");
@@ -287,10 +284,8 @@ fn exit_codes_say_what_is_wrong() {
 #[test]
 fn errors_say_where_and_come_all_at_once() {
     let scene = Scene::new();
-    let yaml = scene.yaml.replace("audiences: [api]", "audience: [api]").replace("workers: 2", "wrokers: 2");
-    let yaml = format!(
-        "{yaml}  - {{name: pending, path: /pending, respond: {{status: 200}}, allow: public, protected_resource: {{resource: https://api.example.com}}}}\n"
-    );
+    let yaml = scene.yaml.replace("audiences: [api]", "audience: [api], logout: {back_channel: true}");
+    let yaml = yaml.replace("workers: 2", "wrokers: 2");
     let file = File::new(&yaml);
     let output = Binary::command().args(["check", "--config", file.path()]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -299,7 +294,7 @@ fn errors_say_where_and_come_all_at_once() {
         "did you mean `audiences`?",
         "unknown key `wrokers`",
         "did you mean `workers`?",
-        "protected_resource` is",
+        "logout.back_channel` is",
         "not in force in this version",
     ] {
         assert!(stderr.contains(words), "{words} in {stderr}");
@@ -310,8 +305,8 @@ fn errors_say_where_and_come_all_at_once() {
 
 #[test]
 fn nobody_serves_by_a_file_that_promises_more_than_is_kept() {
-    let yaml = "admin: off\nlisten: [\"127.0.0.1:0\"]\nroutes: [{name: pending, path: /pending, respond: {status: 200}, allow: public, protected_resource: {resource: https://api.example.com}}]";
+    let yaml = "admin: off\nlisten: [\"127.0.0.1:0\"]\nissuers: {p: {issuer: \"https://p.example\", audiences: [api], logout: {back_channel: true}}}\nroutes: []";
     let loaded = bearward::config::load_str(yaml, "f").unwrap();
     let refused = bearward::app::App::start(loaded.policy).unwrap_err().to_string();
-    assert!(refused.contains("protected_resource` is not in force in this version"), "{refused}");
+    assert!(refused.contains("logout.back_channel` is not in force in this version"), "{refused}");
 }

@@ -11,6 +11,7 @@ use crate::support::{
     gateway::{Gateway, configuration},
     issuer::Issuer,
     keys::Key,
+    proofs::{Proof, thumbprint},
     redis::{Redis, port},
     relay::{Relay, Way},
     token::Token,
@@ -417,4 +418,48 @@ fn a_limit_is_for_all_replicas_together() {
     let answer = fresh.get("/x");
     let wait: u64 = answer.fields.get("retry-after").unwrap().parse().unwrap();
     assert!(wait <= 16 * 3600, "{wait}");
+}
+
+#[test]
+fn a_proof_that_one_replica_has_taken_no_other_takes() {
+    let Some(redis) = Redis::start() else { return };
+    let scene = Scene::new();
+    let yaml = scene.yaml(&redis.url()).replace("audiences: [api]", "audiences: [api], dpop: {nonce: true}");
+    let replicas = [Gateway::start(&yaml), Gateway::start(&yaml)];
+    let client = Key::es256("client");
+    let token = scene.token("joe").claim("cnf", json!({"jkt": thumbprint(&client)})).build();
+    let ask = |gateway: &Gateway, proof: &str| {
+        let fields = format!("Host: api.example\r\nAuthorization: DPoP {token}\r\nDPoP: {proof}\r\n");
+        let mut connection = crate::support::raw::Client::connect(gateway.address);
+        connection.send(format!("GET /closed HTTP/1.1\r\nConnection: close\r\n{fields}\r\n"));
+        connection.receive()
+    };
+    let proof = |nonce: &str| {
+        Proof::new(&client, "GET", "http://api.example/closed", &token).claim("nonce", json!(nonce)).build()
+    };
+    let nonce_of = |gateway: &Gateway| ask(gateway, &proof("x")).fields.get("dpop-nonce").unwrap().to_owned();
+    eventually("each knows the other's nonces", || {
+        let [one, other] = &replicas;
+        ask(other, &proof(&nonce_of(one))).status == 200 && ask(one, &proof(&nonce_of(other))).status == 200
+    });
+    let nonce = nonce_of(&replicas[0]);
+    for (first, second) in [(0, 1), (1, 0)] {
+        let used = proof(&nonce);
+        assert_eq!(ask(&replicas[first], &used).status, 200);
+        // Each look there is a use of its own where it isn't known yet, and then never again.
+        eventually("the other has been told", || {
+            let used = proof(&nonce);
+            assert_eq!(ask(&replicas[first], &used).status, 200);
+            std::thread::sleep(Duration::from_millis(250));
+            ask(&replicas[second], &used).status == 401
+        });
+    }
+    let used = proof(&nonce);
+    assert_eq!(ask(&replicas[0], &used).status, 200);
+    eventually("it is told", || redis.ask::<usize>(&["XLEN", "bearward:proofs:used"]) > 0);
+    // Nothing of a token or a proof is in Redis.
+    let entries: Vec<redis::Value> = redis.ask(&["XRANGE", "bearward:proofs:used", "-", "+"]);
+    for part in token.split('.').chain(used.split('.')) {
+        assert!(!format!("{entries:?}").contains(part));
+    }
 }

@@ -238,6 +238,7 @@ fn routes_say_what_is_compiled() {
         "max_body_bytes": 1024,
         "timeout_seconds": 20.0,
         "cors": true,
+        "protected_resource": null,
         "revokes": false,
     });
     assert_eq!(route("things"), expected);

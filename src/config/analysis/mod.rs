@@ -11,6 +11,7 @@ mod request;
 mod shared_roles;
 mod surroundings;
 mod unmet_rules;
+mod unprovable;
 mod unreachable;
 
 pub(super) use self::request::{Request, request_to};
@@ -49,6 +50,8 @@ pub(super) fn look(policy: &Policy, file: &ConfigFile, source: &Sources, finding
         decisions::nobody_may_ask,
         decisions::one_address,
         decisions::without_effect,
+        unprovable::certificates,
+        unprovable::proofs,
     ];
     for warnings in kinds {
         for warning in warnings(&analysis).into_iter().take(MOST_OF_A_KIND) {

@@ -151,6 +151,11 @@ impl Compiler<'_> {
 
     /// A private key: in place, or the name of a file. Says nothing of either.
     pub(super) fn signer(&mut self, written: &At<Secret>) -> Option<Signer> {
+        self.signers(written)?.into_iter().next()
+    }
+
+    /// All private keys that are there, one at least.
+    pub(super) fn signers(&mut self, written: &At<Secret>) -> Option<Vec<Signer>> {
         let in_place = written.value.expose().windows(10).any(|part| part == b"-----BEGIN");
         let pem = match in_place {
             true => written.value.clone(),
@@ -159,7 +164,7 @@ impl Compiler<'_> {
                 match self.text(written.span, &name) {
                     Ok((_, text)) => Secret::new(text.into_bytes()),
                     Err(_) if self.may_be_missing(written.span, &name) => {
-                        return Some(Signer::stand_in(&written.value));
+                        return Some(vec![Signer::stand_in(&written.value)]);
                     }
                     Err(words) => {
                         let finding = written.error(format!("the private key's file: {words}"));
@@ -168,7 +173,7 @@ impl Compiler<'_> {
                 }
             }
         };
-        Signer::from_pem(&pem)
+        Signer::all_from_pem(&pem)
             .map_err(|words| self.findings.push(written.error(format!("the private key: {words}"))))
             .ok()
     }

@@ -16,7 +16,9 @@ use crate::{
     token::{claims::ClaimPath, secret::Secret},
 };
 
+const ASSERTION_ALGORITHMS: [&str; 3] = ["EdDSA", "ES256", "RS256"];
 const ASSERTION_TTL: Duration = Duration::from_secs(60);
+const LONGEST_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// Names, in lower case and without all but letters and digits, that carry the message itself. An identity header of
 /// such a name, or of an alias of it, would take it from every request.
@@ -48,15 +50,21 @@ const NOT_FOR_IDENTITY: [&str; 24] = [
 ];
 
 impl Compiler<'_> {
-    /// What is written replaces the base key by key.
-    pub(super) fn identity(&mut self, written: &Identity, base: &IdentityPlan) -> Option<IdentityPlan> {
+    /// What is written replaces the base key by key. Of an assertion, what isn't written is taken from `like`, which may be
+    /// one that the base doesn't have: whoever writes `assertion: {}` then says that it is sent after all.
+    pub(super) fn identity(
+        &mut self,
+        written: &Identity,
+        base: &IdentityPlan,
+        like: Option<&AssertionPlan>,
+    ) -> Option<IdentityPlan> {
         let headers = match &written.headers {
             None => base.headers.clone(),
             Some(headers) => self.identity_headers(headers)?,
         };
         let assertion = match &written.assertion {
             None => base.assertion.clone(),
-            Some(assertion) => Some(self.assertion(assertion, base.assertion.as_ref())?),
+            Some(assertion) => Some(self.assertion(assertion, like)?),
         };
         let taken = assertion
             .as_ref()
@@ -84,13 +92,17 @@ impl Compiler<'_> {
             None => Some(base.map_or(HeaderName::from_static("x-auth-assertion"), |base| base.header.clone())),
             Some(name) => self.identity_header(name, &canonical(&name.value)),
         };
-        let key = match &written.private_key {
-            None => base.map(|base| base.key.clone()),
-            Some(key) => self.assertion_key(key),
+        let keys = match &written.private_key {
+            None => base.map(|base| (base.key.clone(), base.announced.clone())),
+            Some(key) => self.assertion_keys(key),
         };
         let ttl = match &written.ttl {
             None => Some(base.map_or(ASSERTION_TTL, |base| base.ttl)),
             Some(ttl) if ttl.value < Duration::from_secs(1) => self.fail(ttl.error("it lives for a second at least")),
+            Some(ttl) if ttl.value > LONGEST_TTL => self.fail(
+                ttl.error("an assertion can't be taken back: it lives for a day at most")
+                    .hint("a new one is signed when half of the time is over; `60s` will do"),
+            ),
             Some(ttl) => Some(ttl.value),
         };
         let audience = match &written.audience {
@@ -99,15 +111,18 @@ impl Compiler<'_> {
         };
         let issuer = written.issuer.as_ref().map(|issuer| issuer.value.clone());
         let issuer = issuer.or_else(|| base.map(|base| base.issuer.clone()));
-        Some(AssertionPlan { header: header?, key: key?, issuer: issuer?, audience, ttl: ttl? })
+        let (key, announced) = keys?;
+        Some(AssertionPlan { header: header?, key, announced, issuer: issuer?, audience, ttl: ttl? })
     }
 
-    fn assertion_key(&mut self, written: &At<Secret>) -> Option<Signer> {
-        let key = self.signer(written)?;
-        match key.algorithm() {
-            "EdDSA" | "ES256" | "RS256" => Some(key),
-            other => self.fail(written.error(format!("assertions are signed with EdDSA, ES256 or RS256, not {other}"))),
+    /// The one that signs, and those that are published beside it.
+    fn assertion_keys(&mut self, written: &At<Secret>) -> Option<(Signer, Vec<Signer>)> {
+        let mut keys = self.signers(written)?;
+        if let Some(other) = keys.iter().map(Signer::algorithm).find(|name| !ASSERTION_ALGORITHMS.contains(name)) {
+            return self.fail(written.error(format!("assertions are signed with EdDSA, ES256 or RS256, not {other}")));
         }
+        let announced = keys.split_off(1);
+        keys.pop().map(|key| (key, announced))
     }
 
     fn identity_headers(

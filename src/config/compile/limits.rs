@@ -1,13 +1,12 @@
-//! `rate_limit` and `protected_resource` of a route.
+//! `rate_limit` of a route.
 
-use super::{Compiler, url::HttpUrl};
+use super::Compiler;
 use crate::{
     config::{
         file::{Allow, RateLimit as Written, Route},
         reader::At,
     },
     limit::{LimitKey, RateLimit},
-    protected_resource::ProtectedResource,
     token::claims::ClaimPath,
 };
 
@@ -49,24 +48,5 @@ impl Compiler<'_> {
             return self.fail(finding.hint("`ip` or `route`"));
         }
         Some(key)
-    }
-
-    /// Inner None: nothing is told.
-    pub(super) fn protected_resource(&mut self, route: &Route) -> Option<Option<ProtectedResource>> {
-        let Some(written) = &route.protected_resource else { return Some(None) };
-        let scopes = match &written.scopes_supported {
-            None => Some(Vec::new()),
-            Some(list) => self.scopes(list),
-        };
-        let resource = written.resource.as_ref()?;
-        match HttpUrl::parse(&resource.value) {
-            Err(words) => return self.fail(resource.error(words)),
-            Ok(url) if !url.tls && !url.is_loopback() => {
-                return self.fail(resource.error("a resource's identifier is an https URL (RFC 9728, section 1.2)"));
-            }
-            Ok(_) => {}
-        }
-        let scopes_supported = scopes?.iter().map(ToString::to_string).collect();
-        Some(Some(ProtectedResource { resource: resource.value.clone(), scopes_supported }))
     }
 }

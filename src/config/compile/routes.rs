@@ -74,10 +74,10 @@ impl Compiler<'_> {
             _ => None,
         };
         let identity = match egress {
-            None => self.identity(&written.identity, identity),
+            None => self.identity(&written.identity, identity, identity.assertion.as_ref()),
             Some(token) => {
                 self.find_misused_token(written, token, file);
-                self.identity(&written.identity, &IdentityPlan::nothing())
+                self.identity(&written.identity, &IdentityPlan::nothing(), identity.assertion.as_ref())
             }
         };
         let rate_limits = self.rate_limits(written);

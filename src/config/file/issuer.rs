@@ -113,8 +113,10 @@ fn sender(fields: &Fields<'_>, r: &mut Reader<'_>) -> SenderSettings {
     let constraint = r.field(fields, "sender_constraint").and_then(|field| r.word(&field, &CONSTRAINTS));
     let dpop = section(fields, "dpop", r);
     let defaults = SenderSettings::default();
+    let constraint = constraint.flatten();
     SenderSettings {
-        constraint: constraint.flatten(),
+        constraint,
+        dpop_offered: dpop.is_some() || constraint == Some(SenderConstraint::Dpop),
         dpop_max_age: dpop.as_ref().and_then(|dpop| some_time(dpop, "max_age", r)).unwrap_or(defaults.dpop_max_age),
         dpop_nonce: dpop.as_ref().and_then(|dpop| flag(dpop, "nonce", r)).unwrap_or(defaults.dpop_nonce),
     }

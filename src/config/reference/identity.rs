@@ -40,7 +40,8 @@ macro_rules! identity {
             key(
                 concat!($at, ".assertion.private_key"),
                 Secret,
-                "A PEM file with the key that signs it: Ed25519, P-256 or RSA.",
+                "A PEM file with the key that signs it: Ed25519, P-256 or RSA. Further private keys in it are published and \
+                 sign nothing: the next key can be known before it is used.",
             )
             .left_out($needed)
             .example("gateway.pem"),
@@ -48,7 +49,7 @@ macro_rules! identity {
             key(concat!($at, ".assertion.audience"), Scalar, "Its `aud`; `upstream` is the upstream's name.")
                 .default("upstream")
                 .example("orders-api"),
-            key(concat!($at, ".assertion.ttl"), Duration, "How long it is good.").default("60s").example("30s"),
+            key(concat!($at, ".assertion.ttl"), Duration, "How long it is good, if the caller's token is good for so long; a day at most.").default("60s").example("30s"),
         ]
     };
 }

@@ -211,7 +211,13 @@ pub(super) const KEYS: &[Key] = &[
         "A regular expression for subjects that are clients.",
     )
     .example("^service-account-"),
-    key("issuers.*.dpop", Section, "How proofs of possession are taken (RFC 9449).").default("{}").example("{}"),
+    key(
+        "issuers.*.dpop",
+        Section,
+        "How proofs of possession are taken (RFC 9449). Where it is there, challenges name DPoP.",
+    )
+    .absent("challenges do not name DPoP; proofs are taken all the same")
+    .example("{}"),
     key("issuers.*.dpop.max_age", Duration, "A proof whose `iat` is further away is refused.")
         .default("60s")
         .example("30s"),

@@ -213,12 +213,14 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "routes.*.protected_resource",
         Section,
-        "Metadata of the API (RFC 9728), served for this route and named in its challenges.",
+        "Metadata of the API (RFC 9728), named in this route's challenges and served to everybody, on the route's hosts \
+         and listeners, at `/.well-known/oauth-protected-resource` and the path of `resource`.",
     )
     .example(r#"{"resource": "https://api.example.com/orders"}"#),
-    key("routes.*.protected_resource.resource", HTTP_URL, "The API's own identifier, a URL.")
+    key("routes.*.protected_resource.resource", HTTP_URL, "The API's own identifier: an https URL, as clients call it.")
         .required()
         .example("https://api.example.com/orders"),
     key("routes.*.protected_resource.scopes_supported", SOME_SCALARS, "Scopes that a client may ask for.")
+        .absent("none are told: a client learns from challenges what it lacks")
         .example(r#"["orders:read"]"#),
 ];

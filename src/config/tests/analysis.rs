@@ -150,6 +150,24 @@ routes:
 }
 
 #[test]
+fn bindings_that_no_request_can_prove() {
+    let text = |constraint: &str, more: &str| {
+        format!(
+            "{more}issuers: {{a: {{issuer: \"https://a.example\", audiences: [api], sender_constraint: {constraint}}}}}\n\
+             routes: [{{name: r, path: /r, upstream: \"http://127.0.0.1:1\", token_from: [{{query: t}}], allow: authenticated}}]\n"
+        )
+    };
+    let told = shown(&text("mtls", ""));
+    assert!(told.contains("no client is asked for a certificate"), "{told}");
+    let told = shown(&text("mtls", "server: {trusted_proxies: [10.0.0.0/8]}\n"));
+    assert!(!told.contains("certificate"), "{told}");
+    let told = shown(&text("dpop", ""));
+    assert!(told.contains("which only `Authorization` takes"), "{told}");
+    let told = shown(&text("dpop", "").replace("[{query: t}]", "[header, {query: t}]"));
+    assert!(!told.contains("DPoP"), "{told}");
+}
+
+#[test]
 fn tokens_in_clear_text() {
     let text = |listen: &str, more: &str| {
         format!("listen: [\"{listen}\"]\n{more}{HEAD}  - {{name: r, path: /r, upstream: u, allow: authenticated}}\n")

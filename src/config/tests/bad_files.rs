@@ -28,11 +28,11 @@ issuers:
   a:
     issuer: https://a.example
     audiences: [api]
+    logout: {back_channel: true}
 upstreams:
   b: {endpoints: [\"http://10.0.0.1\"]}
 admin: {token: hunter2}
 routes:
-  - {name: pending, path: /pending, respond: {status: 200}, allow: public, protected_resource: {resource: https://api.example.com}}
   - {name: r, path: /, upstream: b, allow: optional, rate_limit: {rate: 1/s}}
   - {name: s, path: /s, upstream: \"unix:/b.sock\", allow: public}
 ";
@@ -236,6 +236,36 @@ routes:
   - {name: c, path: /c, upstream: \"http://127.0.0.1\", allow: public, rate_limit: {rate: 1/s, per: subject}, revokes: token}
   - {name: d, path: /d, upstream: \"http://127.0.0.1\", allow: authenticated, revokes: all, protected_resource: {resource: \"http://a.example\", scopes_supported: [\"a b\"]}}
   - {name: e, path: /e, upstream: \"http://127.0.0.1\", allow: authenticated, protected_resource: {}, rate_limit: 1/s}
+";
+    metadata: "\
+listen: [{address: \"127.0.0.1:0\", name: public}, {address: \"127.0.0.1:1\", name: private}]
+issuers:
+  a: {issuer: https://a.example, audiences: [api]}
+  b: {issuer: https://b.example, audiences: [api]}
+  c: {audiences: any, userinfo: {endpoint: https://c.example/userinfo}}
+  d: {issuer: https://d.example, audiences: [api], sender_constraint: dpop}
+upstreams: {u: {url: \"http://127.0.0.1:1\"}}
+routes:
+  - {name: a, path: /a, upstream: u, allow: authenticated, issuers: [a], protected_resource: &api {resource: https://api.example/rest}}
+  - {name: same, path: /same, upstream: u, allow: authenticated, issuers: [a], protected_resource: *api}
+  - {name: other, path: /other, upstream: u, allow: authenticated, issuers: [a], protected_resource: {resource: https://other.example/rest}}
+  - {name: scopes, path: /scopes, upstream: u, allow: authenticated, issuers: [a], protected_resource: {resource: https://api.example/rest/, scopes_supported: [x]}}
+  - {name: issuers, path: /issuers, upstream: u, allow: authenticated, issuers: [b], protected_resource: *api}
+  - {name: query, path: /query, upstream: u, allow: authenticated, issuers: [a], token_from: [{query: access_token}], protected_resource: *api}
+  - {name: own, path: /.well-known/oauth-protected-resource/rest/, upstream: u, allow: public}
+  - {name: elsewhere, path: /elsewhere, hosts: [\"*.internal\"], upstream: u, allow: authenticated, issuers: [a], protected_resource: {resource: https://api.example/elsewhere}}
+  - {name: hidden, path: /hidden, upstream: u, allow: authenticated, issuers: [a], protected_resource: {resource: https://x.example/hidden}}
+  - {name: hides, path: /hides, hosts: [\"*.example\"], upstream: u, allow: authenticated, issuers: [a], protected_resource: {resource: https://y.example/hidden}}
+  - {name: apart, path: /apart, hosts: [z.test], upstream: u, allow: authenticated, issuers: [a], protected_resource: {resource: https://z.test/rest}}
+  - {name: bound, path: /bound, listeners: [public], upstream: u, allow: authenticated, issuers: [a], protected_resource: {resource: https://l.example/bound}}
+  - {name: bound-apart, path: /bound, listeners: [private], upstream: u, allow: authenticated, issuers: [a], protected_resource: {resource: https://m.example/bound}}
+  - {name: bound-own, path: /.well-known/oauth-protected-resource/elsewhere, hosts: [api.example], upstream: u, allow: public}
+  - {name: nobody, path: /nobody, upstream: u, allow: authenticated, issuers: [c], protected_resource: {resource: https://api.example/nobody}}
+  - {name: encoded, path: /encoded, upstream: u, allow: authenticated, protected_resource: {resource: https://api.example/a%2Fb}}
+  - {name: quoted, path: /quoted, upstream: u, allow: authenticated, protected_resource: {resource: 'https://api.example/?\"'}}
+  - {name: twice, path: /twice, upstream: u, allow: authenticated, protected_resource: {resource: https://api.example//x}}
+  - {name: demands, path: /demands, upstream: u, allow: authenticated, issuers: [d], protected_resource: {resource: https://api.example/proofs}}
+  - {name: takes, path: /takes, upstream: u, allow: authenticated, issuers: [d, c], protected_resource: {resource: https://api.example/proofs}}
 ";
     assertions: "\
 identity: {assertion: {header: Cookie, private_key: none.pem, ttl: 0s}}

@@ -395,7 +395,7 @@ fn what_is_done_anyway_is_in_force() {
 fn no_flood_of_warnings_hides_what_is_not_in_force() {
     let unused = (0..500).map(|n| format!("  u{n}: {{url: \"http://127.0.0.1:1\"}}\n")).collect::<String>();
     let text = format!(
-        "upstreams:\n{unused}routes: [{{name: pending, path: /pending, respond: {{status: 200}}, allow: public, protected_resource: {{resource: https://api.example.com}}}}]\n"
+        "upstreams:\n{unused}issuers: {{p: {{issuer: \"https://p.example\", audiences: [api], logout: {{back_channel: true}}}}}}\nroutes: []\n"
     );
     let loaded = load_str(&text, "f").unwrap();
     assert_eq!(loaded.policy.pending.len(), 1);

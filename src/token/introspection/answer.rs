@@ -8,7 +8,8 @@ use crate::{
     token::{
         claims::audiences,
         date::{self, Round},
-        issuer::{Audiences, IssuerSettings},
+        issuer::{Audiences, IssuerSettings, SenderConstraint},
+        proof::Binding,
     },
 };
 
@@ -65,7 +66,7 @@ pub(super) fn judge(
         (is_yet_to_come(begins_at), TokenFault::NotYetValid),
         (is_yet_to_come(issued_at), TokenFault::IssuedInFuture),
         (has_audience && !is_expected, TokenFault::Audience),
-        (is_bound(members)?, TokenFault::Binding),
+        (!is_bound_well(settings, members)?, TokenFault::Binding),
     ];
     Ok(match faults.into_iter().find(|(is_so, _)| *is_so) {
         Some((_, fault)) => Judgment::Bad(fault),
@@ -78,10 +79,12 @@ fn is_access_token(members: &Map<String, Value>) -> Result<bool, Broken> {
     Ok(text(members, "token_use")?.is_none_or(|purpose| matches!(purpose, "access" | "access_token")))
 }
 
-/// RFC 7800, section 3.1; RFC 9449, section 6.2. No proof is honoured, so such a token is nobody's to present.
-fn is_bound(members: &Map<String, Value>) -> Result<bool, Broken> {
+/// Whether it is bound as it must be. With `token_type` DPoP (RFC 9449, section 6.2), to a key.
+fn is_bound_well(settings: &IssuerSettings, members: &Map<String, Value>) -> Result<bool, Broken> {
     let is_dpop = text(members, "token_type")?.is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
-    Ok(is_dpop || members.get("cnf").is_some_and(|value| !value.is_null()))
+    let binding = Binding::of(members);
+    let is_consistent = !is_dpop || binding.satisfies(Some(SenderConstraint::Dpop));
+    Ok(is_consistent && binding.satisfies(settings.sender.constraint))
 }
 
 fn text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Option<&'m str>, Broken> {
@@ -106,6 +109,8 @@ mod tests {
     };
 
     const NOW: i64 = 1_800_000_000;
+    /// A thumbprint.
+    const KEY: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 
     fn introspection() -> Way {
         Way::Introspection(ClientSettings { id: None, auth: ClientAuth::None, signed: false })
@@ -160,6 +165,11 @@ mod tests {
             (json!({"cnf": {"jkt": "x"}}), Err(TokenFault::Binding)),
             (json!({"cnf": {}}), Err(TokenFault::Binding)),
             (json!({"cnf": null}), Ok(None)),
+            (json!({"cnf": {"jkt": KEY}}), Ok(None)),
+            (json!({"cnf": {"x5t#S256": KEY}}), Ok(None)),
+            (json!({"cnf": {"jkt": KEY}, "token_type": "DPoP"}), Ok(None)),
+            (json!({"cnf": {"x5t#S256": KEY}, "token_type": "DPoP"}), Err(TokenFault::Binding)),
+            (json!({"cnf": {"jkt": KEY, "jwk": {}}}), Err(TokenFault::Binding)),
             (json!({"token_type": "dpop"}), Err(TokenFault::Binding)),
             (json!({"token_type": "bearer", "token_use": "access_token"}), Ok(None)),
             (json!({"token_use": "refresh_token"}), Err(TokenFault::Type)),
@@ -167,6 +177,23 @@ mod tests {
         ] {
             let expected = expected.map_or_else(Judgment::Bad, Judgment::Good);
             assert_eq!(active(members.clone()), Ok(expected), "{members}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_may_have_to_bind_its_tokens() {
+        let judged = |constraint, members: Value| {
+            let mut settings = settings("a", KeySource::Nowhere);
+            settings.sender.constraint = constraint;
+            judge(&settings, &introspection(), members.as_object().unwrap(), NOW) == Ok(Judgment::Good(None))
+        };
+        let by = |name: &str| json!({"active": true, "cnf": {name: KEY}});
+        for (members, bound) in
+            [(by("x5t#S256"), [true, false]), (by("jkt"), [false, true]), (json!({"active": true}), [false, false])]
+        {
+            let asked = [SenderConstraint::Mtls, SenderConstraint::Dpop]
+                .map(|constraint| judged(Some(constraint), members.clone()));
+            assert_eq!(asked, bound, "{members}");
         }
     }
 

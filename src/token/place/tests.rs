@@ -23,6 +23,8 @@ fn with<T>(method: Method, query: Option<&str>, fields: &[(&str, &str)], ask: im
         headers: &headers,
         client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
         trusted_peer: false,
+        authority: None,
+        certificate: None,
         span: &Span::none(),
     })
 }

@@ -152,7 +152,7 @@ pub(crate) fn ask(address: SocketAddr, check: &Check) -> Told {
 
 impl Scene {
     #[track_caller]
-    fn envoy(&self, check: &Check) -> Told {
+    pub(super) fn envoy(&self, check: &Check) -> Told {
         ask(self.gateway.address_of(4), check)
     }
 }

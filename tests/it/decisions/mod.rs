@@ -1,6 +1,7 @@
 //! Listeners that only decide: what they are asked and what they say; and the proxies that ask them.
 
 mod agreement;
+mod bound;
 pub(crate) mod ext_authz;
 mod fields;
 mod forward_auth;
