@@ -18,6 +18,8 @@ QUIET = 0.06
 TRIES = 3
 PATIENCE = 60
 """Seconds to wait for others to be done."""
+PORTS = 10_000
+"""Connections that may have been closed lately, of the 28,000 that the system has ports for."""
 IDLE_CONNECTIONS = 1000
 WARM_UP = 4000
 """Tokens that are used up before a window of new ones."""
@@ -80,6 +82,14 @@ class Bench:
                     running.stop()
                 self.results.add(case.name, proxy.name, sample)
                 print(f"  {proxy.name:20} {told(sample)}", flush=True)
+
+    def prove(self, cases, everyone):
+        """Starts each as each row wants it, and lets it show what it refuses."""
+        for case in cases:
+            able = [proxy for proxy in everyone.values() if proxy.can(case)]
+            for proxy in able:
+                self.start(proxy, case)[0].stop()
+            print(f"{case.title}: {', '.join(proxy.name for proxy in able)}", flush=True)
 
     def cpu(self, running, scene, case):
         send = self.sender(scene, case)
@@ -184,15 +194,20 @@ def calm():
     for _ in range(PATIENCE * 5):
         before = process.busy()
         time.sleep(0.2)
-        if sum(process.busy()) - sum(before) < 0.2e9 * 2 * QUIET:
+        if sum(process.busy()) - sum(before) < 0.2e9 * 2 * QUIET and process.closed_lately() < PORTS:
             return
 
 
 def told(sample):
     if "us" in sample:
-        return f"{sample['us']:6.1f} µs  {sample['rps']:7.0f}/s  core {sample['core']:.0%}  others {sample['others']:.1%}"
+        return (
+            f"{sample['us']:6.1f} µs  {sample['rps']:7.0f}/s  core {sample['core']:.0%}  others {sample['others']:.1%}"
+        )
     if "p99" in sample:
-        return f"p50 {sample['p50']:.0f} µs  p99 {sample['p99']:.0f} µs  p99.9 {sample['p999']:.0f} µs at {sample['rate']:.0f}/s"
+        times = (
+            f"{name} {sample[field]:.0f} µs" for name, field in (("p50", "p50"), ("p99", "p99"), ("p99.9", "p999"))
+        )
+        return f"{'  '.join(times)} at {sample['rate']:.0f}/s"
     return f"{sample['idle_kib'] / 1024:.1f} MiB idle, {sample['kib_a_connection']:.1f} KiB a connection"
 
 
