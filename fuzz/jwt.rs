@@ -132,7 +132,7 @@ impl Scene {
 }
 
 /// An object in which no name is there twice, at any depth.
-fn object(json: &[u8]) -> Result<Value, String> {
+pub(super) fn object(json: &[u8]) -> Result<Value, String> {
     serde_json::from_slice::<Once>(json).map_err(|error| error.to_string())?;
     let value: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     if value.is_object() { Ok(value) } else { Err(format!("{value} is no object")) }

@@ -4,10 +4,12 @@
 mod config;
 mod credential;
 mod decide;
+mod dpop;
 mod headers;
 mod http1;
 mod http2;
 mod jwt;
+mod notice;
 mod openapi;
 mod path;
 mod path_models;

@@ -147,10 +147,6 @@ impl App {
         shadow_read: Option<Read>,
         mut inherited: Inherited,
     ) -> Result<App, StartError> {
-        if !policy.pending.is_empty() {
-            let messages = policy.pending.iter().map(|pending| pending.message.as_str()).collect::<Vec<_>>();
-            return Err(StartError::Policy(messages.join("; ")));
-        }
         let state = policy.state_dir.as_deref().map(StateDir::open).transpose().map_err(StartError::Policy)?;
         let long_lived = LongLived::new(observer.clone(), policy.server.workers);
         let shadow =

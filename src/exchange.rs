@@ -248,6 +248,23 @@ impl Exchange {
         self.reason = "public";
     }
 
+    /// Notes that it may be a notice of this issuer's, for whom nobody is asked who they are.
+    pub fn heard(&mut self, issuer: &Arc<str>) {
+        self.issuer = Some(issuer.clone());
+    }
+
+    /// Notes that the issuer has signed what it brings.
+    pub fn heard_well(&mut self) {
+        self.allowed = true;
+        self.reason = "ok";
+    }
+
+    /// Notes why what it brings isn't a notice.
+    pub fn heard_nothing(&mut self, reason: &'static str) {
+        self.allowed = false;
+        self.reason = reason;
+    }
+
     fn denied(&mut self, denial: &Denial) {
         self.allowed = false;
         self.route = denial.route;

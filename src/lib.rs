@@ -45,6 +45,7 @@ pub mod protected_resource;
 pub mod upstream;
 
 pub mod body;
+pub mod notices;
 pub mod refusal;
 pub mod respond;
 pub mod well_known;

@@ -226,6 +226,11 @@ pub async fn rehearse(snapshot: &Snapshot, question: &Question, presented: Prese
         let status = answer.as_ref().map_or_else(Refusal::status, |answer| answer.status());
         return Answer::without_upstream(Some(path), status, Rehearsal::of(None, answer.map(|_| None)));
     }
+    if let Some(place) = snapshot.notices.find(listener, path.as_str()) {
+        let answer = place.takes(&head.method);
+        let status = answer.as_ref().map_or_else(Refusal::status, |status| *status);
+        return Answer::without_upstream(Some(path), status, Rehearsal::of(None, answer.map(|_| None)));
+    }
     let mode = snapshot.mode(listener);
     if let Err(refusal) = check_unchanged(snapshot, mode, target.path(), &head.headers) {
         return refused(Some(path), refusal);

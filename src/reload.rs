@@ -190,7 +190,7 @@ impl Reloader {
         }
         // A file that makes it unusable is looked at whoever else reads it.
         self.files.watch(paths(&files, outcome.is_err()));
-        let loaded = match outcome.and_then(Loaded::in_force) {
+        let loaded = match outcome {
             Ok(loaded) => loaded,
             Err(wrong) => return self.refuse(wrong, was_asked),
         };

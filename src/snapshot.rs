@@ -15,6 +15,7 @@ use crate::{
     identity::{AssertionPlan, IdentityPlan, ReservedNames},
     limit::{Limiter, RateLimit, RouteLimits},
     logout::Logouts,
+    notices::NoticePlaces,
     observe::{Observer, RouteMetrics, TracingSettings, token_parameter},
     path::{CanonicalPath, Reading},
     respond::{DpopOffer, Realm},
@@ -29,6 +30,7 @@ use crate::{
         extra_roots::ExtraRoots,
         issuer::{Issuer, IssuerSettings, KeySource},
         jwks::KeyStore,
+        notice::Desk,
         place::TokenPlace,
         proof::Proofs,
         revocation::Revocations,
@@ -60,6 +62,10 @@ pub struct Snapshot {
     pub main_listener: usize,
     /// Logouts that are on their way.
     pub logouts: Logouts,
+    /// Where issuers tell that sessions have ended.
+    pub notices: NoticePlaces,
+    /// What is known of what they told.
+    pub desk: Arc<Desk>,
     /// Tokens verified before, maybe under another snapshot.
     pub tokens: Arc<TokenCache>,
     /// What has been ended before its time.
@@ -156,6 +162,7 @@ pub struct LongLived {
     observer: Arc<Observer>,
     workers: usize,
     logouts: Logouts,
+    desk: Arc<Desk>,
     shadow: Option<Arc<Shadow>>,
     state: Option<Arc<StateDir>>,
     revocations: Arc<Revocations>,
@@ -227,6 +234,7 @@ impl LongLived {
         LongLived {
             workers,
             logouts: Logouts::default(),
+            desk: Arc::default(),
             shadow: None,
             state: None,
             revocations: Arc::new(Revocations::new(&observer)),
@@ -424,6 +432,7 @@ impl Snapshot {
         }
         let tokens = long_lived.tokens(policy.token_cache_bytes, beside)?;
         let proofs = long_lived.proofs(beside)?;
+        proofs.remember_for(policy.issuers.iter());
         let mut upstreams = Vec::new();
         for settings in &policy.upstreams {
             let (upstream, _) = long_lived.upstreams.get_or_make(settings.clone(), || {
@@ -478,10 +487,13 @@ impl Snapshot {
         let reserved = ReservedNames::new(plans().flat_map(IdentityPlan::names));
         let token_headers = policy.routes.iter().flat_map(|route| route.token_from.header_names());
         let reserved = Arc::new(reserved.with_credentials(token_headers));
+        let forwarding = policy.listen.iter().enumerate().filter(|(_, listen)| listen.mode == ListenMode::Proxy);
         let snapshot = Snapshot {
             routes,
             table,
             upstreams,
+            notices: NoticePlaces::of(&issuers, forwarding.map(|(index, _)| index).collect()),
+            desk: long_lived.desk.clone(),
             issuers,
             listeners: policy.listen.iter().map(|listen| listen.name.clone()).collect(),
             modes: policy.listen.iter().map(|listen| listen.mode).collect(),
@@ -559,6 +571,14 @@ impl Snapshot {
             && !next.shared.as_ref().is_some_and(|next| Arc::ptr_eq(shared, next))
         {
             shared.retire();
+        }
+    }
+
+    /// Waits, a moment at most, until all replicas can know what has ended here; whether they can.
+    pub async fn is_told(&self) -> bool {
+        match &self.shared {
+            Some(shared) => shared.told().await,
+            None => true,
         }
     }
 

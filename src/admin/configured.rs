@@ -29,6 +29,7 @@ pub(super) fn issuer(settings: &IssuerSettings) -> Value {
             SenderConstraint::Mtls => "mtls",
             SenderConstraint::Dpop => "dpop",
         }),
+        "logout": {"back_channel": settings.logout.back_channel, "events": settings.logout.events},
     })
 }
 

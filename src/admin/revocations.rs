@@ -66,7 +66,7 @@ async fn add(request: Request<Incoming>, state: &AdminState) -> Response<Body> {
     if !snapshot.revocations.keep().await {
         let warning = "in force, but it could not be written to state.dir: it ends with this process";
         document.insert("warning".to_owned(), warning.into());
-    } else if !is_told(&snapshot).await {
+    } else if !snapshot.is_told().await {
         let warning = "in force here; Redis doesn't answer: the other replicas learn of it when it is back";
         document.insert("warning".to_owned(), warning.into());
     }
@@ -75,14 +75,6 @@ async fn add(request: Request<Incoming>, state: &AdminState) -> Response<Body> {
         response.headers_mut().insert(LOCATION, location);
     }
     response
-}
-
-/// Whether all replicas can know.
-async fn is_told(snapshot: &Snapshot) -> bool {
-    match &snapshot.shared {
-        Some(shared) => shared.told().await,
-        None => true,
-    }
 }
 
 async fn lift(id: &str, state: &AdminState) -> Response<Body> {

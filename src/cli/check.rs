@@ -66,7 +66,7 @@ pub fn run(
     };
     let mut issuers = Vec::new();
     if let Some(loaded) = &loaded {
-        diagnostics.extend(loaded.notes().cloned());
+        diagnostics.extend(loaded.warnings.iter().cloned());
         diagnostics.extend(policy_tests::unused_scopes(path, &loaded.policy, environment));
         if options.online {
             issuers = ask_issuers(&loaded.policy.issuers)?;

@@ -85,9 +85,6 @@ pub(super) fn run(
             return Ok(UNUSABLE_CONFIGURATION);
         }
     };
-    for pending in &loaded.policy.pending {
-        writeln!(err, "{}", pending.render(colour.1))?;
-    }
     let parts = LongLived::new(Observer::silent(), 1);
     let (snapshot, _) = match Snapshot::assemble(&loaded.policy, &parts) {
         Ok(assembled) => assembled,

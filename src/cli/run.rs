@@ -89,7 +89,7 @@ pub(super) fn run(path: &Path, shadow: Option<&Path>) -> ExitCode {
 fn read(path: &Path) -> Result<(Origin, Loaded, Vec<FileRead>), Vec<Diagnostic>> {
     let origin = Origin { path: path.to_owned(), environment };
     let Attempt { files, outcome } = origin.read();
-    Ok((origin, outcome.and_then(Loaded::in_force)?, files))
+    Ok((origin, outcome?, files))
 }
 
 /// SIGTERM, SIGINT and SIGHUP, caught from the moment that this is made.

@@ -131,8 +131,6 @@ impl Finding {
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,
-    /// What was written that isn't in force: apart, so that no flood of other findings hides it.
-    pending: Vec<Finding>,
     dropped: usize,
     failed: bool,
 }
@@ -147,14 +145,6 @@ impl Findings {
             self.list.push(finding);
         } else {
             self.dropped += 1;
-        }
-    }
-
-    /// Notes something that is read and checked, and that nothing acts on yet. `what` is in the words of the file.
-    pub(super) fn pend(&mut self, span: Span, path: &str, what: &str) {
-        if self.pending.len() < KEPT_FINDINGS {
-            let message = format!("{what} is not in force in this version: `run` refuses a file that has it");
-            self.pending.push(Finding::warning(span, path, message));
         }
     }
 
@@ -175,14 +165,8 @@ impl Findings {
         of_file.list.into_iter().for_each(|finding| self.push(finding.moved(base)));
     }
 
-    /// Takes out what is not in force, in the order of the files.
-    pub(super) fn take_pending(&mut self, source: &Sources) -> Vec<Diagnostic> {
-        Findings { list: std::mem::take(&mut self.pending), ..Findings::default() }.into_diagnostics(source)
-    }
-
     /// Looks places and lines up, in the order of the files.
     pub(super) fn into_diagnostics(mut self, source: &Sources) -> Vec<Diagnostic> {
-        self.list.append(&mut self.pending);
         self.list.sort_by_key(Finding::start);
         let mut all = self.list.into_iter().filter_map(|finding| source.diagnostic(finding)).collect::<Vec<_>>();
         if self.dropped > 0 {
@@ -221,11 +205,6 @@ impl Diagnostic {
     /// The same as a warning.
     pub(crate) fn unwise(file: &str, path: &str, message: String, hint: Option<String>) -> Diagnostic {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::about(file, path, message, hint) }
-    }
-
-    /// The same, where it keeps the configuration from being used.
-    pub fn into_error(self) -> Diagnostic {
-        Diagnostic { severity: Severity::Error, ..self }
     }
 
     /// As `check --format json` and the admin listener have it.

@@ -69,7 +69,7 @@ pub const NEEDS_RESTART: [&str; 4] = ["listen", "admin.address", "server.workers
 pub struct Loaded {
     /// Ready to run.
     pub policy: Policy,
-    /// What is legal but unwise. What is not in force is apart, in `Policy::pending`.
+    /// What is legal but unwise.
     pub warnings: Vec<Diagnostic>,
     /// Every file that it was read from: the configuration, what it includes, what stands in `${file:}`, keys and
     /// certificates. For who watches them.
@@ -78,24 +78,6 @@ pub struct Loaded {
     pub hash: String,
     /// What `load_without_secrets` put placeholders for: `NAME` or `file:path`. Otherwise empty.
     pub placeholders: Vec<String>,
-}
-
-impl Loaded {
-    /// Itself where the gateway does all that it says: who serves by a configuration asks first.
-    ///
-    /// # Errors
-    /// What is not in force in this version.
-    pub fn in_force(self) -> Result<Loaded, Vec<Diagnostic>> {
-        if self.policy.pending.is_empty() {
-            return Ok(self);
-        }
-        Err(self.policy.pending.into_iter().map(Diagnostic::into_error).collect())
-    }
-
-    /// What is unwise or not in force, for who shows it all.
-    pub fn notes(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.warnings.iter().chain(&self.policy.pending)
-    }
 }
 
 /// The JSON Schema (draft 2020-12) of a configuration, for editors.
@@ -210,7 +192,6 @@ fn load_from(
     });
     match policy {
         Some(mut policy) if !findings.failed() => {
-            policy.pending = findings.take_pending(&sources);
             policy.confidential = confidential;
             let files = all_files.paths().collect();
             let hash = short_hash(sources.texts());
@@ -259,9 +240,6 @@ pub struct Policy {
     pub logging: LoggingSettings,
     /// `tracing:`
     pub tracing: TracingSettings,
-    /// What the file has that is read, checked and compiled, and that nothing acts on yet. Nobody serves by a policy
-    /// that has any: a file never promises more than the gateway keeps.
-    pub pending: Vec<Diagnostic>,
     /// What came in from files (`${file:…}`), in whatever key: it is shown to nobody.
     pub confidential: Confidential,
     /// What something stands for; moved to `Loaded::placeholders`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     diagnostic::{Finding, Findings, Span},
-    keys::{self, State},
+    keys,
     source::Sources,
     units,
     yaml::{self, Entry, Node, Text, Value},
@@ -151,7 +151,7 @@ impl<'r> Reader<'r> {
         self.fields(&Field { node: root, pattern: pattern.to_owned(), path: String::new(), key_span: span })
     }
 
-    /// A field as a map of known keys. Every unknown key, every one that isn't in force and every one without a value
+    /// A field as a map of known keys. Every unknown key and every one without a value
     /// is noted here, whoever reads the map.
     pub(super) fn fields<'n>(&mut self, field: &Field<'n>) -> Option<Fields<'n>> {
         let Value::Map(entries) = &field.node.value else {
@@ -175,28 +175,16 @@ impl<'r> Reader<'r> {
         let key = &*entry.key.text;
         let path = join(&fields.path, if entry.key.foreign { "*" } else { key });
         let name = shown(key, entry.key.foreign);
-        let finding = match keys::state(&fields.pattern, key) {
-            None => Finding::error(entry.key_span, &path, format!("unknown key {name}{}", fields.parent))
-                .hint_if(self.suggestion(fields, entry)),
-            Some(State::Live | State::Pending) if entry.value.is_null() => {
-                let hint = match keys::has_children(&fields.pattern, key) {
-                    true => format!("leave it out, or write `{key}: {{}}` for all defaults"),
-                    false => format!("write a value: `{key}: …`"),
-                };
-                Finding::error(entry.key_span, &path, format!("{name} has no value")).hint(hint)
-            }
-            Some(State::Pending) => return self.pend(fields, entry, &path),
-            Some(State::Live) => return,
-        };
-        self.findings.push(finding);
-    }
-
-    /// Notes a key on which nothing acts yet: the outermost one, unless it says what is done anyway.
-    fn pend(&mut self, fields: &Fields<'_>, entry: &Entry, path: &str) {
-        let kept = |text: &Text| keys::is_kept(&fields.pattern, &entry.key.text, &text.text);
-        let is_kept = matches!(&entry.value.value, Value::Text(text) if kept(text));
-        if !is_kept && !keys::is_within_pending(&fields.pattern) {
-            self.findings.pend(entry.key_span, path, &format!("`{path}`"));
+        if !keys::is_known(&fields.pattern, key) {
+            let finding = Finding::error(entry.key_span, &path, format!("unknown key {name}{}", fields.parent));
+            let finding = finding.hint_if(self.suggestion(fields, entry));
+            self.findings.push(finding);
+        } else if entry.value.is_null() {
+            let hint = match keys::has_children(&fields.pattern, key) {
+                true => format!("leave it out, or write `{key}: {{}}` for all defaults"),
+                false => format!("write a value: `{key}: …`"),
+            };
+            self.findings.push(Finding::error(entry.key_span, &path, format!("{name} has no value")).hint(hint));
         }
     }
 
@@ -280,8 +268,7 @@ impl<'r> Reader<'r> {
 
     /// A field that may be left out.
     pub(super) fn field<'n>(&mut self, fields: &Fields<'n>, key: &'static str) -> Option<Field<'n>> {
-        let state = keys::state(&fields.pattern, key);
-        debug_assert!(matches!(state, Some(State::Live | State::Pending)), "{}.{key}", fields.pattern);
+        debug_assert!(keys::is_known(&fields.pattern, key), "{}.{key}", fields.pattern);
         let entry = fields.entry(key)?;
         (!entry.value.is_null()).then(|| Field {
             node: &entry.value,
@@ -446,13 +433,13 @@ impl<'n> Fields<'n> {
 
     /// Whether an unknown key, of which its finding says so, was meant to be this one.
     fn misspelt(&self, key: &str) -> bool {
-        let unknown = self.entries.iter().filter(|entry| keys::state(&self.pattern, &entry.key.text).is_none());
+        let unknown = self.entries.iter().filter(|entry| !keys::is_known(&self.pattern, &entry.key.text));
         unknown.take(MOST_GUESSES).any(|entry| keys::meant(&self.pattern, &entry.key.text) == Some(key))
     }
 
     /// The keys that are known, each with its place.
     pub(super) fn known(&self) -> impl Iterator<Item = (&'n str, At<()>)> {
-        let known = self.entries.iter().filter(|entry| keys::state(&self.pattern, &entry.key.text).is_some());
+        let known = self.entries.iter().filter(|entry| keys::is_known(&self.pattern, &entry.key.text));
         known.map(|entry| {
             let path = join(&self.path, &entry.key.text);
             (&*entry.key.text, At { value: (), span: entry.key_span, path, foreign: entry.key.foreign })

@@ -1,5 +1,5 @@
 //! What each key of the configuration means: one row a key, from which the JSON Schema and the reference are made.
-//! Whether a key is in force stands in `keys`; tests hold both lists, and these rows and the reader, to each other.
+//! All keys stand in `keys`, too; tests hold both lists, and these rows and the reader, to each other.
 
 mod flow;
 mod identity;

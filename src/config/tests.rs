@@ -29,7 +29,7 @@ fn shown(text: &str) -> String {
         Path::new("/nowhere"),
         Interpolation::new(&environment, Path::new("/nowhere")),
     ) {
-        Ok(loaded) => loaded.notes().cloned().collect(),
+        Ok(loaded) => loaded.warnings,
         Err(diagnostics) => diagnostics,
     };
     diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect::<Vec<_>>().join("\n")

@@ -105,6 +105,7 @@ fn for_step(
             Some(algorithm) => format!("have {name} sign with an algorithm of its `jwt.algorithms`, not {algorithm}"),
             None => return None,
         },
+        Step::Type if token.is_notice() => "send an access token: this one tells of something (`events`)".to_owned(),
         Step::Type => {
             let typ = header.map(|header| header.typ.as_str()).unwrap_or_default();
             format!(

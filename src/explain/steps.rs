@@ -86,6 +86,9 @@ fn words(token: &Rehearsed, issuers: &[Arc<Issuer>], step: Step, fault: Option<T
                 .map(|jwt| listed(&jwt.algorithms.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>(), "or")),
             note: None,
         },
+        Step::Type if token.is_notice() => {
+            note("it has events, as what tells of something: that is no access token".to_owned())
+        }
         Step::Type => Words {
             got: header.map(|header| header.typ.clone()),
             wanted: jwt.map(|jwt| listed(&jwt.types, "or")),

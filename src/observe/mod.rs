@@ -11,6 +11,7 @@ mod keys;
 mod line;
 mod log;
 mod metrics;
+mod notices;
 mod process;
 mod query;
 mod request;
@@ -47,6 +48,7 @@ pub use self::{
     },
     keys::{KeysFetched, KeysRestored},
     log::parse_level,
+    notices::NoticeReceived,
     request::RequestFinished,
     shadow::{ShadowCompared, ShadowDiffers, ShadowMetrics, ShadowReloaded, ShadowSays},
     sink::LogBuffer,

@@ -52,7 +52,7 @@ impl Subject {
         let name = path.display().to_string();
         let (snapshot, _) = Snapshot::assemble(&loaded.policy, &LongLived::new(Observer::silent(), 1))
             .map_err(|why| vec![Diagnostic::about(&name, "", why, None)])?;
-        let mut warnings = loaded.policy.pending.clone();
+        let mut warnings = Vec::new();
         if !loaded.placeholders.is_empty() {
             let names = loaded.placeholders.iter().map(|name| format!("${{{name}}}")).collect::<Vec<_>>();
             let message = format!("placeholders stand for {}, which can't be had here", names.join(", "));

@@ -83,7 +83,7 @@ impl ShadowReloader {
             return self.outcome(Ok("nothing".to_owned()), Vec::new());
         }
         self.files.watch(paths(&files, outcome.is_err()));
-        let loaded = match outcome.and_then(Loaded::in_force) {
+        let loaded = match outcome {
             Ok(loaded) => loaded,
             Err(wrong) => return self.refuse(wrong, was_asked),
         };

@@ -58,6 +58,9 @@ impl Bystander {
         if let Some(document) = self.snapshot.well_known.find(listener, view.host, view.path.as_str()) {
             return says(&self.snapshot, Decided::document(&document.answer(view.method)));
         }
+        if let Some(place) = self.snapshot.notices.find(listener, view.path.as_str()) {
+            return says(&self.snapshot, Decided::document(&place.takes(view.method)));
+        }
         let asked = (view.method, view.headers);
         let decided = match gateway::preflight_route(&self.snapshot, listener, view.host, view.path, asked) {
             Some(route) => Decided::preflight(route),

@@ -3,6 +3,8 @@
 
 use std::{cell::OnceCell, slice, sync::Arc, time::Duration};
 
+use serde_json::{Map, Value};
+
 use super::{
     credential::Fingerprint,
     date::Round,
@@ -193,7 +195,7 @@ impl<'c> Check<'c> {
     fn type_fault(&self) -> Option<TokenFault> {
         let accepts =
             |issuer: &Arc<Issuer>| issuer.settings.jwt.types.iter().any(|accepted| accepted == self.jwt.typ());
-        (!self.considered.iter().any(accepts)).then_some(TokenFault::Type)
+        (is_notice(self.jwt.claims()) || !self.considered.iter().any(accepts)).then_some(TokenFault::Type)
     }
 
     fn expiry(&self) -> Result<(), TokenFault> {
@@ -262,6 +264,12 @@ impl<'c> Check<'c> {
     fn skew(&self) -> i64 {
         self.issuer.map_or(0, |issuer| seconds(issuer.settings.jwt.clock_skew))
     }
+}
+
+/// Whether these are the claims of a security event token (RFC 8417, section 2.2), a logout token among them: whatever its `typ`,
+/// it tells of something and lets nobody in.
+pub(in crate::token) fn is_notice(claims: &Map<String, Value>) -> bool {
+    matches!(claims.get("events"), Some(Value::Object(_)))
 }
 
 fn or(fault: TokenFault, holds: bool) -> Result<(), TokenFault> {

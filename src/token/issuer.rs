@@ -79,6 +79,13 @@ pub struct LogoutSettings {
     pub events: bool,
 }
 
+impl LogoutSettings {
+    /// Whether the issuer ends tokens in any way.
+    pub fn is_wanted(self) -> bool {
+        self.back_channel || self.events
+    }
+}
+
 impl SenderConstraint {
     /// The member of `cnf` that names whom a token is bound to.
     pub fn member(self) -> &'static str {

@@ -108,9 +108,9 @@ impl Principal {
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }
-    /// `jti`, the token's own name at its issuer (RFC 7519, section 4.1.7).
-    pub(in crate::token) fn jti(&self) -> Option<Cow<'_, str>> {
-        match self.claims.get("jti")? {
+    /// What a claim names: the token (`jti`, RFC 7519, section 4.1.7), its session (`sid`), whom it is about (`sub`).
+    pub(in crate::token) fn named(&self, claim: &str) -> Option<Cow<'_, str>> {
+        match self.claims.get(claim)? {
             Value::String(text) => Some(Cow::Borrowed(text)),
             Value::Number(number) => Some(Cow::Owned(number.to_string())),
             _ => None,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     cache::TokenCache,
-    check::Check,
+    check::{Check, is_notice},
     credential::{Credential, Fingerprint},
     introspection::{AFTER_FAILURE, Said},
     issuer::{Audiences, Issuer},
@@ -80,6 +80,13 @@ pub struct Header {
     pub typ: String,
     /// `kid`
     pub kid: Option<String>,
+}
+
+impl Rehearsed {
+    /// Whether it tells of something, and is no access token whatever else it says.
+    pub fn is_notice(&self) -> bool {
+        is_notice(&self.claims)
+    }
 }
 
 impl Assumed {
@@ -220,7 +227,9 @@ pub fn assume(
         true => Check::by(issuer, None, &jwt, now).minding(revocations),
         false => Check::by_nobody(issuers, &jwt, now),
     };
-    let steps = Step::ALL.iter().map(|step| match step.is_about_claims() {
+    // What these claims tell of themselves, no header can mend.
+    let is_asked = |step: Step| step.is_about_claims() || step == Step::Type && is_notice(jwt.claims());
+    let steps = Step::ALL.iter().map(|step| match is_asked(*step) {
         true => (*step, step.answer(&check)),
         false => (*step, Answer::NotAsked("the claims are assumed, without a token")),
     });

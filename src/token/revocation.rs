@@ -6,6 +6,8 @@
 mod index;
 mod journal;
 mod kept;
+mod reach;
+mod target;
 mod written;
 
 use std::{
@@ -18,18 +20,15 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::{
-    digest,
-    rand::{SecureRandom, SystemRandom},
-};
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use tokio::{sync::watch, time::sleep};
 
 pub(crate) use self::journal::{Change, Journal};
+pub use self::target::{OfIssuer, Source, Target, TokenId};
 use self::{index::Index, kept::Kept};
 use super::{
-    credential::{Credential, Fingerprint},
     date::{self, Round},
-    jwt, now,
+    now,
     principal::Principal,
 };
 use crate::{
@@ -42,11 +41,7 @@ const MOST: usize = 100_000;
 /// Between two looks for those that are over.
 const SWEEP: Duration = Duration::from_secs(60);
 /// A revocation of a token that expires stays so many seconds longer: `clock_skew` may be raised meanwhile.
-const AFTER_EXPIRY: i64 = 24 * 3600;
-
-/// A token's own name among revocations.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenId([u8; 32]);
+pub(in crate::token) const AFTER_EXPIRY: i64 = 24 * 3600;
 
 /// One revocation, in force until it is lifted or over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,42 +60,6 @@ pub struct Revocation {
     pub created_at: i64,
     /// Who asked for it.
     pub source: Source,
-}
-
-/// What a revocation is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// One token.
-    Token {
-        /// Its name here.
-        id: TokenId,
-        /// How logs name it.
-        fingerprint: Fingerprint,
-    },
-    /// The token, or tokens, of this `jti`.
-    Jti(String),
-    /// A subject's tokens.
-    Subject(String),
-    /// Those issued to a client.
-    Client(String),
-}
-
-/// An issuer, as it was written and as it is compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OfIssuer {
-    /// As it was written.
-    pub written: String,
-    /// `IssuerSettings::authority`: it outlives a change of the issuer's name in the configuration.
-    pub authority: String,
-}
-
-/// Who asks for a revocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The admin listener.
-    Admin,
-    /// A route with `revokes: token`.
-    Route,
 }
 
 /// Why there is no new revocation.
@@ -133,6 +92,8 @@ pub struct Revocations {
     jtis: Index,
     subjects: Index,
     clients: Index,
+    sids: Index,
+    subs: Index,
     /// By their ids. Writers take turns with it; who asks about a token doesn't.
     ledger: Mutex<HashMap<Arc<str>, Arc<Revocation>>>,
     /// Tells those who wait for a token's end.
@@ -154,6 +115,8 @@ impl Revocations {
             jtis: Index::default(),
             subjects: Index::default(),
             clients: Index::default(),
+            sids: Index::default(),
+            subs: Index::default(),
             ledger: Mutex::default(),
             added: watch::Sender::new(()),
             version: AtomicU64::new(0),
@@ -182,7 +145,8 @@ impl Revocations {
 
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
-        [&self.tokens, &self.jtis, &self.subjects, &self.clients].into_iter().all(Index::is_empty)
+        let all = [&self.tokens, &self.jtis, &self.subjects, &self.clients, &self.sids, &self.subs];
+        all.into_iter().all(Index::is_empty)
     }
 
     /// Whether a token has been ended. `now` in Unix seconds.
@@ -192,7 +156,9 @@ impl Revocations {
         self.tokens.has(&principal.id.0, ends)
             || has(&self.subjects, principal.subject())
             || has(&self.clients, principal.client())
-            || !self.jtis.is_empty() && has(&self.jtis, principal.jti().as_deref())
+            || [(&self.jtis, "jti"), (&self.sids, "sid"), (&self.subs, "sub")]
+                .into_iter()
+                .any(|(index, claim)| !index.is_empty() && has(index, principal.named(claim).as_deref()))
     }
 
     /// Waits until a token is ended: for ever, mostly.
@@ -205,27 +171,39 @@ impl Revocations {
         }
     }
 
-    /// Ends something: in force when this returns. One that is there already is handed back.
+    /// Ends something: in force when this returns. One that is there already is handed back; those of an issuer's that end
+    /// nothing more than the new one does go.
     ///
     /// # Errors
     /// There is no room for it.
     pub fn add(&self, wish: Wish) -> Result<Arc<Revocation>, NotRevoked> {
         let now = now();
         let mut ledger = self.ledger();
-        if let Some(same) = self.index(&wish.target).find(wish.target.key(), |there| there.is_for(&wish)) {
+        let (index, wanted) = (self.index(&wish.target), wish.reach());
+        let does = |there: &Revocation| there.reach().is(&wanted) || there.reach().makes_needless(&wanted);
+        if let Some(same) = index.find(wish.target.key(), does) {
             return Ok(same);
         }
-        if ledger.len() >= self.most {
+        let needless = index.all(wish.target.key(), |there| wanted.makes_needless(&there.reach()));
+        let most = wish.source.share_of(self.most);
+        // One that takes another's place needs none.
+        if needless.is_empty() && ledger.len() >= most {
             self.sweep_ledger(&mut ledger, now);
-        }
-        if ledger.len() >= self.most {
-            return Err(NotRevoked::Full);
+            if ledger.len() >= most {
+                return Err(NotRevoked::Full);
+            }
         }
         let Wish { target, issuer, issued_before, expires_at, source } = wish;
         let id = random_id().ok_or(NotRevoked::NoId)?;
         let revocation = Revocation { id, target, issuer, issued_before, expires_at, created_at: now, source };
         let revocation = self.insert(&mut ledger, revocation);
         self.journal.push(Change::Added(revocation.clone()));
+        for old in needless {
+            if ledger.remove(&old.id).is_some() {
+                self.forget(&old);
+                self.journal.push(Change::Lifted(old.id.clone()));
+            }
+        }
         drop(ledger);
         self.added.send_replace(());
         Ok(revocation)
@@ -372,6 +350,8 @@ impl Revocations {
             Target::Jti(_) => &self.jtis,
             Target::Subject(_) => &self.subjects,
             Target::Client(_) => &self.clients,
+            Target::Sid(_) => &self.sids,
+            Target::Sub { .. } => &self.subs,
         }
     }
 
@@ -380,65 +360,17 @@ impl Revocations {
     }
 }
 
-impl TokenId {
-    /// Of a token's text.
-    pub(in crate::token) fn of(token: &str) -> TokenId {
-        match token.rsplit_once('.') {
-            Some((signed, _)) if jwt::is_one(token) => TokenId::of_signed(signed.as_bytes()),
-            _ => TokenId::of_signed(token.as_bytes()),
-        }
-    }
-
-    /// Of what a JWT's signature is about.
-    pub(in crate::token) fn of_signed(signed: &[u8]) -> TokenId {
-        let mut id = [0; 32];
-        let hash = digest::digest(&digest::SHA256, signed);
-        id.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
-        TokenId(id)
-    }
-}
-
-impl Target {
-    /// The token of this text. None: no token has such a text.
-    pub fn token(text: &str) -> Option<Target> {
-        let credential = Credential::of(text.as_bytes(), usize::MAX).ok()?;
-        Some(Target::Token { id: TokenId::of(text), fingerprint: credential.fingerprint() })
-    }
-
-    fn key(&self) -> &[u8] {
-        match self {
-            Target::Token { id, .. } => &id.0,
-            Target::Jti(text) | Target::Subject(text) | Target::Client(text) => text.as_bytes(),
-        }
-    }
-}
-
-impl Source {
-    /// The `source` label of metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Source::Admin => "admin",
-            Source::Route => "route",
-        }
-    }
-}
-
 impl Revocation {
     /// Whether it ends a token of which it names what it goes by.
     fn ends(&self, principal: &Principal, now: i64) -> bool {
         let is_its = self.issuer.as_ref().is_none_or(|issuer| *issuer.authority == *principal.authority);
         let is_old = self.issued_before.is_none_or(|before| principal.issued_at.is_none_or(|issued| issued < before));
-        is_its && is_old && !self.is_over(now)
+        let is_meant = !self.target.spares_sessions() || principal.named("sid").is_none_or(|sid| sid.is_empty());
+        is_its && is_old && is_meant && !self.is_over(now)
     }
 
     fn is_over(&self, now: i64) -> bool {
         self.expires_at.is_some_and(|end| now >= end)
-    }
-
-    fn is_for(&self, wish: &Wish) -> bool {
-        self.target.key() == wish.target.key()
-            && self.issuer == wish.issuer
-            && (self.issued_before, self.expires_at) == (wish.issued_before, wish.expires_at)
     }
 }
 
@@ -454,12 +386,6 @@ impl fmt::Display for NotRevoked {
             NotRevoked::Full => "there are as many revocations as are kept: lift some, or give them `expires_at`",
             NotRevoked::NoId => "the system has no random numbers",
         })
-    }
-}
-
-impl fmt::Debug for TokenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenId(…)")
     }
 }
 

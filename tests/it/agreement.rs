@@ -303,7 +303,7 @@ fn live_traffic_explain_and_test_decide_alike() {
     let result = runner.run(&cases, |(routes, requests)| {
         let yaml = scene.configuration(&routes);
         // Routes that contradict each other are no configuration.
-        let usable = config::load_str(&yaml, "gateway.yaml").is_ok_and(|loaded| loaded.in_force().is_ok());
+        let usable = config::load_str(&yaml, "gateway.yaml").is_ok();
         prop_assume!(usable);
         let gateway = Gateway::start(&yaml);
         let asked = requests.iter().enumerate();

@@ -35,20 +35,13 @@ fn exit_codes() {
     let good = file("good.yaml", "routes: [{name: a, path: /a, upstream: \"http://127.0.0.1:1\", allow: public}]");
     let unwise = file("unwise.yaml", "upstreams: {u: {url: \"http://127.0.0.1:1\"}}\nroutes: []");
     let bad = file("bad.yaml", "rotues: []");
-    let pending = file(
-        "pending.yaml",
-        "issuers: {p: {issuer: \"https://p.example\", audiences: [api], logout: {back_channel: true}}}\nroutes: [{name: r, path: /r, upstream: \"http://127.0.0.1:1\", allow: authenticated}]",
-    );
     ends(&["check", "--config", &good], "", 0);
     ends(&["check", "--config", &unwise], "", 0);
     ends(&["check", "--config", &unwise, "--deny-warnings"], "", 1);
     ends(&["check", "--config", &bad], "", 1);
     ends(&["run", "--config", &bad], "", 78);
-    let words = "`issuers.p.logout.back_channel` is not in force in this version: `run` refuses a file that has it";
-    assert!(ends(&["check", "--config", &pending], "", 0).1.contains(&format!("warning: {words}\n")));
-    ends(&["check", "--config", &pending, "--deny-warnings"], "", 1);
-    assert!(ends(&["check", "--config", &pending, "--format", "json"], "", 0).0.contains(r#""severity":"warning""#));
-    assert!(ends(&["run", "--config", &pending], "", 78).1.contains(&format!("error: {words}\n")));
+    let told = ends(&["check", "--config", &unwise, "--format", "json"], "", 0).0;
+    assert!(told.contains(r#""severity":"warning""#), "{told}");
     ends(&["chekc"], "", 2);
     ends(&["check", "--formt", "json"], "", 2);
     ends(&["--help"], "", 0);

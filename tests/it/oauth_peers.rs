@@ -4,10 +4,10 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{binary::Binary, skipped, upstream::Upstream};
 
@@ -18,26 +18,54 @@ fn folder() -> Option<std::path::PathBuf> {
     if has_node && folder.join("node_modules/oidc-provider").is_dir() {
         return Some(folder);
     }
-    skipped("no server and client of DPoP were tried: it needs Node and `npm ci` in tests/oauth");
+    skipped("no server and client of other people's were tried: it needs Node and `npm ci` in tests/oauth");
     None
+}
+
+/// A script of that folder, which speaks in lines.
+struct Peer {
+    process: Child,
+    says: BufReader<ChildStdout>,
+    /// Its first line.
+    told: Value,
+}
+
+impl Peer {
+    fn start(folder: &Path, script: &str) -> Peer {
+        let mut command = Command::new("node");
+        command.arg(script).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut says = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        says.read_line(&mut line).unwrap();
+        Peer { process, says, told: serde_json::from_str(&line).unwrap() }
+    }
+
+    fn told(&self, name: &str) -> &str {
+        self.told[name].as_str().unwrap()
+    }
+
+    /// Runs the gateway with this configuration, tells it where that is, and waits for what it makes of it.
+    fn go_through(mut self, yaml: &str) -> Binary {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("gateway.yaml");
+        fs::write(&config, yaml).unwrap();
+        let gateway = Binary::run(&config);
+        let mut stdin = self.process.stdin.take().unwrap();
+        writeln!(stdin, "http://{}", gateway.address()).unwrap();
+        // The server has notices of its own.
+        let said = self.says.lines().map(Result::unwrap).collect::<Vec<_>>();
+        let status = self.process.wait().unwrap();
+        assert!(status.success() && said.last().is_some_and(|line| line == "all is well"), "{status} {said:?}");
+        gateway
+    }
 }
 
 #[test]
 fn dpop_as_a_real_server_and_client_have_it() {
     let Some(folder) = folder() else { return };
-    let mut peer = Command::new("node")
-        .arg("peer.js")
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut says = BufReader::new(peer.stdout.take().unwrap());
-    let mut line = String::new();
-    says.read_line(&mut line).unwrap();
-    let told: Value = serde_json::from_str(&line).unwrap();
-    let (issuer, audience) = (told["issuer"].as_str().unwrap(), told["audience"].as_str().unwrap());
-    let secret = told["secret"].as_str().unwrap();
+    let peer = Peer::start(&folder, "peer.js");
+    let (issuer, audience, secret) = (peer.told("issuer"), peer.told("audience"), peer.told("secret"));
 
     let upstream = Upstream::start();
     let routes = ["items", "nonced", "scoped", "opaque"].map(|name| {
@@ -49,8 +77,6 @@ fn dpop_as_a_real_server_and_client_have_it() {
         };
         format!("  - {{name: {name}, path: \"/{name}/**\", upstream: api, issuers: [{issuer}], allow: {rule}}}\n")
     });
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("gateway.yaml");
     let yaml = format!(
         "listen: [\"127.0.0.1:0\"]\nadmin: {{address: \"127.0.0.1:0\"}}\nserver: {{workers: 2}}\n\
          logging: {{level: info, access: false}}\nissuers:\n\
@@ -62,15 +88,29 @@ fn dpop_as_a_real_server_and_client_have_it() {
         upstream.url(),
         routes.concat()
     );
-    fs::write(&config, yaml).unwrap();
-    let gateway = Binary::run(&config);
-    let mut stdin = peer.stdin.take().unwrap();
-    writeln!(stdin, "http://{}", gateway.address()).unwrap();
-    // The server has notices of its own.
-    let said = says.lines().map(Result::unwrap).collect::<Vec<_>>();
-    let status = peer.wait().unwrap();
-    assert!(status.success() && said.last().is_some_and(|line| line == "all is well"), "{status} {said:?}");
+    peer.go_through(&yaml);
     assert!(
         upstream.requests().iter().all(|request| request.fields.get("authorization").unwrap().starts_with("DPoP "))
+    );
+}
+
+#[test]
+fn a_logout_at_a_real_server_ends_what_it_gave_out() {
+    let Some(folder) = folder() else { return };
+    let (peer, upstream) = (Peer::start(&folder, "logout.js"), Upstream::start());
+    let (issuer, audience) = (peer.told("issuer"), peer.told("audience"));
+    let yaml = format!(
+        "listen: [\"127.0.0.1:0\"]\nadmin: {{address: \"127.0.0.1:0\"}}\nserver: {{workers: 2}}\n\
+         logging: {{level: info, access: false}}\nissuers:\n\
+         \u{20} login: {{issuer: \"{issuer}\", audiences: [\"{audience}\", web], logout: {{back_channel: true}}}}\n\
+         upstreams: {{api: {{url: \"{}\"}}}}\n\
+         routes: [{{name: items, path: /items, upstream: api, allow: [{{audiences: [\"{audience}\"]}}]}}]\n",
+        upstream.url()
+    );
+    let gateway = peer.go_through(&yaml);
+    let line = gateway.line("a notice of an issuer was taken");
+    assert_eq!(
+        (&line["issuer"], &line["channel"], &line["told"], &line["subject"]),
+        (&json!("login"), &json!("logout"), &json!("backchannel-logout"), &json!("joe"))
     );
 }

@@ -10,6 +10,9 @@ const KINDS = {
   client: { label: "Client", says: "all tokens of client" },
   jti: { label: "jti", says: "the token with jti" },
   token: { label: "Token", says: "this token" },
+  // Issuers alone ask for these.
+  sid: { label: "Session", says: "all tokens of session" },
+  sub: { label: "sub", says: "all tokens with sub" },
 };
 
 let listing;

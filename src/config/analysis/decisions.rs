@@ -83,6 +83,20 @@ pub(super) fn without_effect(analysis: &Analysis<'_>) -> Vec<Finding> {
     found
 }
 
+/// Issuers that are to tell of sessions, where nobody listens.
+pub(super) fn nobody_listens(analysis: &Analysis<'_>) -> Vec<Finding> {
+    if analysis.policy.listen.iter().any(|listener| listener.mode == ListenMode::Proxy) {
+        return Vec::new();
+    }
+    let telling = analysis.file.issuers.iter().filter(|issuer| issuer.logout.is_wanted());
+    telling
+        .map(|issuer| {
+            let message = "no listener takes what this issuer tells of its sessions: no token is ended by it";
+            issuer.name.warning(message).hint("add a listener with `mode: proxy`")
+        })
+        .collect()
+}
+
 /// The listeners that only decide, by their index.
 fn deciding<'a>(analysis: &'a Analysis<'_>) -> impl Iterator<Item = (usize, &'a ListenSettings, &'a Listener)> {
     let listeners = analysis.policy.listen.iter().zip(analysis.file.listen.iter().flatten()).enumerate();

@@ -50,6 +50,7 @@ pub(super) fn look(policy: &Policy, file: &ConfigFile, source: &Sources, finding
         decisions::nobody_may_ask,
         decisions::one_address,
         decisions::without_effect,
+        decisions::nobody_listens,
         unprovable::certificates,
         unprovable::proofs,
     ];

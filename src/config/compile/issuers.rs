@@ -59,7 +59,7 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    const KEYS: Traffic = Traffic {
+    pub(super) const KEYS: Traffic = Traffic {
         refused: "keys would be fetched over plain http, where anyone on the way can change them",
         accepted: "keys are fetched over plain http",
     };
@@ -89,14 +89,16 @@ impl Compiler<'_> {
         let takes_jwts = written.has_jwt || (written.introspection.is_none() && written.userinfo.is_none());
         let keys = match takes_jwts {
             true => self.key_source(&written.jwt, written, allow_http),
-            // What it signs beside tokens: its answers.
+            // What it signs beside tokens: its answers, and what it tells of sessions.
             false if written.introspection.as_ref().is_some_and(Introspection::is_signed) => Some(KeySource::Discovery),
+            false if written.logout.is_wanted() => Some(KeySource::Discovery),
             false => Some(KeySource::Nowhere),
         };
         if takes_jwts && written.introspection.is_some() && written.issuer.is_none() {
             self.findings
                 .push(written.name.error("`jwt` needs `issuer`: what its tokens have in `iss`, to the letter"));
         }
+        let can_tell = self.check_logout(written, takes_jwts, allow_http);
         let jwt = self.jwt(&written.jwt, keys);
         let claims = self.claims(&written.claims);
         let settings = IssuerSettings {
@@ -116,6 +118,7 @@ impl Compiler<'_> {
             logout: written.logout,
             tls_ca: tls_ca?,
         };
+        can_tell?;
         self.check_local_keys(&written.jwt, &settings)?;
         Some(settings)
     }

@@ -10,6 +10,7 @@ mod introspection;
 mod issuers;
 mod limits;
 mod listen;
+mod logout;
 mod protected_resource;
 mod redis;
 mod routes;
@@ -104,7 +105,6 @@ pub(super) fn compile(
         realm: realm?,
         logging: logging?,
         tracing: tracing?,
-        pending: Vec::new(),
         confidential: Confidential::default(),
         stand_ins: c.stand_ins,
     })

@@ -224,18 +224,20 @@ pub(super) const KEYS: &[Key] = &[
     key("issuers.*.dpop.nonce", Flag, "With `true`, clients are asked for nonces that the gateway gives.")
         .default("false")
         .example("true"),
-    key("issuers.*.logout", Section, "Which messages of this issuer end tokens.").default("{}").example("{}"),
+    key("issuers.*.logout", Section, "Which messages of this issuer end its tokens before their time.").default("{}").example("{}"),
     key(
         "issuers.*.logout.back_channel",
         Flag,
-        "OpenID Connect back-channel logout, at `/.well-known/bearward/logout/<name>` of a proxy listener.",
+        "OpenID Connect back-channel logout, at `/.well-known/bearward/logout/<name>` of a proxy listener. The issuer's \
+         name is in letters, digits and `-._~`; a logout token's `aud` is one of `audiences` or `introspection.client_id`.",
     )
     .default("false")
     .example("true"),
     key(
         "issuers.*.logout.events",
         Flag,
-        "Shared Signals by push, at `/.well-known/bearward/events/<name>` of a proxy listener.",
+        "Shared Signals by push (RFC 8935), at `/.well-known/bearward/events/<name>` of a proxy listener. CAEP's \
+         `session-revoked` and RISC's `account-disabled`, among others, end tokens; names as with `back_channel`.",
     )
     .default("false")
     .example("true"),

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use super::{Absent, Key, Kind, Rule, below};
-use crate::config::keys::{self, State};
 
 /// The schema of the whole file.
 pub(in crate::config) fn json_schema() -> Value {
@@ -98,14 +97,7 @@ fn description(key: &Key) -> String {
         Absent::Means(words) => format!(" Default: {words}."),
         _ => String::new(),
     };
-    let state = if is_in_force(key) { "" } else { " Not in force in this version." };
-    format!("{}{absent}{state}", key.doc)
-}
-
-/// Whether a file that is run can have it.
-pub(super) fn is_in_force(key: &Key) -> bool {
-    let (parent, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
-    keys::state(parent, name) == Some(State::Live)
+    format!("{}{absent}", key.doc)
 }
 
 /// What can be written for `key`, or for an item of it.

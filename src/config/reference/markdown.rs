@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Absent, Key, Kind, Rule, all, below, flow::flow, json_schema::is_in_force};
+use super::{Absent, Key, Kind, Rule, all, below, flow::flow};
 
 const HEAD: &str = "\
 # Reference: gateway.yaml
@@ -23,8 +23,6 @@ what is wrong with a file. An editor says it while you write, and completes keys
 - Never printed, logged or served: the values of keys that are marked as secret.
 ";
 
-const NOT_IN_FORCE: &str = "*Not in force in this version: a file that has it is not run.*";
-
 /// The whole page.
 pub(in crate::config) fn markdown() -> String {
     let mut page = HEAD.to_owned();
@@ -43,9 +41,6 @@ fn group(page: &mut String, title: &str, of: Option<&Key>, keys: Vec<&Key>) {
     let _ = writeln!(page, "\n## {title}\n");
     if let Some(key) = of {
         let _ = writeln!(page, "{}\n", key.doc);
-        if !is_in_force(key) {
-            let _ = writeln!(page, "{NOT_IN_FORCE}\n");
-        }
         for rule in key.rules {
             let _ = writeln!(page, "{}\n", rule_in_words(rule));
         }
@@ -135,11 +130,6 @@ fn meaning(key: &Key) -> String {
     let mut text = key.doc.to_owned();
     if let Some(example) = key.example_value().map(|example| flow(&example)).filter(|example| example != "{}") {
         let _ = write!(text, " Example: `{}: {example}`", key.name());
-    }
-    let above = key.path.rsplit_once('.').map_or("", |(above, _)| above.trim_end_matches(".*"));
-    let told_above = all().any(|key| key.path == above && !is_in_force(key));
-    if !is_in_force(key) && !told_above {
-        let _ = write!(text, " {NOT_IN_FORCE}");
     }
     text
 }

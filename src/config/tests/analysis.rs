@@ -213,6 +213,15 @@ fn listeners_that_only_decide() {
         .join("\n")
     );
     let both = format!("{local}, \"127.0.0.1:2\"");
+    let telling = issuers.replace("[api]", "[api], logout: {events: true}");
+    let route = ", issuers: [a]";
+    let nobody_listens = messages(&text(&local, "", route).replace("public", "authenticated").replace("{}", &telling));
+    assert_eq!(
+        nobody_listens,
+        ["warning: no listener takes what this issuer tells of its sessions: no token is ended by it"]
+    );
+    let answered = text(&both, "", ", issuers: [a], respond: {status: 204}").replace("public", "authenticated");
+    assert_eq!(messages(&answered.replace("{}", &telling)), Vec::<String>::new());
     for good in [
         text(&local, "", ""),
         text(&asked("unix:/a.sock"), "", ""),

@@ -23,18 +23,22 @@ upstreams:
     zzz: 1
 rotues: []
 ";
-    not_supported_yet: "\
+    logouts: "\
 issuers:
-  a:
+  a/b:
     issuer: https://a.example
     audiences: [api]
     logout: {back_channel: true}
-upstreams:
-  b: {endpoints: [\"http://10.0.0.1\"]}
-admin: {token: hunter2}
-routes:
-  - {name: r, path: /, upstream: b, allow: optional, rate_limit: {rate: 1/s}}
-  - {name: s, path: /s, upstream: \"unix:/b.sock\", allow: public}
+  c:
+    audiences: [api]
+    introspection: {endpoint: \"https://c.example/ask\", client_id: gateway, client_secret: swordfish}
+    logout: {events: true}
+  d:
+    issuer: http://d.example
+    audiences: [api]
+    introspection: {endpoint: \"https://d.example/ask\", client_id: gateway, client_secret: swordfish}
+    logout: {events: true}
+routes: []
 ";
     opaque_tokens: "\
 issuers:

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::keys::{KEYS, State};
+use crate::config::keys::KEYS;
 
 const KEY_SET: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
@@ -343,7 +343,7 @@ fn every_key_in_force_is_accepted() {
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(folder.path().join("ca.pem"), certificate.cert.pem()).unwrap();
     std::fs::write(folder.path().join("client.pem"), certificate.signing_key.serialize_pem()).unwrap();
-    for (path, _) in KEYS.iter() {
+    for path in KEYS {
         let key_file = key_file.to_str().unwrap();
         let text = document_beside(path, example(path, key_file), key_file);
         if let Err(found) = load_str(&text, "f") {
@@ -355,7 +355,7 @@ fn every_key_in_force_is_accepted() {
 /// A key that is read has an influence on whether a file is good.
 #[test]
 fn every_key_in_force_is_read() {
-    for (path, _) in KEYS.iter() {
+    for path in KEYS {
         let nonsense = document(path, json!([[["nonsense"]]]));
         assert!(load_str(&nonsense, "f").is_err(), "{path} takes anything");
         let nothing = document(path, json!(null));
@@ -365,46 +365,8 @@ fn every_key_in_force_is_read() {
 }
 
 #[test]
-fn a_key_that_is_not_in_force_is_named_once() {
-    for (path, _) in KEYS.iter().filter(|(_, state)| *state == State::Pending) {
-        let loaded =
-            load_str(&document(path, example(path, "keys.json")), "f").unwrap_or_else(|found| panic!("{}", found[0]));
-        let mut outermost = path.split('.').collect::<Vec<_>>();
-        while keys::is_within_pending(&outermost[..outermost.len() - 1].join(".")) {
-            outermost.pop();
-        }
-        let named = outermost.last().unwrap();
-        let [pending] = &loaded.policy.pending.clone()[..] else { panic!("{path}: {:?}", loaded.policy.pending) };
-        assert!(pending.message.contains(&format!("{named}` is not in force in this version")), "{path}: {pending}");
-        assert_eq!(pending.severity, Severity::Warning);
-        let refused = loaded.in_force().unwrap_err();
-        assert_eq!((refused[0].severity, &refused[0].message), (Severity::Error, &pending.message));
-    }
-}
-
-#[test]
-fn what_is_done_anyway_is_in_force() {
-    for (path, value) in keys::KEPT.iter().filter(|(path, _)| keys::is_within_pending(path)) {
-        let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
-        let loaded = load_str(&document(path, value), "f").unwrap_or_else(|found| panic!("{}", found[0]));
-        assert_eq!(loaded.policy.pending, [], "{path}");
-    }
-}
-
-#[test]
-fn no_flood_of_warnings_hides_what_is_not_in_force() {
-    let unused = (0..500).map(|n| format!("  u{n}: {{url: \"http://127.0.0.1:1\"}}\n")).collect::<String>();
-    let text = format!(
-        "upstreams:\n{unused}issuers: {{p: {{issuer: \"https://p.example\", audiences: [api], logout: {{back_channel: true}}}}}}\nroutes: []\n"
-    );
-    let loaded = load_str(&text, "f").unwrap();
-    assert_eq!(loaded.policy.pending.len(), 1);
-    assert!(loaded.in_force().is_err());
-}
-
-#[test]
 fn a_misspelt_key_is_an_error_with_a_suggestion() {
-    for (path, _) in KEYS.iter().filter(|(path, _)| !path.ends_with('*')) {
+    for path in KEYS.iter().filter(|path| !path.ends_with('*')) {
         let misspelt = format!("{path}x");
         let found = load_str(&document(&misspelt, json!("x")), "f").unwrap_err();
         let unknown =
@@ -416,7 +378,7 @@ fn a_misspelt_key_is_an_error_with_a_suggestion() {
 
 #[test]
 fn no_key_is_in_the_table_twice() {
-    let mut paths = KEYS.iter().map(|(path, _)| *path).collect::<Vec<_>>();
+    let mut paths = KEYS.to_vec();
     paths.sort_unstable();
     paths.dedup();
     assert_eq!(paths.len(), KEYS.len());

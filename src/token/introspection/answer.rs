@@ -6,6 +6,7 @@ use super::Way;
 use crate::{
     refusal::TokenFault,
     token::{
+        check::is_notice,
         claims::audiences,
         date::{self, Round},
         issuer::{Audiences, IssuerSettings, SenderConstraint},
@@ -57,10 +58,11 @@ pub(super) fn judge(
         Audiences::OneOf(accepted) => audiences.iter().any(|audience| accepted.contains(audience)),
     };
     // The issuer's clock and ours are two; only an end is taken at its word.
+    let is_told = matches!(way, Way::Introspection(_));
     let skew = i64::try_from(settings.jwt.clock_skew.as_secs()).unwrap_or(i64::MAX);
     let is_yet_to_come = |time: Option<i64>| time.is_some_and(|time| now < time.saturating_sub(skew));
     let faults = [
-        (!is_access_token(members)?, TokenFault::Type),
+        (!is_access_token(members)? || is_told && is_notice(members), TokenFault::Type),
         (issuer.zip(settings.issuer.as_deref()).is_some_and(|(said, own)| said != own), TokenFault::Issuer),
         (expires_at.is_some_and(|end| now >= end), TokenFault::Expired),
         (is_yet_to_come(begins_at), TokenFault::NotYetValid),
@@ -174,6 +176,8 @@ mod tests {
             (json!({"token_type": "bearer", "token_use": "access_token"}), Ok(None)),
             (json!({"token_use": "refresh_token"}), Err(TokenFault::Type)),
             (json!({"token_use": "id"}), Err(TokenFault::Type)),
+            (json!({"events": {}}), Err(TokenFault::Type)),
+            (json!({"events": ["concert"]}), Ok(None)),
         ] {
             let expected = expected.map_or_else(Judgment::Bad, Judgment::Good);
             assert_eq!(active(members.clone()), Ok(expected), "{members}");

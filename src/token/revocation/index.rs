@@ -55,6 +55,12 @@ impl Index {
         part.get(name)?.iter().find(|revocation| is_one(revocation)).cloned()
     }
 
+    /// All of those under this name that are such ones.
+    pub(super) fn all(&self, name: &[u8], is_one: impl Fn(&Revocation) -> bool) -> Vec<Arc<Revocation>> {
+        let Some(part) = self.part(name).map(ArcSwap::load) else { return Vec::new() };
+        part.get(name).into_iter().flatten().filter(|revocation| is_one(revocation)).cloned().collect()
+    }
+
     pub(super) fn insert(&self, revocation: &Arc<Revocation>) {
         let name = revocation.target.key();
         let Some(part) = self.part(name) else { return };

@@ -74,6 +74,10 @@ fn jti(name: &str) -> Wish {
     all_of(Target::Jti(name.to_owned()))
 }
 
+fn sub(sub: &str, without_sid: bool) -> Target {
+    Target::Sub { sub: sub.to_owned(), without_sid }
+}
+
 fn of(authority: &str) -> Option<OfIssuer> {
     Some(OfIssuer { written: "a".to_owned(), authority: authority.to_owned() })
 }
@@ -84,6 +88,7 @@ fn a_revocation_ends_the_tokens_that_it_names_and_no_others() {
     let claims = with(with(good_claims(), "jti", json!("j1")), "client_id", json!("web"));
     let undated = with(claims.clone(), "iat", Value::Null);
     let numbered = with(good_claims(), "jti", json!(7));
+    let in_session = with(claims.clone(), "sid", json!("s1"));
     for (wish, claims, ends) in [
         (jti("j1"), &claims, true),
         (jti("j"), &claims, false),
@@ -94,6 +99,14 @@ fn a_revocation_ends_the_tokens_that_it_names_and_no_others() {
         (all_of(Target::Subject("JOE".to_owned())), &claims, false),
         (all_of(Target::Client("web".to_owned())), &claims, true),
         (all_of(Target::Client("joe".to_owned())), &claims, false),
+        (all_of(Target::Sid("s1".to_owned())), &in_session, true),
+        (all_of(Target::Sid("s1".to_owned())), &claims, false),
+        (all_of(Target::Sid("joe".to_owned())), &in_session, false),
+        (all_of(sub("joe", false)), &claims, true),
+        (all_of(sub("joe", false)), &in_session, true),
+        (all_of(sub("s1", false)), &in_session, false),
+        (all_of(sub("joe", true)), &claims, true),
+        (all_of(sub("joe", true)), &in_session, false),
         (Wish { issuer: of(its), ..jti("j1") }, &claims, true),
         (Wish { issuer: of("https://b.example"), ..jti("j1") }, &claims, false),
         (Wish { issued_before: Some(NOW + 1), ..jti("j1") }, &claims, true),
@@ -231,6 +244,60 @@ fn there_is_an_end_to_how_many_are_kept() {
     revocations.add(jti("3")).unwrap();
 }
 
+#[test]
+fn a_later_one_of_an_issuer_takes_the_place_of_an_earlier() {
+    let revocations = Revocations::new(&Observer::silent());
+    let told = |target: Target, before: i64, end: i64| Wish {
+        issuer: of("https://a.example"),
+        issued_before: Some(before),
+        expires_at: Some(end),
+        source: Source::Events,
+        ..all_of(target)
+    };
+    let (before, end) = (now(), now() + 1000);
+    let held = || revocations.list().iter().map(|one| one.issued_before.unwrap() - before).collect::<Vec<_>>();
+    let first = revocations.add(told(sub("joe", false), before, end)).unwrap();
+    let later = revocations.add(told(sub("joe", false), before + 5, end + 5)).unwrap();
+    assert_ne!(first.id, later.id);
+    assert_eq!(held(), [5]);
+    // What is earlier in either way adds nothing, or stands for itself.
+    assert_eq!(revocations.add(told(sub("joe", false), before + 3, end + 3)).unwrap().id, later.id);
+    assert_eq!(revocations.add(told(sub("joe", false), before + 9, end)).unwrap().issued_before, Some(before + 9));
+    assert_eq!(revocations.list().len(), 2);
+    // None of these is another's.
+    for other in [
+        told(sub("ann", false), before, end),
+        told(sub("joe", true), before, end),
+        told(Target::Sid("joe".to_owned()), before, end),
+        Wish { source: Source::BackChannel, ..told(sub("joe", false), before, end) },
+        Wish { issuer: of("https://b.example"), ..told(sub("joe", false), before, end) },
+        Wish { source: Source::Admin, ..told(sub("joe", false), before - 1, end) },
+        Wish { source: Source::Admin, ..told(sub("joe", false), before + 1, end + 1) },
+    ] {
+        let count = revocations.list().len();
+        revocations.add(other.clone()).unwrap();
+        assert_eq!(revocations.list().len(), count + 1, "{other:?}");
+    }
+    assert!(revocations.lift(&later.id));
+}
+
+#[test]
+fn issuers_leave_room_for_who_ends_tokens_here() {
+    let revocations = Revocations { most: 20, ..Revocations::new(&Observer::silent()) };
+    let told = |number: usize, before: i64| {
+        let target = Target::Sid(number.to_string());
+        Wish { source: Source::BackChannel, issued_before: Some(before), ..all_of(target) }
+    };
+    let filled = (0..30).take_while(|number| revocations.add(told(*number, 5)).is_ok()).count();
+    assert_eq!(filled, 18);
+    revocations.add(jti("1")).unwrap();
+    // One that takes another's place needs none.
+    assert!(revocations.add(told(3, 6)).is_ok());
+    assert_eq!(revocations.add(told(50, 6)).err(), Some(NotRevoked::Full));
+    revocations.add(jti("2")).unwrap();
+    assert_eq!(revocations.add(jti("3")).err(), Some(NotRevoked::Full));
+}
+
 fn restored(folder: &std::path::Path) -> Result<Arc<Revocations>, String> {
     Revocations::restored(&Observer::silent(), Arc::new(StateDir::open(folder).unwrap())).map(Arc::new)
 }
@@ -245,6 +312,9 @@ async fn revocations_outlive_a_restart() {
         Wish { issuer: of("https://a.example"), ..all_of(Target::Subject("joe".to_owned())) },
         Wish { issued_before: Some(NOW), expires_at: Some(NOW * 2), ..all_of(Target::Client("web".to_owned())) },
         Wish { source: Source::Route, ..all_of(Target::token("opaque-s3cret").unwrap()) },
+        Wish { source: Source::Events, issuer: of("https://a.example"), ..all_of(Target::Sid("s1".to_owned())) },
+        Wish { source: Source::BackChannel, issuer: of("https://a.example"), ..all_of(sub("joe", true)) },
+        Wish { source: Source::BackChannel, issuer: of("https://a.example"), ..all_of(sub("joe", false)) },
         Wish { expires_at: Some(now() - 1), ..jti("over") },
     ];
     for wish in wishes {
@@ -255,7 +325,7 @@ async fn revocations_outlive_a_restart() {
     assert!(revocations.keep().await);
     let again = restored(folder.path()).unwrap();
     assert_eq!(again.list(), revocations.list());
-    assert_eq!(again.list().len(), 4);
+    assert_eq!(again.list().len(), 7);
     let file = folder.path().join("revocations.jsonl");
     assert!(!fs::read_to_string(&file).unwrap().contains("s3cret"));
 
@@ -271,7 +341,7 @@ async fn revocations_outlive_a_restart() {
     while let Some(done) = all.join_next().await {
         done.unwrap();
     }
-    assert_eq!(restored(folder.path()).unwrap().list().len(), 54);
+    assert_eq!(restored(folder.path()).unwrap().list().len(), 57);
 }
 
 #[tokio::test]

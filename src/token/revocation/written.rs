@@ -16,7 +16,12 @@ impl Revocation {
             Target::Jti(text) => add("jti", text.as_str().into()),
             Target::Subject(text) => add("subject", text.as_str().into()),
             Target::Client(text) => add("client", text.as_str().into()),
+            Target::Sid(text) => add("sid", text.as_str().into()),
+            Target::Sub { sub, .. } => add("sub", sub.as_str().into()),
         };
+        if self.target.spares_sessions() {
+            add("without_sid", true.into());
+        }
         if let Some(issuer) = &self.issuer {
             add("issuer", issuer.written.as_str().into());
         }
@@ -57,15 +62,7 @@ fn read(line: &[u8]) -> Option<Revocation> {
         None => Some(None),
         Some(moment) => moment.as_i64().map(Some),
     };
-    let target = match (text("token"), text("jti"), text("subject"), text("client")) {
-        (Some(fingerprint), None, None, None) => {
-            Target::Token { id: TokenId(bytes(&text("sha256")?)?), fingerprint: Fingerprint(bytes(&fingerprint)?) }
-        }
-        (None, Some(jti), None, None) => Target::Jti(jti),
-        (None, None, Some(subject), None) => Target::Subject(subject),
-        (None, None, None, Some(client)) => Target::Client(client),
-        _ => return None,
-    };
+    let target = target(&line)?;
     let issuer = match (line.get("issuer"), line.get("authority")) {
         (None, None) => None,
         (Some(Value::String(written)), Some(Value::String(authority))) => {
@@ -73,11 +70,7 @@ fn read(line: &[u8]) -> Option<Revocation> {
         }
         _ => return None,
     };
-    let source = match line.get("source")?.as_str()? {
-        "admin" => Source::Admin,
-        "route" => Source::Route,
-        _ => return None,
-    };
+    let source = Source::from_name(line.get("source")?.as_str()?)?;
     Some(Revocation {
         id: text("id")?.into(),
         target,
@@ -87,6 +80,33 @@ fn read(line: &[u8]) -> Option<Revocation> {
         created_at: moment("created_at")??,
         source,
     })
+}
+
+fn target(line: &Map<String, Value>) -> Option<Target> {
+    let text = |name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned);
+    let without_sid = match line.get("without_sid") {
+        None => false,
+        Some(without) => without.as_bool()?,
+    };
+    let token = match text("token") {
+        None => None,
+        Some(shown) => {
+            Some(Target::Token { id: TokenId(bytes(&text("sha256")?)?), fingerprint: Fingerprint(bytes(&shown)?) })
+        }
+    };
+    let targets = [
+        token,
+        text("jti").map(Target::Jti),
+        text("subject").map(Target::Subject),
+        text("client").map(Target::Client),
+        text("sid").map(Target::Sid),
+        text("sub").map(|sub| Target::Sub { sub, without_sid }),
+    ];
+    let mut targets = targets.into_iter().flatten();
+    match (targets.next(), targets.next()) {
+        (Some(target), None) if without_sid == target.spares_sessions() => Some(target),
+        _ => None,
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

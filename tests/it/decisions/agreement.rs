@@ -178,7 +178,7 @@ fn nothing_is_let_through_that_would_not_be_sent_on() {
     let result = runner.run(&cases, |(routes, requests)| {
         let yaml = scene.configuration(&routes);
         // Routes that contradict each other are no configuration.
-        let usable = config::load_str(&yaml, "gateway.yaml").is_ok_and(|loaded| loaded.in_force().is_ok());
+        let usable = config::load_str(&yaml, "gateway.yaml").is_ok();
         prop_assume!(usable);
         let gateway = Gateway::start(&yaml);
         for asked in &requests {

@@ -1,0 +1,64 @@
+//! Which of two revocations ends more.
+
+use super::{OfIssuer, Revocation, Source, Target, Wish};
+
+/// Of a revocation, or of a wish for one, what it would end.
+pub(super) struct Reach<'r> {
+    target: &'r Target,
+    issuer: Option<&'r OfIssuer>,
+    issued_before: Option<i64>,
+    expires_at: Option<i64>,
+    source: Source,
+}
+
+impl Revocation {
+    pub(super) fn reach(&self) -> Reach<'_> {
+        let Revocation { target, issuer, issued_before, expires_at, source, .. } = self;
+        Reach {
+            target,
+            issuer: issuer.as_ref(),
+            issued_before: *issued_before,
+            expires_at: *expires_at,
+            source: *source,
+        }
+    }
+}
+
+impl Wish {
+    pub(super) fn reach(&self) -> Reach<'_> {
+        let Wish { target, issuer, issued_before, expires_at, source } = self;
+        Reach {
+            target,
+            issuer: issuer.as_ref(),
+            issued_before: *issued_before,
+            expires_at: *expires_at,
+            source: *source,
+        }
+    }
+}
+
+impl Reach<'_> {
+    /// Whether it ends the same, whoever asks for it.
+    pub(super) fn is(&self, other: &Reach<'_>) -> bool {
+        self.is_about(other)
+            && self.issuer == other.issuer
+            && (self.issued_before, self.expires_at) == (other.issued_before, other.expires_at)
+    }
+
+    /// Whether it ends all that another one of its issuer would end, for as long at least.
+    pub(super) fn makes_needless(&self, other: &Reach<'_>) -> bool {
+        let later =
+            |own: Option<i64>, others: Option<i64>| own.is_none_or(|own| others.is_some_and(|other| own >= other));
+        let authority = |reach: &Reach<'_>| reach.issuer.map(|issuer| issuer.authority.clone());
+        self.source.is_issuers()
+            && self.source == other.source
+            && self.is_about(other)
+            && authority(self) == authority(other)
+            && later(self.issued_before, other.issued_before)
+            && later(self.expires_at, other.expires_at)
+    }
+
+    fn is_about(&self, other: &Reach<'_>) -> bool {
+        self.target.key() == other.target.key() && self.target.spares_sessions() == other.target.spares_sessions()
+    }
+}
