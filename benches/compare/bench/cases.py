@@ -26,6 +26,11 @@ class Case:
         return 401 if self.tokens == "refused" else 200
 
     @property
+    def uses_up(self):
+        """Whether each token comes once, so that a window can't be repeated with the same process."""
+        return self.tokens in ("new", "refused")
+
+    @property
     def algorithm(self):
         return self.jwt or "RS256"
 
