@@ -26,6 +26,11 @@ class Case:
         return 401 if self.tokens == "refused" else 200
 
     @property
+    def uses_up(self):
+        """Whether each token comes once, so that a window can't be repeated with the same process."""
+        return self.tokens in ("new", "refused")
+
+    @property
     def algorithm(self):
         return self.jwt or "RS256"
 
@@ -42,7 +47,9 @@ ROWS = {
         Case("h2", "TLS and HTTP/2, no authorisation", tls=True),
         Case("h2-jwt", "TLS and HTTP/2, one RS256 token, repeated", jwt="RS256", tokens="one", tls=True),
         Case("big", "a token of 50,000 characters, passed through", tokens="one", big=True),
-        Case("big-jwt", "a token of 50,000 characters (RS256), verified, repeated", jwt="RS256", tokens="one", big=True),
+        Case(
+            "big-jwt", "a token of 50,000 characters (RS256), verified, repeated", jwt="RS256", tokens="one", big=True
+        ),
         Case("memory", "memory", measure="memory"),
         Case("latency", "latency at a fixed rate, no authorisation", measure="latency"),
         Case("latency-jwt", "latency at a fixed rate, one RS256 token", jwt="RS256", tokens="one", measure="latency"),

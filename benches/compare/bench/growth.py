@@ -1,4 +1,5 @@
-"""How bearward's own cost grows: with routes, issuers, keys and tokens; what a start takes, and what a reload costs others."""
+"""How bearward's own cost grows: with routes, issuers, keys and tokens; what a start takes, and what a reload costs
+who asks meanwhile."""
 
 import http.client
 import os
@@ -16,6 +17,11 @@ EVERY = 1
 """Seconds between two changes while latency is taken."""
 
 
+REQUEST, READY = "a request, µs", "start to ready, ms"
+WHAT_IS_KNOWN = "Issuers, keys and tokens"
+HITS = 'bearward_token_cache_requests_total{result="hit"}'
+
+
 def ours(everyone):
     return [proxy for proxy in everyone.values() if proxy.kind == "bearward"]
 
@@ -28,7 +34,8 @@ def configured(**parts):
 def routes(count):
     """So many, of which one is asked for."""
     others = [
-        f'  - {{name: r{number}, path: "/api/c{number}/{{id}}/**", upstream: api, allow: [{{scopes: ["c{number}:read"]}}]}}\n'
+        f'  - {{name: r{number}, path: "/api/c{number}/{{id}}/**", upstream: api, '
+        f'allow: [{{scopes: ["c{number}:read"]}}]}}\n'
         for number in range(count - 2)
     ]
     asked = "  - {name: orders, path: /api/orders, upstream: api, allow: [{scopes: [orders:read]}]}\n"
@@ -39,25 +46,26 @@ def with_routes(bench, everyone):
     for proxy in ours(everyone):
         for _ in range(bench.rounds):
             for count in (10, 1_000, 10_000):
-                case, label = CASES["repeated"], f"{proxy.name}, {count:,} routes"
+                case, row = CASES["repeated"], named(everyone, proxy, f"{count:,} routes")
                 configure = configured(routes=routes(count))
                 running, scene = bench.start(proxy, case, configure)
                 try:
-                    grow(bench, f"{label}: a request, µs", bench.cpu(running, scene, case)["us"])
-                    grow(bench, f"{label}: memory, MiB", running.memory()[0] / 1024)
+                    grow(bench, "Routes", row, REQUEST, bench.cpu(running, scene, case)["us"])
+                    grow(bench, "Routes", row, "memory, MiB", running.memory()[0] / 1024)
                 finally:
                     running.stop()
                 began = time.monotonic()
-                check = [proxy.program, "check", "--config", "gateway.yaml"]
+                check = ["taskset", "-c", "0", proxy.program, "check", "--config", "gateway.yaml"]
                 subprocess.run(check, cwd=scene.folder, check=True, capture_output=True)
-                grow(bench, f"{label}: `check`, ms", (time.monotonic() - began) * 1e3, "{:.0f}")
-                grow(bench, f"{label}: from start to ready, ms", ready(bench, proxy, case, configure), "{:.0f}")
+                grow(bench, "Routes", row, "`check`, ms", (time.monotonic() - began) * 1e3, "{:.0f}")
+                grow(bench, "Routes", row, READY, ready(bench, proxy, case, configure), "{:.0f}")
 
 
 def start(bench, everyone):
     for proxy in ours(everyone):
         for _ in range(STARTS):
-            grow(bench, f"{proxy.name}: from start to ready, ms", ready(bench, proxy, CASES["repeated"]), "{:.0f}")
+            took = ready(bench, proxy, CASES["repeated"])
+            grow(bench, "Start", named(everyone, proxy, "one route, keys from a file"), READY, took, "{:.0f}")
 
 
 def ready(bench, proxy, case, configure=None):
@@ -113,7 +121,14 @@ def with_issuers(bench, everyone):
                     f"jwt: {{jwks_file: {bench.keys.jwks_file}}}}}\n"
                     for number in range(count - 1)
                 )
-                measured(bench, proxy, case, f"{count} issuers, new ES256 tokens", configured(issuers=others))
+                measured(
+                    bench,
+                    proxy,
+                    case,
+                    f"{plural(count, 'issuer')}, new ES256 tokens",
+                    everyone,
+                    configured(issuers=others),
+                )
 
 
 def with_keys(bench, everyone):
@@ -126,67 +141,86 @@ def with_keys(bench, everyone):
             for _ in range(bench.rounds):
                 for keys in (kept[1:], others + kept):
                     bench.keys.publish(keys)
-                    measured(bench, proxy, case, f"{len(keys):,} keys, new ES256 tokens")
+                    measured(bench, proxy, case, f"{plural(len(keys), 'key')}, new ES256 tokens", everyone)
     finally:
         bench.keys.publish(kept)
 
 
-def measured(bench, proxy, case, what, configure=None):
+def measured(bench, proxy, case, what, everyone, configure=None):
     running, scene = bench.start(proxy, case, configure)
     try:
-        grow(bench, f"{proxy.name}, {what}: a request, µs", bench.cpu(running, scene, case)["us"])
+        grow(
+            bench,
+            "Issuers, keys and tokens",
+            named(everyone, proxy, what),
+            REQUEST,
+            bench.cpu(running, scene, case)["us"],
+        )
     finally:
         running.stop()
 
 
 def with_tokens(bench, everyone):
     """Each of so many is in the cache."""
-    case, file = CASES["new-es256"], bench.keys.new("ES256", TOKENS)
     for proxy in ours(everyone):
         for _ in range(bench.rounds):
             for count in (1, TOKENS):
-                configure = configured(more="token_cache: {max_bytes: 256MiB}\n")
-                running, scene = bench.start(proxy, case, configure)
-                try:
-                    before = running.memory()[0]
-                    again = 0
-                    while metric(scene.admin, "bearward_token_cache_entries") < count and again < 5:
-                        load.wrk(scene.port, 12 if count > 1 else 1, file, 0, count)
-                        again += 1
-                    hits = metric(scene.admin, 'bearward_token_cache_requests_total{result="hit"}')
-                    send = lambda: load.wrk(scene.port, bench.seconds, file, 0, count)
-                    sample = bench.window(running, send, CASES["repeated"])
-                    hits = metric(scene.admin, 'bearward_token_cache_requests_total{result="hit"}') - hits
-                    if hits < sample["requests"] * 0.99:
-                        raise process.Failed(f"only {hits:.0f} of {sample['requests']} tokens were in the cache")
-                    label = f"{proxy.name}, {count:,} tokens in the cache"
-                    grow(bench, f"{label}: a request, µs", sample["us"])
-                    if count > 1:
-                        grow(bench, f"{label}: memory for each, bytes", (sample["kib"] - before) * 1024 / count, "{:.0f}")
-                finally:
-                    running.stop()
+                row = named(everyone, proxy, f"{plural(count, 'token')} in the cache (ES256)")
+                sample, taken = remembered(bench, proxy, count)
+                grow(bench, WHAT_IS_KNOWN, row, REQUEST, sample["us"])
+                if count > 1:
+                    grow(bench, WHAT_IS_KNOWN, row, "memory for each token, bytes", taken * 1024 / count, "{:.0f}")
+
+
+def remembered(bench, proxy, count):
+    """A window in which so many tokens come that have come before, and the KiB that they took."""
+    file = bench.keys.new("ES256", TOKENS)
+    running, scene = bench.start(proxy, CASES["new-es256"], configured(more="token_cache: {max_bytes: 256MiB}\n"))
+    try:
+        before = running.memory()[0]
+        for _ in range(5):
+            if metric(scene.admin, "bearward_token_cache_entries") < count:
+                load.wrk(scene.port, 12 if count > 1 else 1, file, 0, count)
+        hits = metric(scene.admin, HITS)
+        sample = bench.window(running, lambda: load.wrk(scene.port, bench.seconds, file, 0, count), CASES["repeated"])
+        hits = metric(scene.admin, HITS) - hits
+        if hits < sample["requests"] * 0.99:
+            raise process.Failed(f"only {hits:.0f} of {sample['requests']} tokens were in the cache")
+        return sample, sample["kib"] - before
+    finally:
+        running.stop()
 
 
 def reload(bench, everyone):
     """Latency while nothing happens, while the configuration changes every second, and while keys do."""
-    case = CASES["latency-jwt"]
     for proxy in ours(everyone):
         for _ in range(bench.rounds):
-            for count in (10, 10_000):
-                for what, change in (("undisturbed", None), ("configuration changed", touch_configuration), ("keys changed", touch_keys)):
-                    if count > 10 and change is touch_keys:
-                        continue
-                    running, scene = bench.start(proxy, case, configured(routes=routes(count)))
-                    try:
-                        during = change and (lambda paced: again_and_again(change, bench, scene, paced))
-                        sample = bench.latency(running, scene, case, during)
-                        if change is touch_configuration:
-                            wait_for_reload(scene)
-                    finally:
-                        running.stop()
-                    label = f"{proxy.name}, {count:,} routes, {sample['rate']:.0f} requests a second, {what}"
-                    for name, field in (("p50", "p50"), ("p99", "p99"), ("p99.9", "p999")):
-                        grow(bench, f"{label}: {name}, µs", sample[field], "{:.0f}")
+            for count, what, change in (
+                (10, "undisturbed", None),
+                (10, "the configuration changes every second", touch_configuration),
+                (10, "keys change every second", touch_keys),
+                (10_000, "undisturbed", None),
+                (10_000, "the configuration changes every second", touch_configuration),
+            ):
+                sample = while_changing(bench, proxy, count, change)
+                table = f"Latency with one RS256 token at {sample['rate']:,.0f} requests a second, µs"
+                row = named(everyone, proxy, f"{count:,} routes, {what}")
+                for name, field in (("p50", "p50"), ("p99", "p99"), ("p99.9", "p999"), ("most", "max")):
+                    grow(bench, table, row, name, sample[field], "{:.0f}")
+
+
+def while_changing(bench, proxy, count, change):
+    """Latencies with so many routes while `change` is made again and again."""
+    case = CASES["latency-jwt"]
+    running, scene = bench.start(proxy, case, configured(routes=routes(count)))
+    try:
+        during = change and (lambda paced: again_and_again(change, bench, scene, paced))
+        sample = bench.latency(running, scene, case, during)
+        if change is touch_configuration:
+            wait_for_reload(scene)
+        return sample
+    finally:
+        running.stop()
 
 
 def wait_for_reload(scene):
@@ -207,7 +241,9 @@ def again_and_again(change, bench, scene, paced):
 
 def touch_configuration(bench, scene, number):
     file = scene.folder / "gateway.yaml"
-    text = file.read_text().replace("X-Auth-Subject: subject", f"X-Auth-Subject: subject, X-Change: {{value: '{number}'}}")
+    text = file.read_text().replace(
+        "X-Auth-Subject: subject", f"X-Auth-Subject: subject, X-Change: {{value: '{number}'}}"
+    )
     replace(file.with_name("next.yaml"), file, text if number == 1 else renumbered(file.read_text(), number))
 
 
@@ -225,9 +261,18 @@ def replace(temporary, file, text):
     os.replace(temporary, file)
 
 
-def grow(bench, what, value, form="{:.1f}"):
-    bench.results.grow(what, {"value": value, "format": form})
-    print(f"  {what} {form.format(value)}", flush=True)
+def named(everyone, proxy, what):
+    """The row's name, with the binary's where there are several."""
+    return what if len(ours(everyone)) == 1 else f"{what}: {proxy.name}"
+
+
+def plural(count, noun):
+    return f"{count:,} {noun}{'s' if count > 1 else ''}"
+
+
+def grow(bench, table, row, column, value, form="{:.1f}"):
+    bench.results.grow(table, row, column, value, form)
+    print(f"  {row}: {column} {form.format(value)}", flush=True)
 
 
 ROWS = {

@@ -36,7 +36,11 @@ class Process:
         self.log = folder / "output.log"
         with open(self.log, "wb") as log:
             self.child = subprocess.Popen(
-                ["taskset", "-c", str(core), *self.command], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                ["taskset", "-c", str(core), *self.command],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         self.wait_for(port)
 
@@ -98,3 +102,9 @@ def busy():
     fields = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     user, nice, system, _, _, irq, soft, steal = (int(field) for field in fields[:8])
     return (user + nice + system + irq + soft) * 10_000_000, steal * 10_000_000
+
+
+def closed_lately():
+    """Connections whose ports nobody can take yet. Where there are too many, proxies can't connect."""
+    text = pathlib.Path("/proc/net/sockstat").read_text()
+    return int(text.partition(" tw ")[2].split()[0])

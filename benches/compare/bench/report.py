@@ -1,6 +1,7 @@
 """Results: kept as JSON, shown as Markdown."""
 
 import datetime
+import hashlib
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ from .cases import ROWS
 from .load import CONNECTIONS
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+BEGIN, END = "<!-- What `benches/compare/run --publish` writes begins here. -->", "<!-- It ends here. -->"
 
 
 def told(command):
@@ -24,6 +26,8 @@ class Results:
 
     def __init__(self):
         self.about, self.samples, self.growth = {"runs": [], "versions": {}}, {}, {}
+        self.new = 0
+        """How many were added since it was read."""
 
     @classmethod
     def read(cls, file):
@@ -35,7 +39,8 @@ class Results:
 
     def begin(self, everyone, given):
         cpu = next(
-            (line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if "model name" in line), "?"
+            (line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if "model name" in line),
+            "?",
         )
         self.about |= {
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
@@ -45,6 +50,12 @@ class Results:
             "cores": os.cpu_count(),
         }
         self.about["versions"] |= {proxy.name: proxy.version() for proxy in everyone.values()}
+        self.about.setdefault("binaries", {}).update(
+            {
+                name: hashlib.sha256(pathlib.Path(proxy.program).read_bytes()).hexdigest()
+                for name, proxy in everyone.items()
+            }
+        )
         self.about["runs"].append(
             f"benches/compare/run --rounds {given.rounds} --seconds {given.seconds}"
             + (f" --only {given.only}" if given.only else "")
@@ -53,10 +64,13 @@ class Results:
 
     def add(self, row, proxy, sample):
         self.samples.setdefault(row, {}).setdefault(proxy, []).append(sample)
+        self.new += 1
 
-    def grow(self, what, value):
-        """One line of how bearward's own cost grows."""
-        self.growth.setdefault(what, []).append(value)
+    def grow(self, table, row, column, value, form):
+        """One figure of how bearward's own cost grows."""
+        cell = self.growth.setdefault(table, {}).setdefault(row, {}).setdefault(column, {"format": form, "values": []})
+        cell["values"].append(value)
+        self.new += 1
 
     def values(self, row, proxy, field):
         return [sample[field] for sample in self.samples.get(row, {}).get(proxy, []) if field in sample]
@@ -67,13 +81,26 @@ class Results:
         file.write_text(json.dumps(kept, indent=1, ensure_ascii=False).replace(str(ROOT) + "/", "") + "\n")
         file.with_suffix(".md").write_text(self.markdown())
 
-    def markdown(self):
-        parts = [self.setting()]
-        by_kind = {kind: [row for row in self.samples if ROWS[row].measure == kind] for kind in ("cpu", "memory", "latency")}
+    def publish(self, document, file):
+        """Writes the tables into a document, between its marks."""
+        before, begin, rest = document.read_text().partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not end:
+            raise SystemExit(f"{document} has no marks for results")
+        source = f"\n(benches/results/{file.name} has every window.)\n"
+        document.write_text(f"{before}{begin}\n{self.markdown(source)}\n{end}{after}")
+
+    def markdown(self, source=None):
+        parts = [self.setting(source)]
+        by_kind = {
+            kind: [row for row in self.samples if ROWS[row].measure == kind] for kind in ("cpu", "memory", "latency")
+        }
         if by_kind["cpu"]:
             parts.append("## CPU time a request, µs\n\nThe median of the windows (least–most).\n")
             parts.append(self.table(by_kind["cpu"], lambda samples: spread(samples, "us", "{:.1f}")))
-            parts.append("## Requests a second on one core\n\nThe load shares the second core with the API; in brackets, how ")
+            parts.append(
+                "## Requests a second on one core\n\nThe load shares the second core with the API; in brackets, how "
+            )
             parts[-1] += "busy the proxy's core was.\n"
             parts.append(self.table(by_kind["cpu"], throughput))
         if by_kind["memory"]:
@@ -82,26 +109,32 @@ class Results:
             parts.append(self.latency(by_kind["latency"]))
         if self.growth:
             parts.append("## How bearward's cost grows\n")
-            parts.append("| | median (least–most) |\n| --- | --- |\n" + "\n".join(
-                f"| {what} | {spread_of([value['value'] for value in values], values[0]['format'])} |"
-                for what, values in self.growth.items()
-            ) + "\n")
+            parts += [self.grown(title, rows) for title, rows in self.growth.items()]
         return "\n".join(parts)
 
-    def setting(self):
+    @staticmethod
+    def grown(title, rows):
+        columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
+        lines = [f"| {title} | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+        for row, cells in rows.items():
+            shown = (cells.get(column, {"values": [], "format": ""}) for column in columns)
+            lines.append(f"| {row} | " + " | ".join(spread_of(cell["values"], cell["format"]) for cell in shown) + " |")
+        return "\n".join(lines) + "\n"
+
+    def setting(self, source):
         about = self.about
         lines = [
-            f"# {about['date'][:10]}",
-            "",
-            f"Commit {about['commit']}, {about['cpu']}, {about['cores']} cores, Linux {about['kernel']}. One worker on one core; the load",
-            f"({CONNECTIONS} keep-alive connections) and the API (200 bytes a response) on the other.",
+            *([] if source else [f"# {about['date'][:10]}", ""]),
+            f"{about['date'][:10]}, commit {about['commit']}, Linux {about['kernel']}, {about['cpu']}, {about['cores']} cores.",
+            f"One worker on one core; the load ({CONNECTIONS} keep-alive connections) and the API (200 bytes a response) on",
+            "the other.",
             "",
             *(f"- {name}: {version}" for name, version in about["versions"].items()),
             "",
             "```sh",
             *about["runs"],
             "```",
-            "",
+            source or "",
         ]
         return "\n".join(lines)
 
@@ -127,7 +160,9 @@ class Results:
         columns = self.columns(["memory"])
         lines = ["## Memory\n", "| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
         for title, field, unit, form in fields:
-            cells = (spread_of([v / unit for v in self.values("memory", name, field)], form, short=True) for name in columns)
+            cells = (
+                spread_of([v / unit for v in self.values("memory", name, field)], form, short=True) for name in columns
+            )
             lines.append(f"| {title} | " + " | ".join(cells) + " |")
         return "\n".join(lines) + "\n"
 
