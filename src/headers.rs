@@ -132,11 +132,14 @@ pub fn via(version: Version) -> HeaderValue {
 /// The scheme that the client used: what a trusted peer says in its one `X-Forwarded-Proto`, else the connection's own. What a
 /// trusted peer says unclearly counts as `http`.
 pub fn client_scheme(headers: &HeaderMap, trusted_peer: bool, connection: &'static str) -> &'static str {
+    if !trusted_peer {
+        return connection;
+    }
     let mut lines = headers.get_all(X_FORWARDED_PROTO).iter();
-    match (trusted_peer, lines.next(), lines.next()) {
-        (false, ..) | (true, None, _) => connection,
-        (true, Some(said), None) if said.as_bytes().eq_ignore_ascii_case(b"https") => "https",
-        (true, ..) => "http",
+    match (lines.next(), lines.next()) {
+        (None, _) => connection,
+        (Some(said), None) if said.as_bytes().eq_ignore_ascii_case(b"https") => "https",
+        _ => "http",
     }
 }
 

@@ -140,14 +140,16 @@ async fn verdict(
         span.set(CACHE, "miss");
         Err((Refusal::Token(TokenFault::Malformed), None))
     };
-    if !jwt::is_one(credential.expose()) {
+    let parsed = Jwt::parse(credential.expose());
+    // What is read so strictly is one; anything else is looked at generously.
+    if !parsed.as_ref().is_ok_and(|jwt| jwt.algorithm().is_some()) && !jwt::is_one(credential.expose()) {
         let candidates = opaque::candidates(issuers, credential);
         return match candidates.is_empty() {
             true => malformed(span),
             false => Box::pin(opaque::ask(credential, &candidates, name, cache, span)).await,
         };
     }
-    let Ok(jwt) = Jwt::parse(credential.expose()) else { return malformed(span) };
+    let Ok(jwt) = parsed else { return malformed(span) };
     if let Some(issuer) = opaque::asked_about(&jwt, issuers) {
         return Box::pin(opaque::ask(credential, &[issuer], name, cache, span)).await;
     }
