@@ -1,11 +1,13 @@
 //! What a token costs that isn't in the cache, beside the bare check of its signature with a key that was parsed before,
-//! and what it costs when it comes again and is in the cache:
+//! what it costs when it comes again and is in the cache, and that with a proof by a key of the same kind (RFC 9449), which
+//! is new each time and brings its key:
 //! `cargo bench --profile dist --bench token`. Microseconds of this thread on the CPU for one token, the best of several
 //! runs (Linux).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use std::{
+    cell::Cell,
     future::Future,
     hint::black_box,
     pin::pin,
@@ -15,6 +17,7 @@ use std::{
 };
 
 use aws_lc_rs::{
+    digest,
     rand::SystemRandom,
     rsa::KeySize,
     signature::{
@@ -29,7 +32,7 @@ use bearward::{
     path::CanonicalPath,
     request::RequestView,
     token::{
-        cache::TokenCache, credential::Credential, issuer::Issuer, jwks::KeyStore, proof::Proofs,
+        cache::TokenCache, credential::Credential, issuer::Issuer, jwks::KeyStore, place::TokenPlaces, proof::Proofs,
         revocation::Revocations, verify,
     },
     trace::Span,
@@ -43,6 +46,7 @@ type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
 
 struct Signer {
     algorithm: &'static str,
+    /// As its thumbprint has it (RFC 7638).
     jwk: String,
     parsed: ParsedPublicKey,
     sign: Sign,
@@ -67,15 +71,17 @@ fn main() {
             span: &span,
         },
     );
-    println!("             bare      whole      again   signatures, tokens, tokens in the cache; µs");
+    println!(
+        "             bare      whole      again     proven   signatures, tokens, tokens in the cache, those with a proof; µs"
+    );
     for signer in [rsa(), ecdsa(), eddsa()] {
-        let message = format!(r#"{{"alg":"{}","typ":"at+jwt","kid":"k"}}"#, signer.algorithm);
+        let header = format!(r#"{{"alg":"{}","typ":"at+jwt"}}"#, signer.algorithm);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let claims = format!(
             r#"{{"iss":"https://issuer.example","aud":"api","sub":"u1","scope":"a:read a:write","iat":{now},"exp":{}}}"#,
             now + 3600
         );
-        let message = format!("{}.{}", BASE64.encode(message), BASE64.encode(claims));
+        let message = format!("{}.{}", BASE64.encode(&header), BASE64.encode(&claims));
         let signature = (signer.sign)(message.as_bytes());
         let token = format!("{message}.{}", BASE64.encode(&signature));
 
@@ -85,8 +91,40 @@ fn main() {
         let revocations = Revocations::new(&Observer::silent());
         let whole = best(|| ready(verify(&credential, &issuer, &cache, &revocations, &proofs, &view)).is_ok());
         let again = best(|| ready(verify(&credential, &issuer, &remembering, &revocations, &proofs, &view)).is_ok());
-        println!("{:>6} {bare:10.1} {whole:10.1} {again:10.1}", signer.algorithm);
+        let requests = proven_requests(&signer, &header, &claims);
+        let next = Cell::new(0);
+        let proven = best(|| {
+            let headers = requests.get(next.replace(next.get() + 1)).unwrap();
+            let view = RequestView { headers, authority: Some("api.example"), ..view };
+            let credential = TokenPlaces::default().credential(&view, 64 * 1024).unwrap();
+            ready(verify(&credential, &issuer, &remembering, &revocations, &proofs, &view)).is_ok()
+        });
+        println!("{:>6} {bare:10.1} {whole:10.1} {again:10.1} {proven:10.1}", signer.algorithm);
     }
+}
+
+/// As many as are called for: none is good twice.
+fn proven_requests(signer: &Signer, header: &str, claims: &str) -> Vec<HeaderMap> {
+    let hash = |text: &str| BASE64.encode(digest::digest(&digest::SHA256, text.as_bytes()));
+    let signed = |header: &str, claims: &str| {
+        let message = format!("{}.{}", BASE64.encode(header), BASE64.encode(claims));
+        format!("{message}.{}", BASE64.encode((signer.sign)(message.as_bytes())))
+    };
+    let bound = format!(r#"{{"cnf":{{"jkt":"{}"}},{}"#, hash(&signer.jwk), claims.strip_prefix('{').unwrap());
+    let token = signed(header, &bound);
+    let proof_header = format!(r#"{{"typ":"dpop+jwt","alg":"{}","jwk":{}}}"#, signer.algorithm, signer.jwk);
+    let request = |number: u64| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let claims = format!(
+            r#"{{"jti":"proof-{number}","htm":"GET","htu":"https://api.example/","iat":{now},"ath":"{}"}}"#,
+            hash(&token)
+        );
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, format!("DPoP {token}").parse().unwrap());
+        headers.insert("dpop", signed(&proof_header, &claims).parse().unwrap());
+        headers
+    };
+    (0..RUNS as u64 * u64::from(CALLS)).map(request).collect()
 }
 
 /// One issuer with this key, a cache that holds nothing and one that remembers.
@@ -144,7 +182,7 @@ fn rsa() -> Signer {
     let modulus = BASE64.encode(public.get(9..265).unwrap());
     Signer {
         algorithm: "RS256",
-        jwk: format!(r#"{{"kty": "RSA", "kid": "k", "e": "AQAB", "n": "{modulus}"}}"#),
+        jwk: format!(r#"{{"e":"AQAB","kty":"RSA","n":"{modulus}"}}"#),
         parsed: ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &public).unwrap(),
         sign: Box::new(move |message| {
             let mut signature = vec![0; pair.public_modulus_len()];
@@ -160,7 +198,7 @@ fn ecdsa() -> Signer {
     let (x, y) = (BASE64.encode(public.get(1..33).unwrap()), BASE64.encode(public.get(33..).unwrap()));
     Signer {
         algorithm: "ES256",
-        jwk: format!(r#"{{"kty": "EC", "crv": "P-256", "kid": "k", "x": "{x}", "y": "{y}"}}"#),
+        jwk: format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#),
         parsed: ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &public).unwrap(),
         sign: Box::new(move |message| pair.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()),
     }
@@ -171,7 +209,7 @@ fn eddsa() -> Signer {
     let x = BASE64.encode(pair.public_key());
     Signer {
         algorithm: "EdDSA",
-        jwk: format!(r#"{{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "{x}"}}"#),
+        jwk: format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#),
         parsed: ParsedPublicKey::new(&ED25519, pair.public_key()).unwrap(),
         sign: Box::new(move |message| pair.sign(message).as_ref().to_vec()),
     }

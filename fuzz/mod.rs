@@ -4,6 +4,7 @@
 mod config;
 mod credential;
 mod decide;
+mod dpop;
 mod headers;
 mod http1;
 mod http2;

@@ -253,18 +253,32 @@ impl Error for BodyError {
 }
 
 /// What is found wrong in a request's body while it streams: set by whoever finds it first, read by whoever answers.
-#[derive(Clone, Debug, Default)]
-pub struct BodyFault(Arc<OnceLock<Refusal>>);
+#[derive(Clone, Debug)]
+pub struct BodyFault(Option<Arc<OnceLock<Refusal>>>);
 
 impl BodyFault {
+    /// Of a request without a body.
+    pub fn nowhere() -> BodyFault {
+        BodyFault(None)
+    }
+
     /// Notes a fault; the first one stays.
     pub fn set(&self, fault: Refusal) {
-        let _ = self.0.set(fault);
+        if let Some(found) = &self.0 {
+            let _ = found.set(fault);
+        }
     }
 
     /// The fault, if there is one.
     pub fn get(&self) -> Option<&Refusal> {
-        self.0.get()
+        self.0.as_ref()?.get()
+    }
+}
+
+impl Default for BodyFault {
+    /// Nothing is found yet.
+    fn default() -> BodyFault {
+        BodyFault(Some(Arc::default()))
     }
 }
 

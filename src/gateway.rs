@@ -7,7 +7,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http_body::Body as _;
-use hyper::{HeaderMap, Method, Request, Response, body::Incoming, header::HeaderValue, http::request};
+use hyper::{HeaderMap, Method, Request, Response, header::HeaderValue, http::request};
 
 use crate::{
     answer::OwnAnswer,
@@ -64,7 +64,7 @@ impl Gateway {
     pub(crate) async fn handle(
         &self,
         snapshot: Arc<Snapshot>,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         arrival: Arrival,
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
@@ -111,10 +111,9 @@ async fn answer(
     snapshot: &Snapshot,
     exchange: &mut Exchange,
     mut head: request::Parts,
-    body: Incoming,
+    body: Arriving,
     arrival: &Arrival,
 ) -> Result<Response<Body>, Refusal> {
-    let body = Arriving::new(body, head.version);
     if let Some(fault) = &arrival.fault {
         return Err(fault.clone());
     }
@@ -369,7 +368,7 @@ async fn forward(
             let (upstream, worker, body_fault) = (upstream.clone(), arrival.worker, arrival.body_fault.clone());
             let (alive, revocations) = (arrival.alive.clone(), snapshot.revocations.clone());
             let forwarding = async move { upstream.forward(permit, worker, request, &body_fault, span).await };
-            snapshot.logouts.see_through(forwarding, principal, revocations, alive).await?
+            Box::pin(snapshot.logouts.see_through(forwarding, principal, revocations, alive)).await?
         }
     };
     exchange.forwarded(sent.elapsed(), outcome.attempts, outcome.endpoint);

@@ -432,6 +432,7 @@ impl Snapshot {
         }
         let tokens = long_lived.tokens(policy.token_cache_bytes, beside)?;
         let proofs = long_lived.proofs(beside)?;
+        proofs.remember_for(policy.issuers.iter());
         let mut upstreams = Vec::new();
         for settings in &policy.upstreams {
             let (upstream, _) = long_lived.upstreams.get_or_make(settings.clone(), || {

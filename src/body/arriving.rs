@@ -25,6 +25,11 @@ pub struct Arriving {
 }
 
 impl Arriving {
+    /// No body.
+    pub fn nothing() -> Arriving {
+        Arriving { incoming: None, lingers: false }
+    }
+
     /// The body of a request in this version of HTTP. For HTTP/1 the connection sees to the rest itself.
     pub fn new(incoming: Incoming, version: Version) -> Arriving {
         Arriving { incoming: Some(incoming), lingers: version == Version::HTTP_2 }

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, http::request};
+use hyper::{Method, Request, Response, StatusCode, http::request};
 
 use super::{
     describe::{self, Described},
@@ -11,8 +11,16 @@ use super::{
     verdict::{self, Verdict},
 };
 use crate::{
-    body::Body, cors, exchange::Exchange, gateway, observe::Observer, refusal::Refusal, respond, server::Arrival,
-    snapshot::Snapshot, token::credential::asks_by_dpop,
+    body::{Arriving, Body},
+    cors,
+    exchange::Exchange,
+    gateway,
+    observe::Observer,
+    refusal::Refusal,
+    respond,
+    server::Arrival,
+    snapshot::Snapshot,
+    token::credential::asks_by_dpop,
 };
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -24,7 +32,7 @@ const BESIDE_HEAD: usize = 1 << 20;
 pub(super) async fn answer(
     observer: Arc<Observer>,
     snapshot: Arc<Snapshot>,
-    call: Request<Incoming>,
+    call: Request<Arriving>,
     arrival: Arrival,
 ) -> Response<Body> {
     let (call, body) = call.into_parts();
@@ -38,7 +46,7 @@ async fn answer_in_time(
     observer: Arc<Observer>,
     snapshot: Arc<Snapshot>,
     call: request::Parts,
-    body: Incoming,
+    body: Arriving,
     arrival: Arrival,
 ) -> Response<Body> {
     let is_call = arrival.fault.is_none() && grpc::is_call(&call);
@@ -88,7 +96,7 @@ enum Unasked {
 async fn asked(
     snapshot: &Snapshot,
     call: &request::Parts,
-    body: Incoming,
+    body: Arriving,
     arrival: &Arrival,
 ) -> Result<Described, Unasked> {
     if call.uri.path() != CHECK {

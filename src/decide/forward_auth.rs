@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use http_body_util::BodyExt as _;
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::{Body as _, Incoming},
+    body::Body as _,
     header::{CACHE_CONTROL, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue},
 };
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ use super::{
     verdict::{self, Verdict},
 };
 use crate::{
-    body::Body,
+    body::{Arriving, Body},
     cors,
     exchange::Exchange,
     gateway,
@@ -40,7 +40,7 @@ pub(super) async fn answer(
     observer: Arc<Observer>,
     snapshot: Arc<Snapshot>,
     from: RequestFrom,
-    check: Request<Incoming>,
+    check: Request<Arriving>,
     arrival: Arrival,
 ) -> Response<Body> {
     let (check, body) = check.into_parts();
@@ -120,7 +120,7 @@ fn say_for_nginx(response: &mut Response<Body>) {
 }
 
 /// Reads a small body to its end: nothing depends on it.
-async fn forget(mut body: Incoming) {
+async fn forget(mut body: Arriving) {
     if body.is_end_stream() || body.size_hint().lower() > MOST_BODY {
         return;
     }

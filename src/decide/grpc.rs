@@ -6,14 +6,16 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::{
     HeaderMap, Method, Response, Version,
-    body::Incoming,
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
     http::request,
 };
 use prost::Message;
 use tokio::time::timeout;
 
-use crate::{body::Body, refusal::Refusal};
+use crate::{
+    body::{Arriving, Body},
+    refusal::Refusal,
+};
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -60,7 +62,7 @@ pub(super) fn deadline(headers: &HeaderMap) -> Option<Duration> {
 /// It is compressed, too long, too slow, broken off, not alone, or not of this type.
 pub(super) async fn message<M: Message + Default>(
     headers: &HeaderMap,
-    mut body: Incoming,
+    mut body: Arriving,
     max_bytes: usize,
     idle: Duration,
 ) -> Result<M, Refusal> {

@@ -14,10 +14,10 @@ mod verdict;
 
 use std::sync::Arc;
 
-use hyper::{HeaderMap, Request, Response, body::Incoming};
+use hyper::{HeaderMap, Request, Response};
 
 use crate::{
-    body::Body,
+    body::{Arriving, Body},
     gateway::Gateway,
     path::has_dot_segments,
     refusal::Refusal,
@@ -37,7 +37,7 @@ impl ByMode {
 }
 
 impl server::Handler for ByMode {
-    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+    async fn handle(&self, request: Request<Arriving>, arrival: Arrival) -> Response<Body> {
         let snapshot = self.0.snapshot();
         match snapshot.mode(arrival.listener) {
             ListenMode::Proxy => self.0.handle(snapshot, request, arrival).await,

@@ -10,7 +10,7 @@ use super::{
     Arrival, Handler,
     drain::{Phase, Phases},
     framing::Limits,
-    http1, http2,
+    front, http2,
     stall::Unstalled,
     transport::{Socket, Transport},
     worker::Open,
@@ -50,7 +50,7 @@ pub(super) async fn serve<H: Handler>(
         return if first.bytes.starts_with(HTTP2_PREFACE) {
             Box::pin(http2::serve(stream, first, arrival, handler, limits, phases)).await;
         } else {
-            http1::serve(stream, first, arrival, handler, limits, phases).await;
+            front::serve(stream, first, arrival, handler, limits, phases).await;
         };
     };
     let shake_hands = Box::pin(Transport::accept(socket, tls, open));
@@ -62,7 +62,7 @@ pub(super) async fn serve<H: Handler>(
     if stream.has_agreed_on_http2() {
         Box::pin(http2::serve(stream, first, arrival, handler, limits, phases)).await;
     } else {
-        http1::serve(stream, first, arrival, handler, limits, phases).await;
+        front::serve(stream, first, arrival, handler, limits, phases).await;
     }
 }
 

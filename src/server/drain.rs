@@ -40,6 +40,12 @@ impl PhaseSender {
 }
 
 impl Phases {
+    /// Whether it has come so far.
+    pub(super) fn are_at(&self, phase: Phase) -> bool {
+        // Nobody has said anything else than at first, mostly.
+        !matches!(self.0.has_changed(), Ok(false)) && *self.0.borrow() >= phase
+    }
+
     /// Ends when the phase is reached, or when nobody can say it any more.
     pub(super) async fn reached(&mut self, phase: Phase) {
         let _ = self.0.wait_for(|now| *now >= phase).await;

@@ -26,6 +26,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+pub(super) use stream::LINGER;
+
 use self::{
     chunked::ChunkScan,
     exchange::{Exchanges, Next, Noted},
@@ -47,10 +49,10 @@ pub(super) fn is_authority(text: &str) -> bool {
 /// One a thread, so that an idle connection holds no buffer.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// What a client may send ahead of the answer to its last request; more waits in its socket.
-const MOST_AHEAD: usize = 16 * 1024;
+pub(super) const MOST_AHEAD: usize = 16 * 1024;
 
 thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+    pub(super) static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
 }
 
 /// What the guard holds a client to.
@@ -291,7 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             }
             let head = bytes.get(skip..).unwrap_or_default();
             match scan.feed(head, self.limits.max_header_bytes) {
-                Ok(Progress::Complete(Head { bytes, body })) => {
+                Ok(Progress::Complete(Head { bytes, body, .. })) => {
                     pass = bytes;
                     self.head_since = None;
                     self.begin_body(body);

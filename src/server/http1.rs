@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::{
-    Request, Response, StatusCode,
+    Request, Response, StatusCode, Version,
     body::Incoming,
     header::{CONNECTION, HeaderValue},
     server::conn::http1,
@@ -29,7 +29,7 @@ use super::{
     },
 };
 use crate::{
-    body::{Body, BodyError, OwesBody},
+    body::{Arriving, Body, BodyError, OwesBody},
     server::Arrival,
 };
 
@@ -113,6 +113,7 @@ fn exchange<H: Handler>(
     let arrival = Arrival { fault: noted.fault, body_fault: noted.body_fault, ..arrival.clone() };
     async move {
         let refused = arrival.fault.is_some();
+        let request = request.map(|body| Arriving::new(body, Version::HTTP_11));
         let mut response = handler.handle(request, arrival).await;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             exchanges.switch();

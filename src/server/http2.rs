@@ -18,7 +18,7 @@ use std::{
 };
 
 use hyper::{
-    Request, Response,
+    Request, Response, Version,
     body::Incoming,
     header::{CONNECTION, TRANSFER_ENCODING, UPGRADE},
     server::conn::http2,
@@ -41,6 +41,7 @@ use super::{
     drain::{Phase, Phases},
     framing::{Limits, head::MAX_FIELDS},
 };
+use crate::body::Arriving;
 
 const MAX_STREAMS: u32 = 128;
 /// What a client may send before it is read: of one request, and of all together. Both bound a connection's memory.
@@ -194,6 +195,7 @@ fn exchange<H: Handler>(
     let fault = request::conform(&mut request, limits.max_header_bytes).err();
     let arrival = Arrival { fault, body_fault: Default::default(), ..arrival.clone() };
     async move {
+        let request = request.map(|body| Arriving::new(body, Version::HTTP_2));
         let mut response = handler.handle(request, arrival).await;
         in_flight.0.answered.fetch_add(1, Ordering::Relaxed);
         for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {

@@ -4,6 +4,7 @@ mod address;
 mod connection;
 mod drain;
 mod framing;
+mod front;
 mod http1;
 mod http2;
 mod inherited;
@@ -29,7 +30,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Request, Response};
 
 pub use self::{
     address::Address,
@@ -46,7 +47,7 @@ use self::{
     worker::Worker,
 };
 use crate::{
-    body::{Body, BodyFault},
+    body::{Arriving, Body, BodyFault},
     headers::TrustedProxies,
     observe::{ListenerMetrics, Observer},
     refusal::Refusal,
@@ -56,7 +57,7 @@ use crate::{
 /// Answers requests. Cloned for every request, so it should be cheap to clone.
 pub trait Handler: Clone + Send + 'static {
     /// Answers a request. Where `arrival.fault` is set, the request is a stand-in and the fault is the answer.
-    fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> impl Future<Output = Response<Body>> + Send;
+    fn handle(&self, request: Request<Arriving>, arrival: Arrival) -> impl Future<Output = Response<Body>> + Send;
 }
 
 /// Whether a request's target, path and query, passes the guard that reads connections.

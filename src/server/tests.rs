@@ -8,11 +8,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::{Request, Response, StatusCode, body::Incoming};
+use hyper::{Request, Response, StatusCode};
 
 use super::{Address, Handler, Inherited, ListenSettings, Running, ServerSettings, StartError, start};
 use crate::{
-    body::Body,
+    body::{Arriving, Body},
     headers::TrustedProxies,
     observe::{ListenerMetrics, Observer},
     refusal::Refusal,
@@ -24,7 +24,7 @@ use crate::{
 struct Echo;
 
 impl Handler for Echo {
-    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+    async fn handle(&self, request: Request<Arriving>, arrival: Arrival) -> Response<Body> {
         if let Some(fault) = &arrival.fault {
             return refuse(fault);
         }

@@ -144,12 +144,12 @@ async fn verdict(
         let candidates = opaque::candidates(issuers, credential);
         return match candidates.is_empty() {
             true => malformed(span),
-            false => opaque::ask(credential, &candidates, name, cache, span).await,
+            false => Box::pin(opaque::ask(credential, &candidates, name, cache, span)).await,
         };
     }
     let Ok(jwt) = Jwt::parse(credential.expose()) else { return malformed(span) };
     if let Some(issuer) = opaque::asked_about(&jwt, issuers) {
-        return opaque::ask(credential, &[issuer], name, cache, span).await;
+        return Box::pin(opaque::ask(credential, &[issuer], name, cache, span)).await;
     }
     let began = Instant::now();
     let mut fetched = Fetched::default();
@@ -164,7 +164,7 @@ async fn verdict(
         now,
         span: span.as_parent(),
     };
-    let (issuer, result) = match trial.judge(&mut fetched).await {
+    let (issuer, result) = match Box::pin(trial.judge(&mut fetched)).await {
         End::Found(principal) => {
             span.set(CACHE, "hit");
             return Ok(principal);

@@ -59,6 +59,11 @@ impl Proofs {
         Proofs { seen: Seen::default(), nonces: self.nonces.clone() }
     }
 
+    /// From now on proofs are remembered for as long as any of these issuers' settings accept them, at least.
+    pub fn remember_for<'i>(&self, issuers: impl Iterator<Item = &'i IssuerSettings>) {
+        self.seen.remember_for(issuers.map(dpop::window).max().unwrap_or_default());
+    }
+
     /// Whether replicas are to be told of uses, from now on.
     pub fn tell(&self, is_told: bool) {
         self.seen.tell(is_told);
@@ -117,7 +122,7 @@ pub(in crate::token) fn check(
     now: i64,
 ) -> Result<(), ProofFault> {
     let Some((key, proof)) = unused(principal, credential, issuers, proofs, view, now)? else { return Ok(()) };
-    proofs.seen.take(key, &proof.jti, proof.end, now).map_err(|refused| match refused {
+    proofs.seen.take(key, &proof.jti, proof.issued, proof.window, now).map_err(|refused| match refused {
         Refused::Known => ProofFault::Proof("the DPoP proof was used before"),
         Refused::NoRoom => ProofFault::TooMany,
     })

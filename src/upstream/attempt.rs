@@ -1,6 +1,10 @@
 //! One endpoint is asked: on a connection from the pool or a new one, within its time limits.
 
-use std::{error::Error as _, pin::pin, sync::Arc};
+use std::{
+    error::Error as _,
+    pin::{Pin, pin},
+    sync::Arc,
+};
 
 use http_body::Body as _;
 use hyper::{Request, Response, body::Incoming};
@@ -69,7 +73,7 @@ impl Upstream {
             Entry::Slot(slot) => (endpoint.idle(worker), slot),
         };
         let Some(connection) = kept else {
-            return self.ask_anew(seat, endpoint, request, slot, this_try).await;
+            return Box::pin(self.ask_anew(seat, endpoint, request, slot, this_try)).await;
         };
         let mut lease = Lease::new(connection, seat, worker, slot);
         let again = match self.attempt(endpoint, &mut lease, request, true, this_try).await {
@@ -85,13 +89,13 @@ impl Upstream {
             // A shared connection that has ended gives its slot back as soon as it is looked for.
             None => match endpoint.entry(worker, this_try.asked.is_some()).await? {
                 Entry::Place(connection) => {
-                    return self.ask_on(connection, None, seat, endpoint, *again, this_try).await;
+                    return Box::pin(self.ask_on(connection, None, seat, endpoint, *again, this_try)).await;
                 }
                 Entry::Slot(slot) => slot,
             },
             slot => slot,
         };
-        self.ask_anew(seat, endpoint, *again, slot, this_try).await
+        Box::pin(self.ask_anew(seat, endpoint, *again, slot, this_try)).await
     }
 
     async fn ask_anew(
@@ -183,8 +187,10 @@ impl Upstream {
         span.sends(request.headers_mut());
         let begin = Instant::now();
         let heard_before = connection.heard();
-        let sent = connection.send(request);
-        let head = self.head_in_time(sent, begin, &this_try.upload, this_try.deadline).await;
+        let head = {
+            let sent = pin!(connection.send(request));
+            self.head_in_time(sent, begin, &this_try.upload, this_try.deadline).await
+        };
         let result = if matches!(head, Ok(Ok(_))) { "ok" } else { "error" };
         UpstreamAttempt { result, took: begin.elapsed() }.record(endpoint.pool.metrics());
         tell(span, &head);
@@ -219,12 +225,11 @@ impl Upstream {
     /// waited for, it doesn't run (its own limits do).
     async fn head_in_time(
         &self,
-        sent: impl Future<Output = Sent>,
+        mut sent: Pin<&mut impl Future<Output = Sent>>,
         begin: Instant,
         upload: &Upload,
         deadline: Option<Instant>,
     ) -> Result<Sent, Refusal> {
-        let mut sent = pin!(sent);
         loop {
             let turn = upload.upstream_turn().unwrap_or(begin).max(begin);
             let response_by = self.settings.response_timeout.map(|limit| turn + limit);

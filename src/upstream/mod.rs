@@ -208,7 +208,7 @@ impl Upstream {
         let mut this_try = Try::new(worker, &request, self.caller(&permit), span);
         let answer = match (&self.token, &self.settings.token) {
             (None, None) => self.exchange(request, &mut this_try).await,
-            (Some(source), _) => self.exchange_with_token(source, &permit, request, &mut this_try).await,
+            (Some(source), _) => Box::pin(self.exchange_with_token(source, &permit, request, &mut this_try)).await,
             (None, Some(_)) => Err(Refusal::Upstream(UpstreamFault::Unavailable)),
         };
         let answer = answer.map_err(|fault| body_fault.get().cloned().unwrap_or(fault));

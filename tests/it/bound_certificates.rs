@@ -158,6 +158,49 @@ fn a_resumed_session_is_of_the_client_that_began_it() {
 }
 
 #[test]
+fn a_resumed_session_over_http2_is_of_the_client_that_began_it() {
+    let scene = scene("", "");
+    let (own, other) = (scene.authority.sign(2090), scene.authority.sign(2091));
+    let authorization = format!("Bearer {}", scene.bound(&own));
+    for (identity, status) in [(&own, 200), (&other, 401)] {
+        let config = scene.authority.client(Some(identity), &["h2"]);
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let mut stream = over(connect(scene.secure()), config.clone());
+            while stream.conn.is_handshaking() {
+                stream.conn.complete_io(&mut stream.sock).unwrap();
+            }
+            assert_eq!(stream.conn.handshake_kind(), Some(kind));
+            let mut connection = Connection::over(stream);
+            let fields = [
+                (":method", "GET"),
+                (":scheme", "https"),
+                (":authority", "localhost"),
+                (":path", "/closed"),
+                ("authorization", authorization.as_str()),
+            ];
+            connection.request(1, true, &fields);
+            assert_eq!(connection.outcome(1).status(), status);
+        }
+    }
+}
+
+/// What the issuer says of a token is remembered; whose connection it is isn't.
+#[test]
+fn an_answer_that_is_remembered_is_nobody_elses() {
+    let server = AuthorizationServer::start();
+    let asked = format!(
+        ", jwt: {{}}, introspection: {{endpoint: \"{}\", client_id: gw, client_secret: s}}",
+        server.introspection()
+    );
+    let scene = scene("", &asked);
+    let (own, other) = (scene.authority.sign(2090), scene.authority.sign(2091));
+    server.active("opaque", json!({"sub": "joe", "cnf": {"x5t#S256": thumbprint(&own)}}));
+    let ways = [Some(&other), Some(&own), Some(&other), None, Some(&own)];
+    assert_eq!(ways.map(|identity| scene.get(identity, "opaque")), [401, 200, 401, 401, 200]);
+    assert_eq!(server.asked(), 1);
+}
+
+#[test]
 fn over_http2_too() {
     let scene = scene("", "");
     let (own, other) = (scene.authority.sign(2090), scene.authority.sign(2091));

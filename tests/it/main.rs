@@ -23,6 +23,7 @@ mod demo;
 mod documents;
 mod downgrade;
 mod dpop;
+mod dpop_attacks;
 mod drain;
 mod dry_run;
 mod early_answers;

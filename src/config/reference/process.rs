@@ -93,7 +93,7 @@ pub(super) const FIRST: &[Key] = &[
     key(
         "server.trusted_proxies",
         List(&Text),
-        "Networks whose X-Forwarded-For and Forwarded are believed. The client is the rightmost address that isn't \
+        "Networks whose X-Forwarded-For, Forwarded and Client-Cert are believed. The client is the rightmost address that isn't \
          among them.",
     )
     .default("[]")

@@ -12,7 +12,7 @@ const MAX_NAME_BYTES: usize = 1024;
 
 /// How far a head has been checked. Offsets are into the bytes given to `feed`, which only ever grow.
 #[derive(Debug, Default)]
-pub(super) struct HeadScan {
+pub(in crate::server) struct HeadScan {
     line: usize,
     seen: usize,
     fields: usize,
@@ -42,29 +42,31 @@ struct Absolute {
 
 /// What is known of a head by now.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(in crate::server) enum Progress {
     Incomplete,
     Complete(Head),
 }
 
 /// A head that is in order.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(in crate::server) struct Head {
     /// With the empty line.
-    pub(super) bytes: usize,
-    pub(super) body: BodyLength,
+    pub(in crate::server) bytes: usize,
+    /// How many there are.
+    pub(in crate::server) fields: usize,
+    pub(in crate::server) body: BodyLength,
 }
 
 /// How long the body is (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BodyLength {
+pub(in crate::server) enum BodyLength {
     Fixed(u64),
     Chunked,
 }
 
 impl HeadScan {
     /// Goes on where the last call stopped. `bytes` begins with the head's first byte.
-    pub(super) fn feed(&mut self, bytes: &[u8], max_bytes: usize) -> Result<Progress, Refusal> {
+    pub(in crate::server) fn feed(&mut self, bytes: &[u8], max_bytes: usize) -> Result<Progress, Refusal> {
         // At once: another protocol (TLS, say) may never send a line feed.
         if bytes.first().is_some_and(|&byte| !is_token(byte)) {
             return Err(MALFORMED_LINE);
@@ -87,7 +89,7 @@ impl HeadScan {
                 self.request_line(line, start)?;
             } else if line.is_empty() {
                 let body = self.finish(bytes)?;
-                return Ok(Progress::Complete(Head { bytes: end + 1, body }));
+                return Ok(Progress::Complete(Head { bytes: end + 1, fields: self.fields, body }));
             } else {
                 self.field(line, start)?;
             }

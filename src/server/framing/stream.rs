@@ -19,7 +19,7 @@ use super::{Guard, SCRATCH, State};
 
 /// How long a connection that is closed with something unread is read on, so that its client gets to the answer: a reset
 /// would overtake it (RFC 9112, section 9.6).
-const LINGER: Duration = Duration::from_secs(2);
+pub(in crate::server) const LINGER: Duration = Duration::from_secs(2);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Read for Guard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {

@@ -211,7 +211,7 @@ struct Marker;
 impl crate::server::Handler for Marker {
     async fn handle(
         &self,
-        request: hyper::Request<hyper::body::Incoming>,
+        request: hyper::Request<crate::body::Arriving>,
         arrival: crate::server::Arrival,
     ) -> hyper::Response<crate::body::Body> {
         use http_body_util::BodyExt;

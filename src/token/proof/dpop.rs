@@ -12,7 +12,7 @@ use crate::{
         date::{self, Round},
         issuer::{Algorithm, IssuerSettings},
         jwt::Jwt,
-        key_set,
+        key_set::{self, Verifier},
     },
 };
 
@@ -26,8 +26,10 @@ pub(super) const ED25519: &str = "Ed25519";
 #[derive(Debug)]
 pub(super) struct Good {
     pub(super) jti: String,
-    /// The last second, in Unix time, at which it would be accepted.
-    pub(super) end: i64,
+    /// Its `iat`, in Unix seconds.
+    pub(super) issued: i64,
+    /// It is accepted for so many seconds from then on at most.
+    pub(super) window: i64,
 }
 
 /// Holds the proof that a request brings against the request, its token, and the key `bound` that this is bound to. `now` in
@@ -66,7 +68,7 @@ pub(super) fn check(
     if issuer.sender.dpop_nonce && !nonce(claims).is_some_and(|nonce| nonces.is_good(nonce, now)) {
         return Err(ProofFault::NonceNeeded(nonces.give(now)));
     }
-    Ok(Good { jti: jti.to_owned(), end: end(claims, issuer, now)? })
+    Ok(Good { jti: jti.to_owned(), issued: issued(claims, issuer, now)?, window: window(issuer) })
 }
 
 const MALFORMED: ProofFault = ProofFault::Proof("the DPoP proof is malformed");
@@ -105,11 +107,20 @@ fn check_signature(
     if thumbprint(jwk).ok_or(unusable)? != bound {
         return Err(ProofFault::OtherKey);
     }
-    let verifier = key_set::verifier(jwk, algorithm).ok_or(unusable)?;
+    let verifier = verifier(jwk, algorithm).ok_or(unusable)?;
     match verifier.is_signed(proof.signed(), proof.signature()) {
         true => Ok(()),
         false => Err(ProofFault::Proof("the signature of the DPoP proof does not verify")),
     }
+}
+
+fn verifier(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Verifier> {
+    if algorithm == Algorithm::EdDsa && jwk.get("alg").is_some_and(|name| name == ED25519) {
+        let mut jwk = jwk.clone();
+        jwk.insert("alg".to_owned(), algorithm.name().into());
+        return key_set::verifier(&jwk, algorithm);
+    }
+    key_set::verifier(jwk, algorithm)
 }
 
 /// RFC 7638, section 3. The members of a key that is good besides are texts without anything to escape.
@@ -127,22 +138,25 @@ fn thumbprint(jwk: &Map<String, Value>) -> Option<Thumbprint> {
     Some(Thumbprint::of(text.as_bytes()))
 }
 
-/// The last second at which the proof is accepted, if it is now.
-fn end(claims: &Map<String, Value>, issuer: &IssuerSettings, now: i64) -> Result<i64, ProofFault> {
+/// When the proof was made, if it is accepted now.
+fn issued(claims: &Map<String, Value>, issuer: &IssuerSettings, now: i64) -> Result<i64, ProofFault> {
     let skew = seconds(issuer.jwt.clock_skew.as_secs());
     let date = |name, round| date::of(claims, name, round, false).map_err(|_| MALFORMED);
     let issued = date("iat", Round::Up)?.ok_or(MALFORMED)?;
-    if now < issued.saturating_sub(skew)
-        || date("nbf", Round::Up)?.is_some_and(|begin| now < begin.saturating_sub(skew))
-    {
+    let begins = |begin: i64| now >= begin.saturating_sub(skew);
+    if !begins(issued) || !date("nbf", Round::Up)?.is_none_or(begins) {
         return Err(ProofFault::Proof("the DPoP proof is from the future"));
     }
-    let too_old = issued.saturating_add(seconds(issuer.sender.dpop_max_age.as_secs()));
-    let end = date("exp", Round::Down)?.map_or(too_old, |end| too_old.min(end.saturating_sub(1))).saturating_add(skew);
-    if now > end {
+    let has_ended = date("exp", Round::Down)?.is_some_and(|end| now >= end.saturating_add(skew));
+    if has_ended || now > issued.saturating_add(window(issuer)) {
         return Err(ProofFault::Proof("the DPoP proof is too old"));
     }
-    Ok(end)
+    Ok(issued)
+}
+
+/// For how many seconds from its `iat` on a proof is accepted that comes with a token of this issuer.
+pub(super) fn window(issuer: &IssuerSettings) -> i64 {
+    seconds(issuer.sender.dpop_max_age.as_secs()).saturating_add(seconds(issuer.jwt.clock_skew.as_secs()))
 }
 
 /// A member that must be there and say something.

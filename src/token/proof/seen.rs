@@ -1,7 +1,8 @@
 //! The proofs that were accepted lately: none is accepted twice (RFC 9449, section 11.1).
 //!
-//! A proof is forgotten once it is too old to be accepted, never before: where there is no room for it, the request is
-//! refused. Keys share the room: one may fill an eighth of what is free, so that no client, nor many together, take all of it
+//! A proof is forgotten once it is too old to be accepted by any issuer's settings, never before: where there is no room for
+//! it, the request is refused. Settings change, and may then accept what is older: of proofs that are older than the last
+//! one that was forgotten nothing is known, so none is taken. Keys share the room: one may fill an eighth of what is free, so that no client, nor many together, take all of it
 //! from the others.
 
 use std::{
@@ -32,15 +33,15 @@ type Mark = [u8; 16];
 pub struct Use {
     mark: Mark,
     key: Thumbprint,
-    /// The last second, in Unix time, at which the proof would be accepted.
-    end: i64,
+    /// The proof's `iat`, in Unix seconds.
+    issued: i64,
 }
 
 impl Use {
     /// For `all_of`.
     pub fn to_bytes(&self) -> [u8; USE_BYTES] {
         let mut bytes = [0; USE_BYTES];
-        let parts = self.mark.iter().chain(self.key.bytes()).copied().chain(self.end.to_be_bytes());
+        let parts = self.mark.iter().chain(self.key.bytes()).copied().chain(self.issued.to_be_bytes());
         bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
         bytes
     }
@@ -49,8 +50,9 @@ impl Use {
     pub fn all_of(bytes: &[u8]) -> impl Iterator<Item = Use> + '_ {
         bytes.chunks_exact(USE_BYTES).filter_map(|bytes| {
             let (mark, rest) = bytes.split_first_chunk()?;
-            let (key, end) = rest.split_first_chunk()?;
-            Some(Use { mark: *mark, key: Thumbprint::of_bytes(*key), end: i64::from_be_bytes(end.try_into().ok()?) })
+            let (key, issued) = rest.split_first_chunk()?;
+            let (key, issued) = (Thumbprint::of_bytes(*key), i64::from_be_bytes(issued.try_into().ok()?));
+            Some(Use { mark: *mark, key, issued })
         })
     }
 }
@@ -65,13 +67,15 @@ pub(super) struct Seen {
 #[derive(Debug)]
 struct Held {
     marks: HashSet<Mark>,
-    /// By the last second, in Unix time, at which they would be accepted.
-    ends: BTreeMap<i64, Vec<(Mark, Thumbprint)>>,
+    /// By their `iat`.
+    issued: BTreeMap<i64, Vec<(Mark, Thumbprint)>>,
     /// How many of a key.
     of_key: HashMap<Thumbprint, usize>,
     /// What replicas are to be told; None: there are none.
     untold: Option<VecDeque<Use>>,
-    /// The latest end of one that was forgotten: of others as old nothing is known, whatever the clock says now.
+    /// In seconds: no older proof is accepted, whoever is asked. Grows with the settings.
+    window: i64,
+    /// The latest `iat` of one that was forgotten: of others as old nothing is known, whatever the clock says now.
     forgotten: i64,
 }
 
@@ -92,19 +96,27 @@ impl Default for Seen {
 
 impl Seen {
     fn of_size(most: usize) -> Seen {
-        let (marks, ends, of_key) = (HashSet::new(), BTreeMap::new(), HashMap::new());
-        Seen { held: Mutex::new(Held { marks, ends, of_key, untold: None, forgotten: i64::MIN }), most }
+        let (marks, issued, of_key) = (HashSet::new(), BTreeMap::new(), HashMap::new());
+        let held = Held { marks, issued, of_key, untold: None, window: 0, forgotten: i64::MIN };
+        Seen { held: Mutex::new(held), most }
     }
 
-    /// Remembers a proof by this key, `jti` and last second at which it would be accepted.
+    /// From now on proofs are remembered for so many seconds from their `iat` at least.
+    pub(super) fn remember_for(&self, window: i64) {
+        let mut held = self.held();
+        held.window = held.window.max(window);
+    }
+
+    /// Remembers a proof by this key and `jti`, issued then, that is accepted for `window` seconds from that on.
     ///
     /// # Errors
     /// It isn't to be accepted.
-    pub(super) fn take(&self, key: Thumbprint, jti: &str, end: i64, now: i64) -> Result<(), Refused> {
+    pub(super) fn take(&self, key: Thumbprint, jti: &str, issued: i64, window: i64, now: i64) -> Result<(), Refused> {
         let mark = mark(key, jti);
         let mut held = self.held();
+        held.window = held.window.max(window);
         held.forget(now, FORGOTTEN_AT_ONCE);
-        if end <= held.forgotten || held.marks.contains(&mark) {
+        if issued <= held.forgotten || held.marks.contains(&mark) {
             return Err(Refused::Known);
         }
         if !held.has_room(key, self.most) {
@@ -113,9 +125,9 @@ impl Seen {
                 return Err(Refused::NoRoom);
             }
         }
-        held.add(Use { mark, key, end });
+        held.add(Use { mark, key, issued });
         if let Some(untold) = held.untold.as_mut().filter(|untold| untold.len() < MOST_UNTOLD) {
-            untold.push_back(Use { mark, key, end });
+            untold.push_back(Use { mark, key, issued });
         }
         Ok(())
     }
@@ -124,7 +136,8 @@ impl Seen {
     pub(super) fn learn(&self, used: Use, now: i64) {
         let mut held = self.held();
         held.forget(now, FORGOTTEN_AT_ONCE);
-        if used.end >= now && !held.marks.contains(&used.mark) && held.has_room(used.key, self.most) {
+        let is_of_now = used.issued.abs_diff(now) <= held.window.unsigned_abs();
+        if is_of_now && !held.marks.contains(&used.mark) && held.has_room(used.key, self.most) {
             held.add(used);
         }
     }
@@ -157,16 +170,25 @@ impl Held {
         self.of_key.get(&key).copied().unwrap_or(0) < free / SHARE
     }
 
-    fn add(&mut self, Use { mark, key, end }: Use) {
+    /// Whether a proof of then is too old to be accepted.
+    fn is_over(&self, issued: i64, now: i64) -> bool {
+        issued.saturating_add(self.window) < now
+    }
+
+    fn add(&mut self, Use { mark, key, issued }: Use) {
         self.marks.insert(mark);
-        self.ends.entry(end).or_default().push((mark, key));
+        self.issued.entry(issued).or_default().push((mark, key));
         *self.of_key.entry(key).or_default() += 1;
     }
 
     /// So many at most of those that would not be accepted any more.
     fn forget(&mut self, now: i64, most: usize) {
         for _ in 0..most {
-            let Some(mut first) = self.ends.first_entry().filter(|first| *first.key() < now) else { return };
+            let Some(first) = self.issued.first_key_value().map(|(first, _)| *first) else { return };
+            if !self.is_over(first, now) {
+                return;
+            }
+            let Some(mut first) = self.issued.first_entry() else { return };
             self.forgotten = self.forgotten.max(*first.key());
             match first.get_mut().pop() {
                 None => drop(first.remove()),
@@ -206,20 +228,26 @@ mod tests {
 
     fn count(seen: &Seen) -> usize {
         let held = seen.held();
-        assert_eq!(held.marks.len(), held.ends.values().map(Vec::len).sum::<usize>());
+        assert_eq!(held.marks.len(), held.issued.values().map(Vec::len).sum::<usize>());
         assert_eq!(held.marks.len(), held.of_key.values().sum::<usize>());
         held.marks.len()
+    }
+
+    const WINDOW: i64 = 90;
+
+    fn take(seen: &Seen, number: usize, jti: &str, issued: i64, now: i64) -> Result<(), Refused> {
+        seen.take(key(number), jti, issued, WINDOW, now)
     }
 
     #[test]
     fn none_is_taken_twice_while_it_would_be_accepted() {
         let seen = Seen::default();
-        assert_eq!(seen.take(key(1), "a", NOW + 90, NOW), Ok(()));
-        for (jti, end, now) in [("a", NOW + 90, NOW), ("a", NOW + 90, NOW + 90), ("a", NOW + 150, NOW + 60)] {
-            assert_eq!(seen.take(key(1), jti, end, now), Err(Refused::Known));
+        assert_eq!(take(&seen, 1, "a", NOW, NOW), Ok(()));
+        for (jti, issued, now) in [("a", NOW, NOW), ("a", NOW, NOW + WINDOW), ("a", NOW + 60, NOW + 60)] {
+            assert_eq!(take(&seen, 1, jti, issued, now), Err(Refused::Known));
         }
-        assert_eq!(seen.take(key(1), "b", NOW + 90, NOW), Ok(()));
-        assert_eq!(seen.take(key(2), "a", NOW + 90, NOW), Ok(()), "another key's `jti` is another one");
+        assert_eq!(take(&seen, 1, "b", NOW, NOW), Ok(()));
+        assert_eq!(take(&seen, 2, "a", NOW, NOW), Ok(()), "another key's `jti` is another one");
         assert_eq!(count(&seen), 3);
     }
 
@@ -227,29 +255,53 @@ mod tests {
     fn what_is_over_makes_room() {
         let seen = Seen::default();
         for jti in ["a", "b", "c"] {
-            seen.take(key(1), jti, NOW, NOW).unwrap();
+            take(&seen, 1, jti, NOW, NOW).unwrap();
         }
-        assert_eq!(count(&seen), 3);
-        seen.take(key(2), "d", NOW + 1, NOW + 1).unwrap();
-        assert_eq!(count(&seen), 1);
+        take(&seen, 2, "d", NOW + WINDOW, NOW + WINDOW).unwrap();
+        assert_eq!(count(&seen), 4);
+        take(&seen, 2, "e", NOW + WINDOW, NOW + WINDOW + 1).unwrap();
+        assert_eq!(count(&seen), 2);
     }
 
     #[test]
     fn a_clock_that_is_set_back_brings_no_proof_back() {
         let seen = Seen::default();
-        seen.take(key(1), "a", NOW, NOW).unwrap();
-        seen.take(key(1), "b", NOW + 500, NOW + 500).unwrap();
-        assert_eq!(seen.take(key(1), "a", NOW, NOW), Err(Refused::Known));
-        assert_eq!(seen.take(key(1), "c", NOW + 1, NOW), Ok(()));
+        take(&seen, 1, "a", NOW, NOW).unwrap();
+        take(&seen, 1, "b", NOW + 500, NOW + 500).unwrap();
+        assert_eq!(take(&seen, 1, "a", NOW, NOW), Err(Refused::Known));
+        assert_eq!(take(&seen, 1, "c", NOW + 1, NOW), Ok(()));
+    }
+
+    /// A reload gives proofs more time than they had when they were used and forgotten.
+    #[test]
+    fn settings_that_accept_older_proofs_bring_none_back() {
+        let seen = Seen::default();
+        for (jti, issued) in [("forgotten", NOW), ("held", NOW + 60)] {
+            take(&seen, 1, jti, issued, issued).unwrap();
+        }
+        take(&seen, 2, "x", NOW + 100, NOW + 100).unwrap();
+        assert_eq!(count(&seen), 2);
+        let longer = |jti: &str, issued: i64, now: i64| seen.take(key(1), jti, issued, 600, now);
+        for later in [NOW + 100, NOW + 500] {
+            assert_eq!(longer("forgotten", NOW, later), Err(Refused::Known));
+            assert_eq!(longer("held", NOW + 60, later), Err(Refused::Known));
+        }
+        assert_eq!(longer("new", NOW + 1, NOW + 500), Ok(()));
+        // Those of other issuers, which are no good for so long, are forgotten with them.
+        take(&seen, 3, "short", NOW + 500, NOW + 500).unwrap();
+        seen.remember_for(WINDOW);
+        assert_eq!(longer("short", NOW + 500, NOW + 1100), Ok(()), "another key's");
+        assert_eq!(seen.take(key(3), "short", NOW + 500, 600, NOW + 1100), Err(Refused::Known));
     }
 
     #[test]
     fn replicas_know_of_each_others_uses() {
         let (one, other) = (Seen::default(), Seen::default());
-        one.take(key(1), "before", NOW + 90, NOW).unwrap();
+        other.remember_for(WINDOW);
+        take(&one, 1, "before", NOW, NOW).unwrap();
         one.tell(true);
         for jti in ["a", "b", "c"] {
-            one.take(key(1), jti, NOW + 90, NOW).unwrap();
+            take(&one, 1, jti, NOW, NOW).unwrap();
         }
         let told = one.untold(2);
         assert_eq!((told.len(), one.untold(10).len()), (2, 3));
@@ -262,52 +314,57 @@ mod tests {
         read.iter().for_each(|used| other.learn(*used, NOW));
         read.iter().for_each(|used| other.learn(*used, NOW));
         assert_eq!(count(&other), 2);
-        assert_eq!(other.take(key(1), "a", NOW + 90, NOW), Err(Refused::Known));
-        assert_eq!(other.take(key(1), "c", NOW + 90, NOW), Ok(()));
-        // Nothing is kept of what is over, and what others tell takes no more room than what is used here.
-        other.learn(Use { end: NOW - 1, ..told[0] }, NOW);
+        assert_eq!(take(&other, 1, "a", NOW, NOW), Err(Refused::Known));
+        assert_eq!(take(&other, 1, "c", NOW, NOW), Ok(()));
+        // Nothing is kept of what nobody would accept, and what others tell takes no more room than what is used here.
+        for issued in [NOW - WINDOW - 1, NOW + WINDOW + 1, i64::MIN, i64::MAX] {
+            other.learn(Use { mark: [9; 16], issued, ..told[0] }, NOW);
+        }
         let small = Seen::of_size(8);
+        small.remember_for(WINDOW);
         told.iter().for_each(|used| small.learn(*used, NOW));
         assert_eq!((count(&other), count(&small)), (3, 1));
         one.tell(false);
-        one.take(key(1), "d", NOW + 90, NOW).unwrap();
+        take(&one, 1, "d", NOW, NOW).unwrap();
         assert!(one.untold(10).is_empty());
     }
 
     #[test]
     fn a_flood_by_one_key_or_many_leaves_room_for_others_and_forgets_nothing() {
         let seen = Seen::of_size(9000);
-        let flood = |key: Thumbprint| {
-            (0..10_000).take_while(|number| seen.take(key, &number.to_string(), NOW + 90, NOW) == Ok(())).count()
+        let flood = |number: usize| {
+            (0..10_000).take_while(|jti| take(&seen, number, &jti.to_string(), NOW, NOW) == Ok(())).count()
         };
-        assert_eq!(flood(key(0)), 1000);
+        assert_eq!(flood(0), 1000);
         for number in 1..50 {
-            flood(key(number));
+            flood(number);
         }
-        assert_eq!(seen.take(key(99), "a", NOW + 90, NOW), Ok(()));
-        assert_eq!(seen.take(key(0), "new", NOW + 90, NOW), Err(Refused::NoRoom));
+        assert_eq!(take(&seen, 99, "a", NOW, NOW), Ok(()));
+        assert_eq!(take(&seen, 0, "new", NOW, NOW), Err(Refused::NoRoom));
         for number in 0..1000 {
-            assert_eq!(seen.take(key(0), &number.to_string(), NOW + 90, NOW), Err(Refused::Known));
+            assert_eq!(take(&seen, 0, &number.to_string(), NOW, NOW), Err(Refused::Known));
         }
         assert!(count(&seen) < 9000);
         // Once they are over there is room again.
-        assert_eq!(seen.take(key(0), "new", NOW + 200, NOW + 91), Ok(()));
+        assert_eq!(take(&seen, 0, "new", NOW + 91, NOW + 91), Ok(()));
     }
 
     proptest! {
         #[test]
-        fn what_was_taken_is_known_to_its_end(steps in proptest::collection::vec((0usize..3, 0u8..6, 0i64..4, -2i64..5), 1..60)) {
+        fn what_was_taken_is_known_as_long_as_anybody_accepts_it(
+            steps in proptest::collection::vec((0usize..3, 0u8..6, 0i64..9, -2i64..5), 1..60),
+        ) {
             let seen = Seen::of_size(1000);
-            let (mut now, mut ends, mut taken) = (NOW, HashMap::new(), HashSet::new());
-            for (number, jti, stay, pause) in steps {
+            let (mut now, mut issued, mut taken) = (NOW, HashMap::new(), HashSet::new());
+            for (number, jti, window, pause) in steps {
                 now += pause;
                 let proof = (number, jti);
-                let end = *ends.entry(proof).or_insert(now + stay);
+                let issued = *issued.entry(proof).or_insert(now);
                 // Nobody asks about one that is too old.
-                if now > end {
+                if now > issued + window {
                     continue;
                 }
-                let result = seen.take(key(number), &jti.to_string(), end, now);
+                let result = seen.take(key(number), &jti.to_string(), issued, window, now);
                 prop_assert!(result.is_err() || taken.insert(proof), "{:?} twice", proof);
                 count(&seen);
             }

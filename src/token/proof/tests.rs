@@ -182,6 +182,8 @@ fn every_algorithm_of_public_keys() {
         let scene = Scene::bound_to(signer);
         let good = signer.token(header(alg, signer), claims());
         assert_eq!(scene.ask(&[&good]), Ok(()), "{alg}");
+        let says_so = with(header(alg, signer), "jwk", with(signer.jwk(), "alg", json!(alg)));
+        assert_eq!(scene.ask(&[&signer.token(says_so, claims())]), Ok(()), "{alg}");
         let own = if alg == "Ed25519" { "EdDSA" } else { alg };
         let narrow = issuer(|settings| settings.jwt.algorithms.retain(|algorithm| algorithm.name() != own));
         let scene = Scene::new(narrow, &thumbprint(&signer.jwk()));
@@ -236,6 +238,7 @@ fn the_header_says_what_it_is() {
         ("jwk", with(P256.jwk(), "use", json!("enc")), "key"),
         ("jwk", with(P256.jwk(), "key_ops", json!(["sign"])), "key"),
         ("jwk", with(P256.jwk(), "alg", json!("ES384")), "key"),
+        ("jwk", with(P256.jwk(), "alg", json!("Ed25519")), "key"),
         ("jwk", with(P256.jwk(), "crv", json!("P-384")), "key"),
         ("jwk", with(P256.jwk(), "y", json!("AA")), "key"),
         ("jwk", json!({"kty": "oct", "k": "AAAA"}), "key"),

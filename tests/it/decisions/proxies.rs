@@ -3,7 +3,10 @@
 
 use std::{net::SocketAddr, path::Path};
 
+use aws_lc_rs::digest;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bearward::path::CanonicalPath;
+use serde_json::json;
 
 use super::bearer;
 use crate::{
@@ -13,8 +16,10 @@ use crate::{
         http::Request,
         issuer::Issuer,
         keys::Key,
+        proofs::{Proof, thumbprint},
         proxies::Proxy,
         raw::{Client, Response},
+        token::encode,
         upstream::Upstream,
     },
     systems::shipped,
@@ -31,10 +36,19 @@ struct Front {
 impl Front {
     /// By the gateway's configuration in this folder of `deploy/`.
     fn start(folder: &str, file: &str, proxy: fn(SocketAddr, SocketAddr) -> Option<Proxy>) -> Option<Front> {
+        Front::with(folder, file, proxy, |yaml| yaml)
+    }
+
+    fn with(
+        folder: &str,
+        file: &str,
+        proxy: fn(SocketAddr, SocketAddr) -> Option<Proxy>,
+        change: impl FnOnce(String) -> String,
+    ) -> Option<Front> {
         let (issuer, api) = (Issuer::start(&Key::es256("k1")), Upstream::start());
         let variables = [("LISTEN", "127.0.0.1:0"), ("ADMIN", "127.0.0.1:0"), ("ISSUER", issuer.url())];
         let yaml = shipped(&Path::new(folder).join(file), &variables);
-        let gateway = Gateway::start(&yaml);
+        let gateway = Gateway::start(&change(yaml));
         let front = Front { proxy: proxy(gateway.address, api.address)?, api, issuer, _gateway: gateway };
         // Some listen before they know their routes.
         eventually("the proxy asks", || front.ask("GET", "/orders", "").0.status == 401);
@@ -68,6 +82,8 @@ fn everything(front: &Front) {
     what_is_refused_is_said_and_does_not_arrive(front);
     nobody_says_who_they_are(front);
     nobody_describes_another_request(front);
+    nobody_shows_anothers_certificate(front);
+    a_proof_is_of_the_request_that_the_proxy_has(front);
     what_is_decided_is_what_arrives(front);
     whatever_the_size(front);
 }
@@ -162,6 +178,9 @@ fn nobody_says_who_they_are(front: &Front) {
         "X_Original_URL",
         "X-Rewrite-URL",
         "X-Real-IP",
+        "Client-Cert",
+        "Client-Cert-Chain",
+        "Client_Cert",
         "X_Forwarded_For",
         "X-Forwarded-Host",
         "X-Forwarded-For",
@@ -222,6 +241,51 @@ fn nobody_describes_another_request(front: &Front) {
             assert!(answer.status >= 400 && arrived.is_none(), "{method} {target} with {spoof}: {}", answer.status);
         }
     }
+}
+
+/// Certificates are public: a token that is bound to one is good for who has its key, which only the proxy could tell.
+fn nobody_shows_anothers_certificate(front: &Front) {
+    let certificate = b"a certificate";
+    let thumbprint = encode(digest::digest(&digest::SHA256, certificate));
+    let token = front.issuer.token().scope("api:read").claim("cnf", json!({"x5t#S256": thumbprint})).build();
+    let shown = BASE64_STANDARD.encode(certificate);
+    for fields in [
+        String::new(),
+        format!("Client-Cert: :{shown}:\r\n"),
+        format!("client-cert: :{shown}:\r\n"),
+        format!("Client-Cert: :{shown}:\r\nClient-Cert: :{shown}:\r\n"),
+        format!("Client_Cert: :{shown}:\r\n"),
+        format!("Client-Cert: :{shown}:\r\nConnection: close, Client-Cert\r\n"),
+        format!("X-Forwarded-Client-Cert: Cert=\"{shown}\"\r\n"),
+    ] {
+        let (answer, arrived) = front.ask("GET", "/orders/7", &format!("{}{fields}", bearer(&token)));
+        assert!([400, 401].contains(&answer.status) && arrived.is_none(), "{fields}: {}", answer.status);
+    }
+}
+
+/// A proof that comes to the proxy is held against the request that came with it, and goes on with it.
+fn a_proof_is_of_the_request_that_the_proxy_has(front: &Front) {
+    let key = Key::es256("client");
+    let token = front.issuer.token().scope("api:read").claim("cnf", json!({"jkt": thumbprint(&key)})).build();
+    let proof = |url: &str| Proof::new(&key, "GET", url, &token).build();
+    let ask = |target: &str, proof: &str| {
+        front.ask("GET", target, &format!("Authorization: DPoP {token}\r\nDPoP: {proof}\r\n"))
+    };
+    let good = proof("http://api.example.com/orders/7");
+    let (answer, arrived) = ask("/orders/7?a=b", &good);
+    let arrived = arrived.unwrap_or_else(|| panic!("{}: {}", answer.text(), front.proxy.said()));
+    assert_eq!(arrived.fields.get("authorization"), Some(&*format!("DPoP {token}")));
+    assert_eq!(arrived.fields.all("dpop").collect::<Vec<_>>(), [&*good]);
+    assert_eq!(arrived.fields.get("x-auth-subject"), Some("u1"));
+    let elsewhere = proof("http://api.example.com/orders/8");
+    for (target, proof) in [("/orders/7", good.as_str()), ("/orders/7", &elsewhere), ("/orders/9", &elsewhere)] {
+        let (answer, arrived) = ask(target, proof);
+        assert!(answer.status == 401 && arrived.is_none(), "{target}: {}", answer.status);
+        let challenge = answer.fields.all("www-authenticate").next().expect("a challenge");
+        assert!(challenge.starts_with("DPoP ") && challenge.contains("invalid_dpop_proof"), "{challenge}");
+    }
+    let (answer, arrived) = front.ask("GET", "/orders/7", &bearer(&token));
+    assert!(answer.status == 401 && arrived.is_none());
 }
 
 /// Without a token, only what is public arrives, in every way to write a path; and what arrives was decided.
@@ -312,6 +376,24 @@ fn nginx_asks() {
     if let Some(front) = Front::start("nginx", "gateway.yaml", Proxy::nginx) {
         everything(&front);
     }
+}
+
+/// nginx hands on of a refusal what it is told to.
+#[test]
+fn nginx_hands_a_nonce_on() {
+    let asking = |yaml: String| yaml.replace("audiences: [api]", "audiences: [api]\n    dpop: {nonce: true}");
+    let Some(front) = Front::with("nginx", "gateway.yaml", Proxy::nginx, asking) else { return };
+    let key = Key::es256("client");
+    let token = front.issuer.token().scope("api:read").claim("cnf", json!({"jkt": thumbprint(&key)})).build();
+    let ask = |nonce: &str| {
+        let proof = Proof::new(&key, "GET", "http://api.example.com/orders/7", &token).claim("nonce", json!(nonce));
+        front.ask("GET", "/orders/7", &format!("Authorization: DPoP {token}\r\nDPoP: {}\r\n", proof.build())).0
+    };
+    let refused = ask("x");
+    let challenges = refused.fields.all("www-authenticate").collect::<Vec<_>>();
+    assert!(refused.status == 401 && challenges.concat().contains("use_dpop_nonce"), "{challenges:?}");
+    let good = ask(refused.fields.get("dpop-nonce").expect("a nonce"));
+    assert_eq!((good.status, good.fields.get("dpop-nonce")), (200, None));
 }
 
 #[test]

@@ -12,7 +12,6 @@ fn what_is_wrong_is_told_and_the_one_before_stays() {
         ("no YAML", "listen: [".to_owned()),
         ("an empty file, as in the middle of a save", String::new()),
         ("a route in conflict", format!("{good}- {{name: again, path: /version, upstream: echo, allow: public}}\n")),
-        ("a key that isn't in force", good.replace("audiences:", "logout: {back_channel: true}, audiences:")),
     ] {
         scene.save(&text);
         let told = scene.reload(422);
