@@ -43,6 +43,8 @@ pub struct NoticePlaces {
     listeners: Vec<usize>,
     /// By canonical path, without a slash at its end.
     places: HashMap<Box<str>, NoticePlace>,
+    /// Issuers that tell.
+    issuers: usize,
 }
 
 /// Where one issuer tells by one channel.
@@ -66,7 +68,8 @@ impl NoticePlaces {
                 }
             }
         }
-        NoticePlaces { listeners, places }
+        let issuers = issuers.iter().filter(|issuer| issuer.settings.logout.is_wanted()).count();
+        NoticePlaces { listeners, places, issuers }
     }
 
     /// The place at this canonical path.
@@ -212,7 +215,8 @@ async fn end(snapshot: &Snapshot, notice: &Notice) -> Result<Vec<Arc<str>>, Stri
     }
     let mut ids = Vec::new();
     for wish in &notice.wishes {
-        let revocation = snapshot.revocations.add(wish.clone()).map_err(|why| why.to_string())?;
+        let revocation =
+            snapshot.revocations.add_among(wish.clone(), snapshot.notices.issuers).map_err(|why| why.to_string())?;
         ids.push(revocation.id.clone());
     }
     if ids.is_empty() || snapshot.revocations.keep().await && snapshot.is_told().await {
