@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{
     HeaderMap, Method, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
+    header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
 use serde_json::{Value, json};
 
@@ -19,11 +19,12 @@ use crate::{
     observe::NoticeReceived,
     query::decode,
     refusal::{Refusal, UpstreamFault},
-    server::Arrival,
+    respond::problem,
+    server::{Alive, Arrival},
     snapshot::Snapshot,
     token::{
         issuer::Issuer,
-        notice::{Channel, Notice, NoticeFault},
+        notice::{Channel, Notice, NoticeFault, Refused},
         now,
     },
     well_known::without_slash,
@@ -35,6 +36,11 @@ const METHOD: &str = "POST";
 const LARGEST_BODY: u64 = 64 * 1024;
 /// A body that takes longer isn't waited for.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// Revocations that are over make room once a minute.
+const AFTER_NO_ROOM: Duration = Duration::from_secs(60);
+
+/// What came of a notice: what it tells, and the ids of the revocations that it comes to or why there are none; or why it isn't one.
+type Told = Result<(Notice, Result<Vec<Arc<str>>, String>), Refused>;
 
 /// The places of a configuration.
 #[derive(Debug, Default)]
@@ -43,6 +49,8 @@ pub struct NoticePlaces {
     listeners: Vec<usize>,
     /// By canonical path, without a slash at its end.
     places: HashMap<Box<str>, NoticePlace>,
+    /// Issuers that tell.
+    issuers: usize,
 }
 
 /// Where one issuer tells by one channel.
@@ -66,7 +74,8 @@ impl NoticePlaces {
                 }
             }
         }
-        NoticePlaces { listeners, places }
+        let issuers = issuers.iter().filter(|issuer| issuer.settings.logout.is_wanted()).count();
+        NoticePlaces { listeners, places, issuers }
     }
 
     /// The place at this canonical path.
@@ -107,21 +116,21 @@ impl NoticePlace {
         exchange.heard(issuer);
         let status = self.takes(method)?;
         let body = read(snapshot, exchange, body, arrival).await?;
-        let told = match self.token(headers, &body) {
-            Ok(token) => snapshot.desk.read(token.trim_ascii(), &self.issuer, self.channel, now()).await,
+        let token = match self.token(headers, &body) {
+            Ok(token) => token.trim_ascii().to_owned(),
             Err(detail) => {
                 exchange.heard_nothing("invalid_request");
                 return Ok(self.refused(NoticeFault::Content(detail)));
             }
         };
+        let told = self.clone().see_through(exchange.snapshot().clone(), token, arrival.alive.clone()).await?;
         let request_id = exchange.request_id().clone();
         let received = NoticeReceived { issuer, channel: word(self.channel), request_id: request_id.as_str() };
         match told {
-            Ok(notice) => {
+            Ok((notice, ended)) => {
                 exchange.heard_well();
-                let ended = end(snapshot, &notice).await;
                 received.taken(&notice.told, notice.subject(), &ended);
-                ended.map(|_| empty(status)).map_err(|_| Refusal::Upstream(UpstreamFault::TokenNotEnded))
+                Ok(if ended.is_ok() { empty(status) } else { no_room(request_id.as_str()) })
             }
             Err(refused) => {
                 received.refused(refused.fault.detail(), refused.is_issuers);
@@ -134,6 +143,23 @@ impl NoticePlace {
                 }
             }
         }
+    }
+
+    /// Reads a notice and ends what it tells of, though its sender goes away: few wait for long, and fewer come again.
+    async fn see_through(self, snapshot: Arc<Snapshot>, token: String, alive: Alive) -> Result<Told, Refusal> {
+        let seeing = tokio::spawn(async move {
+            let read = snapshot.desk.read(&token, &self.issuer, self.channel, now()).await;
+            let told = match read {
+                Ok(notice) => {
+                    let ended = end(&snapshot, &notice).await;
+                    Ok((notice, ended))
+                }
+                Err(refused) => Err(refused),
+            };
+            drop(alive);
+            told
+        });
+        seeing.await.map_err(|_| Refusal::Upstream(UpstreamFault::Unavailable))
     }
 
     /// The token that a body brings.
@@ -211,8 +237,9 @@ async fn end(snapshot: &Snapshot, notice: &Notice) -> Result<Vec<Arc<str>>, Stri
         return Ok(Vec::new());
     }
     let mut ids = Vec::new();
-    for wish in &notice.wishes {
-        let revocation = snapshot.revocations.add(wish.clone()).map_err(|why| why.to_string())?;
+    for wish in snapshot.desk.wishes(notice) {
+        let revocation =
+            snapshot.revocations.add_among(wish, snapshot.notices.issuers).map_err(|why| why.to_string())?;
         ids.push(revocation.id.clone());
     }
     if ids.is_empty() || snapshot.revocations.keep().await && snapshot.is_told().await {
@@ -227,6 +254,14 @@ fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
     let (Some(said), None) = (types.next(), types.next()) else { return false };
     let said = said.to_str().ok().and_then(|said| said.split(';').next());
     said.is_some_and(|said| said.trim().eq_ignore_ascii_case(wanted))
+}
+
+/// Who sends it again may have more luck.
+fn no_room(request_id: &str) -> Response<Body> {
+    let refusal = Refusal::Upstream(UpstreamFault::TokenNotEnded);
+    let mut response = problem(refusal.status(), refusal.detail(), Some(request_id), false);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(AFTER_NO_ROOM.as_secs()));
+    response
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

@@ -278,6 +278,23 @@ impl KeyStore {
         self.at_hand().ok_or(unavailable)
     }
 
+    /// How many fetches have begun.
+    pub(in crate::token) fn begun(&self) -> u64 {
+        self.fetches.borrow().begun
+    }
+
+    /// The same after a fetch that begins later than now, as soon as one may: for what doesn't come twice.
+    ///
+    /// # Errors
+    /// As `after_fetch`.
+    pub(in crate::token) async fn after_next_fetch(&self, asking: Asking) -> Result<Arc<KeySet>, Unavailable> {
+        let last = self.fetches.borrow().last_wanted;
+        if let Some(last) = last {
+            sleep(UNKNOWN_KID_INTERVAL.saturating_sub(last.elapsed())).await;
+        }
+        self.after_fetch(asking).await
+    }
+
     /// The number of the fetch to wait for; None where the last one has to do.
     fn want(&self, asking: Asking) -> Option<u64> {
         let mut number = None;

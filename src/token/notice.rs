@@ -9,7 +9,10 @@ mod subject;
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -34,6 +37,12 @@ const WHEN_BUSY: Duration = Duration::from_secs(1);
 /// Notices that are remembered, and for how long: after that, they are too old.
 const MOST_KNOWN: u64 = 100_000;
 const LONGEST_KNOWN: Duration = Duration::from_secs(25 * 3600);
+/// Of one user, so many sessions a day are ended each by itself; with the next, all of the user's are. Who logs in and out without
+/// end takes no room from others.
+const SESSIONS_A_DAY: u32 = 32;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Users whose sessions are counted.
+const MOST_COUNTED: u64 = 100_000;
 
 /// How an issuer tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +69,8 @@ pub struct Desk {
     /// Those that were seen through. A repeated one is answered as the first and does nothing (RFC 8935, section 2), also
     /// where what it ended was lifted since. Named by all that is signed: two that share a `jti` by mistake are two.
     known: Cache<TokenId, ()>,
+    /// How many sessions of a user have ended today.
+    sessions: Cache<TokenId, Arc<AtomicU32>>,
 }
 
 impl Notice {
@@ -77,6 +88,7 @@ impl Default for Desk {
         Desk {
             waiting: Semaphore::new(MOST_WAITING),
             known: Cache::builder().max_capacity(MOST_KNOWN).time_to_live(LONGEST_KNOWN).build(),
+            sessions: Cache::builder().max_capacity(MOST_COUNTED).time_to_live(DAY).build(),
         }
     }
 }
@@ -90,6 +102,26 @@ impl Desk {
     /// It was seen through.
     pub fn remember(&self, notice: &Notice) {
         self.known.insert(notice.id, ());
+    }
+
+    /// What is to be ended by it: the session that it names, or all of its user's where too many of them have ended today.
+    pub fn wishes(&self, notice: &Notice) -> Vec<Wish> {
+        let user = notice.wishes.iter().find(|wish| matches!(wish.target, Target::Sub { without_sid: true, .. }));
+        let Some(Wish { target: Target::Sub { sub, .. }, issuer, .. }) = user else { return notice.wishes.clone() };
+        let authority = issuer.as_ref().map_or("", |issuer| &*issuer.authority);
+        let name = TokenId::of_signed(format!("{} {authority}{sub}", authority.len()).as_bytes());
+        let ended = self.sessions.get_with(name, Arc::default).fetch_add(1, Ordering::Relaxed);
+        if ended < SESSIONS_A_DAY {
+            return notice.wishes.clone();
+        }
+        let whole = |wish: &Wish| match &wish.target {
+            Target::Sid(_) => None,
+            Target::Sub { sub, .. } => {
+                Some(Wish { target: Target::Sub { sub: sub.clone(), without_sid: false }, ..wish.clone() })
+            }
+            _ => Some(wish.clone()),
+        };
+        notice.wishes.iter().filter_map(whole).collect()
     }
 
     /// What an issuer tells by this token. `now` in Unix seconds.
@@ -121,12 +153,23 @@ impl Desk {
         result
     }
 
-    /// By the rules of tokens with a `kid` that isn't known: one fetch in 5 s, for all who wait.
+    /// By the rules of tokens with a `kid` that isn't known: one fetch in 5 s, for all who wait. Where the last one began before the
+    /// notice came, its `kid` may be newer, and nobody sends a logout twice: the next one is waited for.
     async fn with_fetched_keys(&self, reading: &Reading<'_>) -> Result<Notice, Refused> {
         let unavailable = |retry_after| NoticeFault::KeysUnavailable { retry_after }.of_nobody();
         let Ok(_place) = self.waiting.try_acquire() else { return Err(unavailable(WHEN_BUSY)) };
         let keys = &reading.issuer.keys;
-        let (at_hand, failed) = match keys.after_fetch(Asking::InForce).await {
+        let begun = keys.begun();
+        let mut fetched = keys.after_fetch(Asking::InForce).await;
+        if let Ok(known) = &fetched
+            && keys.begun() == begun
+        {
+            match reading.with(Some(known.clone()), true)? {
+                Read::Notice(notice) => return Ok(notice),
+                Read::UnknownKey => fetched = keys.after_next_fetch(Asking::InForce).await,
+            }
+        }
+        let (at_hand, failed) = match fetched {
             Ok(fetched) => (Some(fetched), None),
             // Keys of an earlier run may be at hand by now.
             Err(failed) => (keys.at_hand(), Some(failed)),

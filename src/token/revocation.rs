@@ -7,6 +7,7 @@ mod index;
 mod journal;
 mod kept;
 mod reach;
+mod shares;
 mod target;
 mod written;
 
@@ -24,8 +25,8 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use tokio::{sync::watch, time::sleep};
 
 pub(crate) use self::journal::{Change, Journal};
-pub use self::target::{OfIssuer, Source, Target, TokenId};
-use self::{index::Index, kept::Kept};
+pub use self::target::{OfIssuer, Source, Target, TokenId, Wish};
+use self::{index::Index, kept::Kept, shares::Shares};
 use super::{
     date::{self, Round},
     now,
@@ -71,21 +72,6 @@ pub enum NotRevoked {
     NoId,
 }
 
-/// Something to be ended.
-#[derive(Clone, Debug)]
-pub struct Wish {
-    /// What.
-    pub target: Target,
-    /// Whose tokens alone.
-    pub issuer: Option<OfIssuer>,
-    /// As in `Revocation`.
-    pub issued_before: Option<i64>,
-    /// As in `Revocation`.
-    pub expires_at: Option<i64>,
-    /// Who asks.
-    pub source: Source,
-}
-
 /// All revocations of a process. They outlive every snapshot.
 pub struct Revocations {
     tokens: Index,
@@ -96,6 +82,7 @@ pub struct Revocations {
     subs: Index,
     /// By their ids. Writers take turns with it; who asks about a token doesn't.
     ledger: Mutex<HashMap<Arc<str>, Arc<Revocation>>>,
+    shares: Shares,
     /// Tells those who wait for a token's end.
     added: watch::Sender<()>,
     /// Counts changes.
@@ -118,6 +105,7 @@ impl Revocations {
             sids: Index::default(),
             subs: Index::default(),
             ledger: Mutex::default(),
+            shares: Shares::default(),
             added: watch::Sender::new(()),
             version: AtomicU64::new(0),
             kept: None,
@@ -177,6 +165,14 @@ impl Revocations {
     /// # Errors
     /// There is no room for it.
     pub fn add(&self, wish: Wish) -> Result<Arc<Revocation>, NotRevoked> {
+        self.add_among(wish, 1)
+    }
+
+    /// The same where so many issuers may ask: each has an equal share of the room.
+    ///
+    /// # Errors
+    /// As `add`.
+    pub fn add_among(&self, wish: Wish, issuers: usize) -> Result<Arc<Revocation>, NotRevoked> {
         let now = now();
         let mut ledger = self.ledger();
         let (index, wanted) = (self.index(&wish.target), wish.reach());
@@ -185,11 +181,11 @@ impl Revocations {
             return Ok(same);
         }
         let needless = index.all(wish.target.key(), |there| wanted.makes_needless(&there.reach()));
-        let most = wish.source.share_of(self.most);
         // One that takes another's place needs none.
-        if needless.is_empty() && ledger.len() >= most {
+        let fits = |held: usize| !needless.is_empty() || self.shares.have_room(&wish, held, self.most, issuers);
+        if !fits(ledger.len()) {
             self.sweep_ledger(&mut ledger, now);
-            if ledger.len() >= most {
+            if !fits(ledger.len()) {
                 return Err(NotRevoked::Full);
             }
         }
@@ -332,6 +328,7 @@ impl Revocations {
     fn insert(&self, ledger: &mut HashMap<Arc<str>, Arc<Revocation>>, revocation: Revocation) -> Arc<Revocation> {
         let revocation = Arc::new(revocation);
         self.index(&revocation.target).insert(&revocation);
+        self.shares.add(&revocation);
         ledger.insert(revocation.id.clone(), revocation.clone());
         self.version.fetch_add(1, Ordering::Release);
         self.metrics.held(revocation.source.name(), 1);
@@ -340,6 +337,7 @@ impl Revocations {
 
     fn forget(&self, revocation: &Revocation) {
         self.index(&revocation.target).remove(revocation);
+        self.shares.remove(revocation);
         self.version.fetch_add(1, Ordering::Release);
         self.metrics.held(revocation.source.name(), -1);
     }

@@ -37,16 +37,17 @@ fn tell(what: &str, mut runs: Vec<(Duration, Duration)>) {
     );
 }
 
-/// Asks again and again, on one connection, until the token isn't let in.
-fn until_refused(client: &mut Client, token: &str) {
-    loop {
+/// Asks again and again, on one connection, until the token isn't let in. How often it was.
+fn until_refused(client: &mut Client, token: &str) -> usize {
+    for let_in in 0.. {
         client.send(format!("GET /closed HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {token}\r\n\r\n"));
         match client.receive().status {
             200 => {}
-            401 => return,
+            401 => return let_in,
             status => panic!("{status}"),
         }
     }
+    unreachable!()
 }
 
 fn post(address: std::net::SocketAddr, path: &str, fields: &str, body: &str) -> u16 {
@@ -60,7 +61,7 @@ fn post(address: std::net::SocketAddr, path: &str, fields: &str, body: &str) -> 
 
 /// Runs `end` for token after token, and looks at `at` until each is refused.
 fn measure(what: &str, count: usize, at: &Gateway, token: impl Fn(usize) -> Token, end: impl Fn(usize, &str) -> u16) {
-    let mut client = at.client();
+    let (mut client, mut let_in) = (at.client(), 0);
     let runs = (0..count).map(|run| {
         let token = token(run).build();
         assert_eq!(at.get_with("/closed", &token).status, 200);
@@ -68,10 +69,11 @@ fn measure(what: &str, count: usize, at: &Gateway, token: impl Fn(usize) -> Toke
         let status = end(run, &token);
         assert!((200..300).contains(&status), "{status}");
         let answered = Instant::now();
-        until_refused(&mut client, &token);
+        let_in += until_refused(&mut client, &token);
         (answered - began, answered.elapsed())
     });
     tell(what, runs.collect());
+    eprintln!("  let in meanwhile: {let_in}");
 }
 
 #[test]

@@ -357,6 +357,22 @@ fn whom_it_is_for() {
 }
 
 #[test]
+fn who_logs_out_without_end_takes_no_more_room() {
+    let (desk, issuer) = (Desk::default(), issuer());
+    let log_out = |sub: &str, number: u32| {
+        let claims = with(with(logout_claims(), "sub", json!(sub)), "sid", json!(format!("s{number}")));
+        let notice = ready(desk.read(&logout_token(claims), &issuer, Channel::BackChannel, NOW)).unwrap();
+        desk.wishes(&notice).into_iter().map(|wish| wish.target).collect::<Vec<_>>()
+    };
+    for number in 0..SESSIONS_A_DAY {
+        assert_eq!(log_out("joe", number), [sid(&format!("s{number}")), sub("joe", true)]);
+    }
+    assert_eq!(log_out("joe", 100), [sub("joe", false)]);
+    assert_eq!(log_out("joe", 101), [sub("joe", false)]);
+    assert_eq!(log_out("ann", 100), [sid("s100"), sub("ann", true)]);
+}
+
+#[test]
 fn a_notice_is_known_by_all_that_is_signed() {
     let (desk, issuer) = (Desk::default(), issuer());
     let read = |claims| ready(desk.read(&logout_token(claims), &issuer, Channel::BackChannel, NOW)).unwrap();

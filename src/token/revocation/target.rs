@@ -9,9 +9,6 @@ use crate::token::{
     jwt,
 };
 
-/// Of ten places so many are for what issuers end: what they send keeps nobody here from ending a token.
-const ISSUERS_SHARE: usize = 9;
-
 /// A token's own name among revocations.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenId(pub(super) [u8; 32]);
@@ -63,6 +60,21 @@ pub enum Source {
     BackChannel,
     /// The issuer, by a security event.
     Events,
+}
+
+/// Something to be ended.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// What.
+    pub target: Target,
+    /// Whose tokens alone.
+    pub issuer: Option<OfIssuer>,
+    /// As in `Revocation`.
+    pub issued_before: Option<i64>,
+    /// As in `Revocation`.
+    pub expires_at: Option<i64>,
+    /// Who asks.
+    pub source: Source,
 }
 
 impl TokenId {
@@ -124,11 +136,6 @@ impl Source {
 
     pub(super) fn is_issuers(self) -> bool {
         matches!(self, Source::BackChannel | Source::Events)
-    }
-
-    /// Of so many places, those that it may have filled.
-    pub(super) fn share_of(self, places: usize) -> usize {
-        if self.is_issuers() { places / 10 * ISSUERS_SHARE } else { places }
     }
 }
 

@@ -298,6 +298,23 @@ fn issuers_leave_room_for_who_ends_tokens_here() {
     assert_eq!(revocations.add(jti("3")).err(), Some(NotRevoked::Full));
 }
 
+#[test]
+fn an_issuer_leaves_room_for_others() {
+    let revocations = Revocations { most: 20, ..Revocations::new(&Observer::silent()) };
+    let add = |authority: &str, number: usize| {
+        let target = Target::Sid(number.to_string());
+        let wish = Wish { source: Source::Events, issuer: of(authority), issued_before: Some(5), ..all_of(target) };
+        revocations.add_among(wish, 3)
+    };
+    let fill = |authority: &str| (0..30).take_while(|number| add(authority, *number).is_ok()).count();
+    assert_eq!(["https://a.example", "https://b.example", "https://c.example"].map(fill), [6, 6, 6]);
+    let first = revocations.list().into_iter().find(|one| one.issuer == of("https://a.example")).unwrap();
+    assert!(revocations.lift(&first.id));
+    assert!(add("https://b.example", 50).is_err());
+    assert!(add("https://a.example", 50).is_ok());
+    assert!(revocations.add(jti("1")).is_ok());
+}
+
 fn restored(folder: &std::path::Path) -> Result<Arc<Revocations>, String> {
     Revocations::restored(&Observer::silent(), Arc::new(StateDir::open(folder).unwrap())).map(Arc::new)
 }
