@@ -146,14 +146,14 @@ impl Scene {
             is_trusted: false,
             version: Version::HTTP_11,
             scheme: "https",
-            authority: Some("api.example".to_owned()),
+            authority: Some(HeaderValue::from_static("api.example")),
             request_id: &request_id,
             trace: &headers::TraceContext::of(&self.headers, headers::SampledShare::new(0.0)),
         };
         let mut fields = outgoing::fields(&self.snapshot, route, self.headers.clone(), &sender);
         let (principal, credential) = (permit.principal().unwrap(), permit.credential().unwrap());
         route.settings.identity.write(principal, &mut fields);
-        route.settings.identity.write_authorization(credential, &mut fields);
+        route.settings.identity.write_authorization(credential, None, &mut fields);
         fields
     }
 }

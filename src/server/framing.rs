@@ -8,7 +8,7 @@ pub(super) mod head;
 mod stream;
 pub(super) mod target;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     cell::RefCell,

@@ -5,6 +5,8 @@
 
 mod answer;
 mod head;
+#[cfg(test)]
+mod tests;
 
 use std::{
     future::{Future, poll_fn},

@@ -115,7 +115,7 @@ fn a_broken_body_is_said_of_its_own_request() {
 }
 
 #[rustfmt::skip]
-fn fragment() -> impl Strategy<Value = Vec<u8>> {
+pub(in crate::server) fn fragment() -> impl Strategy<Value = Vec<u8>> {
     let texts: Vec<&'static str> = vec![
         "GET / HTTP/1.1\r\n",
         "POST /a HTTP/1.1\r\n",
@@ -206,7 +206,7 @@ proptest! {
 
 /// Marks its answers.
 #[derive(Clone)]
-struct Marker;
+pub(in crate::server) struct Marker;
 
 impl crate::server::Handler for Marker {
     async fn handle(
@@ -222,12 +222,23 @@ impl crate::server::Handler for Marker {
     }
 }
 
-fn first() -> First {
+pub(in crate::server) fn first() -> First {
     First { bytes: BytesMut::new(), since: Instant::now() }
 }
 
 /// All that a client gets that sends these bytes and waits for the end.
 async fn talk(bytes: Vec<u8>, piece: usize) -> String {
+    let serve =
+        |server, arrival, limits, phases| crate::server::http1::serve(server, first(), arrival, Marker, limits, phases);
+    talk_to(serve, bytes, piece).await
+}
+
+/// The same with whoever serves it.
+pub(in crate::server) async fn talk_to<F: Future<Output = ()> + Send + 'static>(
+    serve: impl FnOnce(tokio::io::DuplexStream, crate::server::Arrival, Limits, crate::server::drain::Phases) -> F,
+    bytes: Vec<u8>,
+    piece: usize,
+) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let limits = Limits { header_timeout: Duration::from_millis(3), idle_timeout: Duration::from_millis(3), ..LIMITS };
     let arrival = crate::server::Arrival {
@@ -242,7 +253,7 @@ async fn talk(bytes: Vec<u8>, piece: usize) -> String {
     };
     let (mut client, server) = tokio::io::duplex(64 * 1024);
     let (_phase, phases) = crate::server::drain::phases();
-    let served = tokio::spawn(crate::server::http1::serve(server, first(), arrival, Marker, limits, phases));
+    let served = tokio::spawn(serve(server, arrival, limits, phases));
     for piece in bytes.chunks(piece) {
         if client.write_all(piece).await.is_err() {
             break;
