@@ -330,7 +330,7 @@ fn upstream_fields(
         is_trusted: snapshot.trusted_proxies.trusts(question.peer),
         version: Version::HTTP_11,
         scheme: question.scheme,
-        authority: received.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
+        authority: received.get(HOST).cloned(),
         request_id: &headers::request_id(received),
         trace: &TraceContext::of(received, snapshot.tracing.share()),
     };
