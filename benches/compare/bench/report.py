@@ -44,7 +44,7 @@ class Results:
         )
         self.about |= {
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
-            "commit": told(["git", "rev-parse", "--short=12", "HEAD"]),
+            "commit": given.commit or told(["git", "rev-parse", "--short=12", "HEAD"]),
             "kernel": platform.release(),
             "cpu": cpu,
             "cores": os.cpu_count(),
