@@ -1,6 +1,7 @@
 //! Fuzzing without a compiler of its own: inputs of a corpus are changed at random, and those that come out in a new way
 //! are kept and changed on. Part of the test suite for a few rounds that are always the same; see README.md for more.
 
+mod answers;
 mod config;
 mod credential;
 mod decide;

@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::{HeaderMap, body::Incoming};
+use hyper::HeaderMap;
 use tokio::time::{Instant, Sleep};
 
 use crate::{headers::clean_answer_trailers, refusal::Refusal};
@@ -45,15 +45,17 @@ pub enum Body {
 
 /// The body of an upstream's answer.
 pub struct Streamed {
-    incoming: Incoming,
-    at_end: Option<AtEnd>,
+    /// None once the time is over.
+    source: Option<Source>,
     deadline: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// Called with true when a body was read to its end, with false when its connection failed before; dropped where nobody wants
-/// to read it that far.
-pub(crate) type AtEnd = Box<dyn FnOnce(bool) + Send>;
+/// What an upstream's connection brings of an answer's body.
+pub(crate) type Source = Box<dyn http_body::Body<Data = Bytes, Error = BrokenOff> + Send + Unpin>;
+
+/// Why it brings no more.
+pub(crate) type BrokenOff = Box<dyn Error + Send + Sync>;
 
 /// A body with a witness.
 pub struct Watched {
@@ -66,7 +68,7 @@ pub struct Watched {
 #[derive(Debug)]
 pub enum BodyError {
     /// The connection that it was read from failed.
-    Connection(hyper::Error),
+    Connection(Box<dyn Error + Send + Sync>),
     /// Its sender did what isn't allowed, or too slowly.
     Fault(Refusal),
     /// The route's `timeout` was over in the middle of the answer.
@@ -95,10 +97,8 @@ impl Body {
     }
 
     /// An upstream's body; after `deadline` it ends with an error.
-    pub(crate) fn streamed(incoming: Incoming, deadline: Option<Instant>, at_end: Option<AtEnd>) -> Body {
-        let mut streamed = Streamed { incoming, at_end, deadline, timer: None };
-        streamed.note_end();
-        Body::Streamed(streamed)
+    pub(crate) fn streamed(source: Source, deadline: Option<Instant>) -> Body {
+        Body::Streamed(Streamed { source: Some(source), deadline, timer: None })
     }
 
     /// Whether none of it comes from an upstream.
@@ -140,7 +140,7 @@ impl http_body::Body for Body {
             Body::Empty => true,
             Body::Full(bytes) => bytes.is_none(),
             Body::Message(bytes, trailers) => bytes.is_none() && trailers.is_none(),
-            Body::Streamed(streamed) => streamed.incoming.is_end_stream(),
+            Body::Streamed(streamed) => streamed.source.as_ref().is_some_and(|source| source.is_end_stream()),
             Body::Watched(watched) => watched.body.is_end_stream(),
         }
     }
@@ -150,7 +150,9 @@ impl http_body::Body for Body {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Body::Message(..) => SizeHint::default(),
-            Body::Streamed(streamed) => streamed.incoming.size_hint(),
+            Body::Streamed(streamed) => {
+                streamed.source.as_ref().map_or_else(SizeHint::default, |source| source.size_hint())
+            }
             Body::Watched(watched) => watched.body.size_hint(),
         }
     }
@@ -158,39 +160,18 @@ impl http_body::Body for Body {
 
 impl Streamed {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(None) => {
-                self.ended(true);
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                self.note_end();
-                Poll::Ready(Some(Ok(cleaned(frame))))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.ended(false);
-                Poll::Ready(Some(Err(BodyError::Connection(error))))
-            }
+        let Some(source) = &mut self.source else { return Poll::Ready(Some(Err(BodyError::TimedOut))) };
+        match Pin::new(source).poll_frame(cx) {
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(cleaned(frame)))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Connection(error)))),
             Poll::Pending => match self.deadline {
                 Some(deadline) if poll_timer(&mut self.timer, deadline, cx) => {
-                    self.at_end = None;
+                    self.source = None;
                     Poll::Ready(Some(Err(BodyError::TimedOut)))
                 }
                 _ => Poll::Pending,
             },
-        }
-    }
-
-    /// A body of known length isn't polled again after its last byte.
-    fn note_end(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.ended(true);
-        }
-    }
-
-    fn ended(&mut self, is_whole: bool) {
-        if let Some(at_end) = self.at_end.take() {
-            at_end(is_whole);
         }
     }
 }
@@ -246,7 +227,7 @@ impl fmt::Display for BodyError {
 impl Error for BodyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            BodyError::Connection(error) => Some(error),
+            BodyError::Connection(error) => Some(&**error),
             BodyError::Fault(_) | BodyError::TimedOut | BodyError::Unasked => None,
         }
     }

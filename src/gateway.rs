@@ -7,7 +7,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http_body::Body as _;
-use hyper::{HeaderMap, Method, Request, Response, header::HeaderValue, http::request};
+use hyper::{
+    HeaderMap, Method, Request, Response,
+    header::{AUTHORIZATION, HeaderValue},
+    http::request,
+};
 
 use crate::{
     answer::OwnAnswer,
@@ -142,7 +146,7 @@ async fn answer(
                 upgrade.write(request.headers_mut());
                 exchange.may_switch(upgrade, tunnel_end(&permit, &body));
             }
-            forward(snapshot, exchange, route, permit, request.map(|()| body), arrival).await?
+            forward(snapshot, exchange, route, permit, Box::new(request.map(|()| body)), arrival).await?
         }
         Destination::Decision => return Err(Refusal::NoRoute),
     };
@@ -306,15 +310,16 @@ fn outgoing(
         is_trusted: exchange.trusted_peer(),
         version: head.version,
         scheme: arrival.scheme,
-        authority: requests::authority(&head).map(str::to_owned),
+        authority: requests::authority_value(&head),
         request_id: exchange.request_id(),
         trace: exchange.trace(),
     };
     let mut request = Request::new(());
     *request.uri_mut() = outgoing::target(path, route, &head.uri)?;
+    let sent = head.headers.get(AUTHORIZATION).filter(|_| permit.principal().is_some()).cloned();
     let mut fields = outgoing::fields(snapshot, route, head.headers, &from);
     if let (Some(principal), Some(credential)) = (permit.principal(), permit.credential()) {
-        route.settings.identity.write_authorization(credential, &mut fields);
+        route.settings.identity.write_authorization(credential, sent, &mut fields);
         route.settings.identity.write(principal, &mut fields);
         if let Some(assertor) = &route.assertor {
             assertor.write(principal, &mut fields)?;
@@ -355,7 +360,7 @@ async fn forward(
     exchange: &mut Exchange,
     route: &Route,
     permit: Permit,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     arrival: &Arrival,
 ) -> Result<Response<Body>, Refusal> {
     let Some(upstream) = &route.upstream else { return Err(Refusal::Upstream(UpstreamFault::Unavailable)) };

@@ -37,20 +37,25 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 /// Removes hop-by-hop fields and whatever the lines of `Connection` name (RFC 9110, section 7.6.1), save
 /// `Authorization`, `DPoP`, `Host` and `Content-Length`. For requests and responses. `TE: trailers` stays on requests.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    remove_connection(headers);
-    keep_te_trailers(headers);
-    for name in [
-        &HTTP2_SETTINGS,
-        &KEEP_ALIVE,
-        &PROXY_AUTHENTICATE,
-        &PROXY_AUTHORIZATION,
-        &PROXY_CONNECTION,
-        &TRANSFER_ENCODING,
-        &UPGRADE,
-    ] {
-        headers.remove(name);
+    // One look at all that there are, since there is seldom one of these among them.
+    let (mut has_connection, mut has_others) = (false, false);
+    for name in headers.keys() {
+        has_connection |= *name == CONNECTION;
+        has_others |= *name == TE || HOP_BY_HOP.contains(name);
+    }
+    if has_connection {
+        remove_connection(headers);
+    }
+    if has_others {
+        keep_te_trailers(headers);
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
+        }
     }
 }
+
+static HOP_BY_HOP: [HeaderName; 7] =
+    [HTTP2_SETTINGS, KEEP_ALIVE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE];
 
 /// `HeaderMap::remove` would hand out the first line of `Connection` and drop the others unread, so all are taken
 /// before anything is removed.
@@ -102,7 +107,7 @@ pub fn add_forwarding(
     peer: IpAddr,
     trusted_peer: bool,
     scheme: &str,
-    host: Option<&str>,
+    host: Option<HeaderValue>,
     via: HeaderValue,
 ) {
     add_forwarded_for(headers, peer, trusted_peer);
@@ -110,7 +115,7 @@ pub fn add_forwarding(
         set(headers, X_FORWARDED_PROTO, scheme_value(scheme));
     }
     if !trusted_peer || !headers.contains_key(X_FORWARDED_HOST) {
-        set(headers, X_FORWARDED_HOST, host.and_then(|host| HeaderValue::from_str(host).ok()));
+        set(headers, X_FORWARDED_HOST, host);
     }
     headers.append(VIA, via);
 }
@@ -137,16 +142,27 @@ pub fn client_scheme(headers: &HeaderMap, trusted_peer: bool, connection: &'stat
 
 /// All lines become one, the peer at its end.
 fn add_forwarded_for(headers: &mut HeaderMap, peer: IpAddr, trusted_peer: bool) {
-    let mut chain = Vec::with_capacity(64);
-    if trusted_peer {
-        for line in headers.get_all(X_FORWARDED_FOR) {
-            chain.extend_from_slice(line.as_bytes());
-            chain.extend_from_slice(b", ");
-        }
+    if !trusted_peer {
+        return set(headers, X_FORWARDED_FOR, address_value(peer.to_canonical()));
+    }
+    let mut chain = Vec::new();
+    for line in headers.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(line.as_bytes());
+        chain.extend_from_slice(b", ");
     }
     // Writing to a Vec can't fail.
     let _ = write!(chain, "{}", peer.to_canonical());
     set(headers, X_FORWARDED_FOR, HeaderValue::try_from(chain).ok());
+}
+
+fn address_value(address: IpAddr) -> Option<HeaderValue> {
+    /// The longest that there is, with an IPv4 address in its end.
+    const LONGEST: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len();
+    let mut text = [0; LONGEST];
+    let mut rest = &mut text[..];
+    write!(rest, "{address}").ok()?;
+    let left = rest.len();
+    HeaderValue::from_bytes(text.get(..LONGEST - left)?).ok()
 }
 
 fn scheme_value(scheme: &str) -> Option<HeaderValue> {
@@ -286,7 +302,7 @@ mod tests {
             "::ffff:192.0.2.7".parse().unwrap(),
             false,
             "http",
-            Some("api:8080"),
+            Some(HeaderValue::from_static("api:8080")),
             via(Version::HTTP_11),
         );
         let all =
@@ -328,7 +344,14 @@ mod tests {
             ("x-forwarded-for", "7.7.7.7, 8.8.8.8"),
             ("x-forwarded-proto", "https"),
         ]);
-        add_forwarding(&mut headers, "10.0.0.1".parse().unwrap(), true, "http", Some("api"), via(Version::HTTP_11));
+        add_forwarding(
+            &mut headers,
+            "10.0.0.1".parse().unwrap(),
+            true,
+            "http",
+            Some(HeaderValue::from_static("api")),
+            via(Version::HTTP_11),
+        );
         assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 8.8.8.8, 10.0.0.1");
         assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
         assert_eq!(headers["x-forwarded-proto"], "https");
@@ -336,11 +359,19 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_absent_or_no_header_value_leaves_none_of_the_clients() {
-        for host in [None, Some("a\r\nx: y")] {
-            let mut headers = map(&[("x-forwarded-host", "evil")]);
-            add_forwarding(&mut headers, "10.0.0.1".parse().unwrap(), false, "https", host, via(Version::HTTP_11));
-            assert!(!headers.contains_key("x-forwarded-host"), "{host:?}");
+    fn a_host_that_is_absent_leaves_none_of_the_clients() {
+        let mut headers = map(&[("x-forwarded-host", "evil")]);
+        add_forwarding(&mut headers, "10.0.0.1".parse().unwrap(), false, "https", None, via(Version::HTTP_11));
+        assert!(!headers.contains_key("x-forwarded-host"));
+    }
+
+    #[test]
+    fn every_address_has_its_value() {
+        for address in
+            ["0.0.0.0", "255.255.255.255", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "64:ff9b::255.255.255.255"]
+        {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(address_value(address).unwrap(), address.to_string());
         }
     }
 

@@ -134,8 +134,9 @@ impl IdentityPlan {
 
     /// Writes the token as `Authorization`, with the scheme in exactly this case: `DPoP` where it was presented so, its proof
     /// beside it as it came, else `Bearer`. Or takes both away.
-    pub fn write_authorization(&self, credential: &Credential, headers: &mut HeaderMap) {
-        self.write_token(credential.is_dpop(), headers, |scheme| authorization(scheme, credential));
+    /// `sent`: what the client had there, which may be just that.
+    pub fn write_authorization(&self, credential: &Credential, sent: Option<HeaderValue>, headers: &mut HeaderMap) {
+        self.write_token(credential.is_dpop(), headers, |scheme| authorization(scheme, credential, sent));
     }
 
     /// The same for whoever only wants to see what would go on: no token is in it.
@@ -165,8 +166,13 @@ pub fn masked_authorization(is_dpop: bool) -> HeaderValue {
     HeaderValue::from_static(if is_dpop { "DPoP (masked)" } else { "Bearer (masked)" })
 }
 
-fn authorization(scheme: &str, credential: &Credential) -> Option<HeaderValue> {
+fn authorization(scheme: &str, credential: &Credential, sent: Option<HeaderValue>) -> Option<HeaderValue> {
     let token = credential.expose();
+    let is_same = |sent: &HeaderValue| sent.as_bytes().strip_prefix(scheme.as_bytes()) == Some(token.as_bytes());
+    if let Some(mut same) = sent.filter(is_same) {
+        same.set_sensitive(true);
+        return Some(same);
+    }
     let mut text = Vec::with_capacity(scheme.len() + token.len());
     text.extend_from_slice(scheme.as_bytes());
     text.extend_from_slice(token.as_bytes());

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hyper::{
     HeaderMap, Uri, Version,
-    header::{AUTHORIZATION, CONTENT_LENGTH, TRAILER, VIA},
+    header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, TRAILER, VIA},
     http::uri::PathAndQuery,
 };
 
@@ -27,7 +27,7 @@ pub struct Sender<'s> {
     /// `http` or `https`
     pub scheme: &'s str,
     /// Host and port that the request is for.
-    pub authority: Option<String>,
+    pub authority: Option<HeaderValue>,
     /// X-Request-Id
     pub request_id: &'s RequestId,
     /// traceparent
@@ -54,7 +54,7 @@ pub fn fields(snapshot: &Snapshot, route: &Route, mut fields: HeaderMap, from: &
 
     if !is_anonymous {
         let via = headers::via(from.version);
-        headers::add_forwarding(&mut fields, from.peer, from.is_trusted, from.scheme, from.authority.as_deref(), via);
+        headers::add_forwarding(&mut fields, from.peer, from.is_trusted, from.scheme, from.authority.clone(), via);
     }
     from.request_id.write(&mut fields);
     from.trace.write(&mut fields);

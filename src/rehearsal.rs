@@ -34,7 +34,7 @@ use crate::{
     route::Destination,
     server::{self, ListenMode},
     snapshot::{Route, Snapshot},
-    token::{self, credential, place::TokenPlace, secret::Secret},
+    token::{self, credential, place::TokenPlace, rehearsal::Binding, secret::Secret},
     trace::Span,
 };
 
@@ -330,7 +330,7 @@ fn upstream_fields(
         is_trusted: snapshot.trusted_proxies.trusts(question.peer),
         version: Version::HTTP_11,
         scheme: question.scheme,
-        authority: received.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
+        authority: received.get(HOST).cloned(),
         request_id: &headers::request_id(received),
         trace: &TraceContext::of(received, snapshot.tracing.share()),
     };
@@ -341,8 +341,9 @@ fn upstream_fields(
             fields.insert(name, NEW);
         }
     }
-    let is_dpop = credential::asks_by_dpop(received);
-    if fields.contains_key(DPOP) {
+    let is_proven = is_proven_by_key(decision);
+    let is_dpop = credential::asks_by_dpop(received) || is_proven;
+    if fields.contains_key(DPOP) || is_proven && !route.has_own_token() {
         fields.insert(DPOP, HeaderValue::from_static("(masked)"));
     }
     if let Some(caller) = decision.caller() {
@@ -363,6 +364,12 @@ fn upstream_fields(
         fields.insert(HOST, host);
     }
     fields
+}
+
+/// Whether the token is one that live traffic lets in by DPoP alone, though nothing in the question may show it.
+fn is_proven_by_key(decision: &Rehearsal) -> bool {
+    let token = decision.token.as_ref().filter(|_| decision.caller().is_some());
+    token.is_some_and(|token| matches!(Binding::of(&token.claims), Binding::Sender { key: Some(_), .. }))
 }
 
 fn listed(fields: &HeaderMap) -> Vec<(String, String)> {

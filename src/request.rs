@@ -2,7 +2,11 @@
 
 use std::net::IpAddr;
 
-use hyper::{HeaderMap, Method, Uri, header::HOST, http::request};
+use hyper::{
+    HeaderMap, Method, Uri,
+    header::{HOST, HeaderValue},
+    http::request,
+};
 
 use crate::{path::CanonicalPath, token::proof::Thumbprint, trace::Span};
 
@@ -38,6 +42,14 @@ pub struct RequestView<'r> {
 /// The authority that a request is for: of its target where that is absolute (RFC 9112, section 3.2.2), else of `Host`.
 pub fn authority(head: &request::Parts) -> Option<&str> {
     authority_of(&head.uri, &head.headers)
+}
+
+/// The same, as the value of a field.
+pub fn authority_value(head: &request::Parts) -> Option<HeaderValue> {
+    match head.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => head.headers.get(HOST).filter(|host| host.to_str().is_ok()).cloned(),
+    }
 }
 
 /// The same, of a head's parts.

@@ -280,7 +280,7 @@ impl RequestBody {
             Some(Err(error)) => {
                 self.upload.set_broken_off();
                 self.end();
-                Some(Err(BodyError::Connection(error)))
+                Some(Err(BodyError::Connection(error.into())))
             }
             None => {
                 self.end_whole();

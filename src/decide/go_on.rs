@@ -51,7 +51,7 @@ impl GoOn {
         }
         settings.headers.request.change_request(&mut fields);
         if let (Some(principal), Some(credential)) = (permit.principal(), permit.credential()) {
-            settings.identity.write_authorization(credential, &mut fields);
+            settings.identity.write_authorization(credential, None, &mut fields);
             settings.identity.write(principal, &mut fields);
             if let Some(assertor) = &route.assertor {
                 assertor.write(principal, &mut fields)?;

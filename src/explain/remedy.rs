@@ -1,6 +1,6 @@
 //! The smallest changes that would let a request in, each a sentence.
 
-use super::steps::missing_claims;
+use super::steps::{missing_claims, refused};
 use crate::{
     moment,
     policy::{Access, RuleReport, audiences, listed},
@@ -159,7 +159,7 @@ fn for_step(
 fn binding(token: &Rehearsed, name: &str) -> String {
     let wanted = token.issuer.as_ref().and_then(|issuer| issuer.settings.sender.constraint);
     match (token.proof, Binding::of(&token.claims), wanted) {
-        (Proof::Refused(fault), ..) => format!("send the token as whom it is bound to: {}", fault.detail()),
+        (Proof::Refused(fault), ..) => format!("send the token as whom it is bound to: {}", refused(fault)),
         (_, Binding::Unsupported, _) | (_, _, None) => {
             format!(
                 "have {name} bind tokens by `x5t#S256` or `jkt`, or to nobody: nobody can prove the `cnf` of this one"

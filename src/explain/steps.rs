@@ -8,7 +8,7 @@ use super::{StepPart, StepResult};
 use crate::{
     moment,
     policy::{audiences, listed},
-    refusal::TokenFault,
+    refusal::{ProofFault, TokenFault},
     token::{
         issuer::{Audiences, Issuer},
         rehearsal::{Answer, Binding, Proof, Rehearsed, Step},
@@ -158,10 +158,20 @@ fn binding(token: &Rehearsed) -> String {
     };
     match (token.proof, constraint.filter(|_| !binding.satisfies(constraint))) {
         (_, Some(wanted)) => format!("{bound}; wanted {} in cnf", wanted.member()),
-        (Proof::Refused(fault), _) => format!("{bound}: {}", fault.detail()),
+        (Proof::Refused(fault), _) => format!("{bound}: {}", refused(fault)),
         (Proof::Shown, _) => format!("{bound}, and the request comes from there"),
         (Proof::TakenAsGiven, _) => format!("{bound}; that the request comes from there is taken as given"),
         (Proof::NotAsked, _) => bound,
+    }
+}
+
+/// What is wrong with a proof. A nonce is known to who gave it: the command line gives none.
+pub(super) fn refused(fault: ProofFault) -> &'static str {
+    match fault {
+        ProofFault::NonceNeeded(_) => {
+            "the DPoP proof needs a nonce that the gateway has given, which that one alone knows (ask its admin listener)"
+        }
+        fault => fault.detail(),
     }
 }
 

@@ -54,8 +54,14 @@ pub(super) async fn serve<H: Handler>(
         };
     };
     let shake_hands = Box::pin(Transport::accept(socket, tls, open));
-    let Some(Ok(stream)) = until_late(shake_hands, deadline, phases.clone()).await else {
-        return;
+    let stream = match until_late(shake_hands, deadline, phases.clone()).await {
+        Some(Ok(stream)) => stream,
+        Some(Err(error)) => {
+            // At this level: whoever scans the network could fill the log.
+            tracing::debug!(client_ip = %arrival.peer, %error, "no TLS handshake");
+            return;
+        }
+        None => return,
     };
     let first = First { bytes: BytesMut::new(), since: Instant::now() };
     let arrival = Arrival { scheme: "https", client_certificate: stream.client_certificate(), ..arrival };

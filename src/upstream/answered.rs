@@ -1,23 +1,29 @@
 //! An upstream's answer on its way out: made safe to pass on, and tied to its connection.
 
-use http_body::Body as _;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::{
     HeaderMap, Response, StatusCode, Version,
-    body::Incoming,
     header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE},
 };
 use tokio::time::{Duration, timeout};
 
 use super::{
-    Tunnel, Upstream,
+    Ejection, Tunnel, Upstream,
+    answer::Answer,
     exchange::{BROKEN, Try},
     pool::Lease,
     standing::{Admission, Failing},
     upgrade,
 };
 use crate::{
-    body::{AtEnd, Body, Held, OwesBody},
+    body::{Body, BrokenOff, Held, OwesBody, Unasked},
     headers::remove_hop_by_hop,
     refusal::{Refusal, UpstreamFault},
 };
@@ -32,12 +38,30 @@ pub(super) struct Answered {
     pub(super) tunnel: Option<Tunnel>,
 }
 
+/// The body of an answer, and the connection that it comes on.
+struct Tied {
+    answer: Answer,
+    /// None once it was read to its end, or its connection has failed.
+    end: Option<End>,
+}
+
+/// What is to be done at the end of an answer. Dropped before, it closes the connection.
+struct End {
+    lease: Lease,
+    unasked: Option<Unasked>,
+    /// Whether it speaks for its endpoint.
+    speaks_for: bool,
+    eject: Option<Ejection>,
+    /// Whether the connection may serve another request.
+    reusable: bool,
+}
+
 impl Upstream {
     /// Ties the connection to the answer's body.
     pub(super) fn answer(
         &self,
         lease: Lease,
-        mut response: Response<Incoming>,
+        mut response: Response<Answer>,
         this_try: &mut Try,
     ) -> Result<Answered, Refusal> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -57,27 +81,64 @@ impl Upstream {
         }
         let speaks_for = !is_failure(response.status());
         let eject = self.settings.eject;
-        let response = response.map(|incoming| {
-            if incoming.is_end_stream() {
+        let response = response.map(|answer| {
+            if answer.is_end_stream() {
                 if reusable {
                     lease.give_back();
                 }
                 return Body::Empty;
             }
-            let at_end: AtEnd = Box::new(move |is_whole| {
-                drop(unasked);
-                match is_whole {
-                    _ if !speaks_for => {}
-                    true => lease.standing().succeeded(Admission::Plain),
-                    false => lease.standing().failed(Admission::Plain, eject.as_ref(), Failing::Answering),
-                }
-                if is_whole && reusable {
-                    lease.give_back();
-                }
-            });
-            Body::streamed(incoming, deadline, Some(at_end))
+            let end = End { lease, unasked, speaks_for, eject, reusable };
+            Body::streamed(Box::new(Tied { answer, end: Some(end) }), deadline)
         });
         Ok(Answered { response, tunnel: None })
+    }
+}
+
+impl http_body::Body for Tied {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let Tied { answer, end } = self.get_mut();
+        let Some(connection) = end.as_mut().and_then(|end| end.lease.connection()) else { return Poll::Ready(None) };
+        let polled = connection.poll_frame(answer, cx);
+        let is_whole = match &polled {
+            Poll::Ready(Some(Err(_))) => Some(false),
+            Poll::Ready(None) => Some(true),
+            // A body of known length isn't polled again after its last byte.
+            Poll::Ready(Some(Ok(_))) if answer.is_end_stream() => Some(true),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => None,
+        };
+        if let Some(is_whole) = is_whole
+            && let Some(end) = end.take()
+        {
+            end.came(is_whole);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.answer.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.answer.size_hint()
+    }
+}
+
+impl End {
+    /// The body was read to its end, or else its connection has failed before.
+    fn came(self, is_whole: bool) {
+        drop(self.unasked);
+        match is_whole {
+            _ if !self.speaks_for => {}
+            true => self.lease.standing().succeeded(Admission::Plain),
+            false => self.lease.standing().failed(Admission::Plain, self.eject.as_ref(), Failing::Answering),
+        }
+        if is_whole && self.reusable {
+            self.lease.give_back();
+        }
     }
 }
 
@@ -87,7 +148,7 @@ pub(super) fn is_failure(status: StatusCode) -> bool {
 }
 
 /// The connection is no longer one for requests: it becomes a tunnel, or ends where nobody had asked for that.
-fn switched(lease: Lease, mut response: Response<Incoming>, asked: Option<&HeaderValue>) -> Result<Answered, Refusal> {
+fn switched(lease: Lease, mut response: Response<Answer>, asked: Option<&HeaderValue>) -> Result<Answered, Refusal> {
     let Some(protocol) = upgrade::agreed(response.headers(), asked) else {
         return Err(BROKEN);
     };

@@ -1,13 +1,12 @@
 //! One endpoint is asked: on a connection from the pool or a new one, within its time limits.
 
 use std::{
-    error::Error as _,
     pin::{Pin, pin},
     sync::Arc,
 };
 
 use http_body::Body as _;
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Request, Response};
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, timeout_at},
@@ -15,6 +14,7 @@ use tokio::{
 
 use super::{
     Upstream,
+    answer::{Answer, Unanswered},
     connection::{Connection, Sent},
     dress::dress,
     endpoint::{Endpoint, Entry, Seat},
@@ -46,7 +46,7 @@ enum Failed {
 
 /// A request once more, where it may be sent again.
 pub(super) struct Spare {
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     /// Its body, if it has one.
     kept: Option<Kept>,
 }
@@ -64,7 +64,7 @@ impl Upstream {
         &self,
         seat: Seat,
         endpoint: &Arc<Endpoint>,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         this_try: &mut Try,
     ) -> Result<Reached, Stopped> {
         let worker = this_try.worker;
@@ -89,26 +89,26 @@ impl Upstream {
             // A shared connection that has ended gives its slot back as soon as it is looked for.
             None => match endpoint.entry(worker, this_try.asked.is_some()).await? {
                 Entry::Place(connection) => {
-                    return Box::pin(self.ask_on(connection, None, seat, endpoint, *again, this_try)).await;
+                    return Box::pin(self.ask_on(connection, None, seat, endpoint, again, this_try)).await;
                 }
                 Entry::Slot(slot) => slot,
             },
             slot => slot,
         };
-        Box::pin(self.ask_anew(seat, endpoint, *again, slot, this_try)).await
+        Box::pin(self.ask_anew(seat, endpoint, again, slot, this_try)).await
     }
 
     async fn ask_anew(
         &self,
         seat: Seat,
         endpoint: &Endpoint,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         slot: Option<OwnedSemaphorePermit>,
         this_try: &mut Try,
     ) -> Result<Reached, Stopped> {
         let Opened { connection, slot } = match self.connect(endpoint, slot, this_try).await {
             Ok(opened) => opened,
-            Err(refusal @ Refusal::Upstream(_)) => return Err(Stopped::Unbegun(Box::new(request), refusal)),
+            Err(refusal @ Refusal::Upstream(_)) => return Err(Stopped::Unbegun(request, refusal)),
             Err(refusal) => return Err(refusal.into()),
         };
         self.ask_on(connection, slot, seat, endpoint, request, this_try).await
@@ -120,7 +120,7 @@ impl Upstream {
         slot: Option<OwnedSemaphorePermit>,
         seat: Seat,
         endpoint: &Endpoint,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         this_try: &mut Try,
     ) -> Result<Reached, Stopped> {
         let mut lease = Lease::new(connection, seat, this_try.worker, slot);
@@ -161,19 +161,19 @@ impl Upstream {
         &self,
         endpoint: &Endpoint,
         lease: &mut Lease,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         is_reused: bool,
         this_try: &mut Try,
-    ) -> Result<(Response<Incoming>, Option<Box<Spare>>), Failed> {
+    ) -> Result<(Response<Answer>, Option<Box<Spare>>), Failed> {
         let Some(connection) = lease.connection() else {
-            return Err(Failed::Unsent(Box::new(request)));
+            return Err(Failed::Unsent(request));
         };
         let idempotent = is_idempotent(request.method());
         let by_status =
             idempotent && !self.settings.retry.on_status.is_empty() && this_try.rounds < self.settings.retry.attempts;
         // HTTP/2 alone tells that nothing was done of a request (`Unprocessed`): then it goes again, whatever it is.
-        let may_go_again =
-            by_status || connection.is_http2() || is_reused && idempotent && request.body().is_end_stream();
+        let is_repeatable = is_reused && idempotent && request.body().is_end_stream();
+        let may_go_again = by_status || connection.is_http2() || is_repeatable && !connection.hands_back(&request);
         let mut spare = if may_go_again { Spare::of(&mut request) } else { None };
         this_try.upload = request.body().upload();
         if dress(&mut request, connection.is_http2(), endpoint.address.tls).is_none() {
@@ -197,12 +197,17 @@ impl Upstream {
         match head {
             Ok(Ok(response)) => Ok((response, spare.filter(|_| by_status))),
             Err(refusal) => Err(Failed::Refused(refusal, spare.filter(|_| by_status))),
-            Ok(Err(mut error)) => Err(match error.take_message() {
-                Some(request) => Failed::Unsent(Box::new(request)),
-                None if is_unprocessed(error.error()) => Failed::Unprocessed(spare),
-                None if is_reset(error.error()) => Failed::Refused(BROKEN, spare.take().filter(|_| by_status)),
-                None if connection.heard() == heard_before => Failed::Silent(spare),
-                None => Failed::Refused(BROKEN, spare.take().filter(|_| by_status)),
+            Ok(Err(Unanswered::Unsent(request))) => Err(Failed::Unsent(request)),
+            Ok(Err(Unanswered::Wire(request))) if spare.is_none() && is_repeatable => {
+                let again = Some(Box::new(Spare { request, kept: None }));
+                let is_silent = connection.heard() == heard_before;
+                Err(if is_silent { Failed::Silent(again) } else { Failed::Refused(BROKEN, None) })
+            }
+            Ok(Err(error)) => Err(match error {
+                error if error.is_unprocessed() => Failed::Unprocessed(spare),
+                error if error.is_reset() => Failed::Refused(BROKEN, spare.take().filter(|_| by_status)),
+                _ if connection.heard() == heard_before => Failed::Silent(spare),
+                _ => Failed::Refused(BROKEN, spare.take().filter(|_| by_status)),
             }),
         }
     }
@@ -261,12 +266,12 @@ impl Spare {
         *copy.uri_mut() = request.uri().clone();
         *copy.version_mut() = request.version();
         *copy.headers_mut() = request.headers().clone();
-        Some(Box::new(Spare { request: copy, kept }))
+        Some(Box::new(Spare { request: Box::new(copy), kept }))
     }
 
     /// The request, if all of it is at hand.
     pub(super) fn whole(self) -> Option<Box<Request<RequestBody>>> {
-        let Some(kept) = self.kept else { return Some(Box::new(self.request)) };
+        let Some(kept) = self.kept else { return Some(self.request) };
         let (head, body) = self.request.into_parts();
         Some(Box::new(Request::from_parts(head, body.refilled(&kept)?)))
     }
@@ -309,19 +314,6 @@ fn tell(mut span: Span, head: &Result<Sent, Refusal>) {
         Err(Refusal::Upstream(fault)) => span.failed(fault.word()),
         Err(refusal) => span.failed(refusal.reason()),
     }
-}
-
-/// REFUSED_STREAM, or a GOAWAY that leaves the request out.
-fn is_unprocessed(error: &hyper::Error) -> bool {
-    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
-        return false;
-    };
-    error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
-}
-
-/// The upstream ended this request alone; its connection goes on.
-fn is_reset(error: &hyper::Error) -> bool {
-    error.source().and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(|error| error.is_reset())
 }
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{EndpointAddress, PemFile, UpstreamTls, addresses::Addresses, connection::Heard};
+use super::{EndpointAddress, PemFile, UpstreamTls, addresses::Addresses};
 
 /// A connection to a server, with TLS or without.
 #[derive(Debug)]
@@ -210,61 +210,6 @@ pub fn tls_with_roots(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
-}
-
-/// A connection that counts what it brings. Writing to one that the other end has reset doesn't fail, it waits: there
-/// may be an answer to read before the end, which reading always comes to.
-pub(super) struct Counted {
-    pub(super) stream: Stream,
-    pub(super) heard: Heard,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if polled.is_ready() {
-            self.heard.add(buf.filled().len().saturating_sub(before));
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        unless_reset(Pin::new(&mut self.stream).poll_write(cx, buf))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        unless_reset(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        unless_reset(Pin::new(&mut self.stream).poll_flush(cx))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-fn unless_reset<T>(written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-    match written {
-        Poll::Ready(Err(error))
-            if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
-        {
-            Poll::Pending
-        }
-        written => written,
-    }
 }
 
 impl AsyncRead for Stream {

@@ -1,4 +1,4 @@
-//! An open connection to an upstream, in HTTP/1.1 or HTTP/2, as those see it who use it; its task drives it.
+//! An open connection to an upstream, in HTTP/1.1 or HTTP/2, as those see it who use it.
 
 use std::{
     future::{Future as _, poll_fn},
@@ -7,14 +7,12 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    task::Poll,
+    task::{Context, Poll},
 };
 
-use hyper::{
-    Request, Response,
-    body::Incoming,
-    client::conn::{TrySendError, http1, http2},
-};
+use bytes::Bytes;
+use http_body::{Body as _, Frame};
+use hyper::{Request, Response, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
@@ -23,9 +21,16 @@ use tokio::{
 
 use super::{
     addresses::{Addresses, Origin},
-    connect::{Counted, Stream},
+    alone::Alone,
+    answer::{Answer, Unanswered},
+    connect::Stream,
+    counted::Counted,
+    wire::Fault,
 };
-use crate::{body::RequestBody, refusal::UpstreamFault};
+use crate::{
+    body::{BrokenOff, RequestBody},
+    refusal::UpstreamFault,
+};
 
 /// Requests at a time on one HTTP/2 connection; fewer where the upstream says so.
 const MOST_STREAMS: usize = 100;
@@ -43,14 +48,14 @@ const MAX_HEADER_LIST: u32 = 256 * 1024;
 const ASK_AFTER: Duration = Duration::from_secs(30);
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
-pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+pub(super) type Sent = Result<Response<Answer>, Unanswered>;
 
 type Task = http2::Connection<TokioIo<Counted>, RequestBody, TokioExecutor>;
 
 /// A connection for one request at a time, or a place on one for many.
 pub(super) enum Connection {
     /// HTTP/1.1.
-    Alone(http1::SendRequest<RequestBody>, Heard, Origin),
+    Alone(Alone),
     /// HTTP/2.
     Stream(Place),
 }
@@ -91,13 +96,8 @@ struct Ear {
 
 impl Connection {
     /// Speaks HTTP/1.1 on this stream.
-    pub(super) async fn http1(stream: Stream, origin: Origin) -> Result<Connection, UpstreamFault> {
-        let heard = Heard::default();
-        let stream = TokioIo::new(Counted { stream, heard: heard.clone() });
-        let (sender, task) = http1::handshake(stream).await.map_err(|_| UpstreamFault::Broken)?;
-        // Its errors reach whoever waits for the answer.
-        tokio::spawn(task.with_upgrades());
-        Ok(Connection::Alone(sender, heard, origin))
+    pub(super) fn http1(stream: Stream, origin: Origin) -> Connection {
+        Connection::Alone(Alone::new(stream, origin))
     }
 
     /// Whether requests have to look as HTTP/2's do.
@@ -105,16 +105,16 @@ impl Connection {
         matches!(self, Connection::Stream(_))
     }
 
-    pub(super) fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&mut self) -> bool {
         match self {
-            Connection::Alone(sender, ..) => sender.is_ready(),
+            Connection::Alone(alone) => alone.is_ready(),
             Connection::Stream(_) => false,
         }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&mut self) -> bool {
         match self {
-            Connection::Alone(sender, ..) => sender.is_closed(),
+            Connection::Alone(alone) => alone.is_closed(),
             Connection::Stream(place) => place.0.sender.is_closed(),
         }
     }
@@ -122,7 +122,7 @@ impl Connection {
     /// Whether it leads where the endpoint's name does.
     pub(super) fn is_current(&self, addresses: &Addresses) -> bool {
         match self {
-            Connection::Alone(_, _, origin) => origin.is_current(addresses),
+            Connection::Alone(alone) => alone.is_current(addresses),
             Connection::Stream(place) => place.0.origin.is_current(addresses),
         }
     }
@@ -130,22 +130,43 @@ impl Connection {
     /// Whether it is there for the next request once the one before is through.
     pub(super) async fn ready(&mut self) -> bool {
         match self {
-            Connection::Alone(sender, ..) => sender.ready().await.is_ok(),
+            Connection::Alone(alone) => alone.ready().await,
             Connection::Stream(_) => false,
         }
     }
 
-    pub(super) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
+    /// Whether it hands such a request back where no answer comes.
+    pub(super) fn hands_back(&self, request: &Request<RequestBody>) -> bool {
+        matches!(self, Connection::Alone(alone) if alone.hands_back(request))
+    }
+
+    pub(super) async fn send(&mut self, request: Box<Request<RequestBody>>) -> Sent {
         match self {
-            Connection::Alone(sender, ..) => sender.try_send_request(request).await,
-            Connection::Stream(place) => place.0.sender.clone().try_send_request(request).await,
+            Connection::Alone(alone) => alone.send(request).await,
+            Connection::Stream(place) => {
+                let sent = place.0.sender.clone().try_send_request(*request).await;
+                sent.map(|response| response.map(Answer::Apart)).map_err(Unanswered::from)
+            }
+        }
+    }
+
+    /// The next frame of an answer that came on it.
+    pub(super) fn poll_frame(
+        &mut self,
+        answer: &mut Answer,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match (answer, self) {
+            (Answer::Apart(incoming), _) => Pin::new(incoming).poll_frame(cx).map_err(BrokenOff::from),
+            (Answer::Here(rest), Connection::Alone(alone)) => alone.poll_frame(rest, cx),
+            (Answer::Here(_), Connection::Stream(_)) => Poll::Ready(Some(Err(Fault::Ended.into()))),
         }
     }
 
     /// What it has brought of its own answers; on a shared connection that can't be told.
     pub(super) fn heard(&self) -> u64 {
         match self {
-            Connection::Alone(_, heard, _) => heard.bytes(),
+            Connection::Alone(alone) => alone.heard(),
             Connection::Stream(_) => 0,
         }
     }
@@ -274,7 +295,7 @@ impl Heard {
         }
     }
 
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.0.bytes.load(Ordering::Relaxed)
     }
 }

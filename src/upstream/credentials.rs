@@ -25,7 +25,7 @@ impl Upstream {
         &self,
         source: &Arc<TokenSource>,
         permit: &Permit,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         this_try: &mut Try,
     ) -> Result<Answered, Refusal> {
         let deadline = this_try.deadline;
@@ -41,7 +41,7 @@ impl Upstream {
         discard(answered.response);
         lend(source, permit, deadline, &mut again).await?;
         *this_try = this_try.anew(&again);
-        self.exchange(*again, this_try).await
+        self.exchange(again, this_try).await
     }
 }
 

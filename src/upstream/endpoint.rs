@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     pin::pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -15,7 +15,7 @@ use std::{
 use hyper::{Uri, header::HeaderValue, http::uri::PathAndQuery};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Duration, timeout},
+    time::{Duration, sleep, timeout},
 };
 
 use super::{
@@ -30,6 +30,9 @@ use crate::{
     observe::UpstreamMetrics,
     refusal::{Refusal, UpstreamFault},
 };
+
+/// How long an idle connection that is of no use stays open at most.
+const SWEPT_EVERY: Duration = Duration::from_secs(5);
 
 /// Where one server of an upstream is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -136,6 +139,15 @@ impl Endpoint {
         }
     }
 
+    /// Closes connections that are of no use any more, until it is gone.
+    pub(super) async fn keep_swept(this: Weak<Endpoint>) {
+        loop {
+            sleep(SWEPT_EVERY).await;
+            let Some(endpoint) = this.upgrade() else { return };
+            endpoint.pool.sweep();
+        }
+    }
+
     /// Requests that are at it now.
     pub(super) fn busy(&self) -> usize {
         self.busy.load(Ordering::Relaxed)
@@ -226,7 +238,7 @@ impl Endpoint {
             self.speaks_http2.store(http2, Ordering::Relaxed);
         }
         if !http2 {
-            return Connection::http1(stream, origin).await;
+            return Ok(Connection::http1(stream, origin));
         }
         let shared = Shared::http2(stream, origin, slot.take(), self.slots.as_ref().map(|_| self.pool.freed())).await?;
         hold_until_told(turn, &shared, self.connect_timeout);
@@ -237,7 +249,7 @@ impl Endpoint {
     pub(super) async fn connect_apart(&self) -> Result<Connection, UpstreamFault> {
         let (stream, origin) = self.open(false).await?;
         if !self.speaks_http2_on(&stream, false) {
-            return Connection::http1(stream, origin).await;
+            return Ok(Connection::http1(stream, origin));
         }
         Shared::http2(stream, origin, None, None).await?.place().ok_or(UpstreamFault::Broken)
     }

@@ -1,9 +1,7 @@
 //! One request and the head of its answer: which endpoints are asked for it, and how often.
 
-use http_body::Body as _;
 use hyper::{
     Request, Response, StatusCode,
-    body::Incoming,
     header::{HeaderValue, UPGRADE},
     http::uri::PathAndQuery,
 };
@@ -11,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Upstream,
+    answer::Answer,
     answered::{Answered, discard, is_failure},
     attempt::Spare,
     balance::{Chosen, Tried},
@@ -45,7 +44,7 @@ impl From<Refusal> for Stopped {
 /// An endpoint has answered.
 pub(super) struct Reached {
     pub(super) lease: Lease,
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<Answer>,
     pub(super) spare: Option<Box<Spare>>,
 }
 
@@ -107,7 +106,7 @@ impl Upstream {
     /// Asks one endpoint, and another one as far as `retry` says.
     pub(super) async fn exchange(
         &self,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         this_try: &mut Try,
     ) -> Result<Answered, Refusal> {
         self.budget.begun();
@@ -136,11 +135,11 @@ impl Upstream {
                     // Who took too long to connect isn't given as much time again.
                     let same = refusal == BROKEN;
                     let next = if self.settings.retry.on_connect { self.next(same, this_try) } else { None };
-                    (next.ok_or(refusal)?, *request)
+                    (next.ok_or(refusal)?, request)
                 }
                 Err(Stopped::Unprocessed(request)) if beginnings < MOST_BEGINNINGS => {
                     beginnings += 1;
-                    (self.choose(this_try.tried, this_try.caller).ok_or(BROKEN)?, *request)
+                    (self.choose(this_try.tried, this_try.caller).ok_or(BROKEN)?, request)
                 }
                 Err(Stopped::Unprocessed(_)) => return Err(BROKEN),
                 Err(Stopped::Finally(refusal)) => return Err(refusal),
@@ -163,9 +162,13 @@ impl Upstream {
     }
 
     /// Another attempt at a request that may have been worked on.
-    fn once_more(&self, spare: Option<Box<Spare>>, this_try: &mut Try) -> Option<(Chosen<'_>, Request<RequestBody>)> {
+    fn once_more(
+        &self,
+        spare: Option<Box<Spare>>,
+        this_try: &mut Try,
+    ) -> Option<(Chosen<'_>, Box<Request<RequestBody>>)> {
         let request = spare?.whole()?;
-        Some((self.next(true, this_try)?, *request))
+        Some((self.next(true, this_try)?, request))
     }
 
     fn is_retried(&self, status: StatusCode) -> bool {

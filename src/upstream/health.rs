@@ -30,14 +30,16 @@ impl Row {
 }
 
 impl Upstream {
-    /// Does what is to be done all the time: looks up the endpoints' names, and checks them where that is configured. On
-    /// this runtime, until the upstream is gone; a second call changes nothing.
+    /// Does what is to be done all the time: looks up the endpoints' names, closes connections that are of no use any more,
+    /// and checks the endpoints where that is configured. On this runtime, until the upstream is gone; a second call changes
+    /// nothing.
     pub fn maintain(self: &Arc<Self>) {
         if self.is_maintained.swap(true, Ordering::Relaxed) {
             return;
         }
         for (index, endpoint) in self.endpoints.iter().enumerate() {
             tokio::spawn(Addresses::maintain(Arc::downgrade(&endpoint.addresses)));
+            tokio::spawn(Endpoint::keep_swept(Arc::downgrade(endpoint)));
             if let Some(check) = &self.settings.health {
                 tokio::spawn(keep_checking(Arc::downgrade(self), index, check.clone()));
             }
@@ -66,7 +68,7 @@ async fn keep_checking(upstream: Weak<Upstream>, index: usize, check: HealthChec
 async fn is_well(endpoint: &Endpoint, path: &str) -> Result<bool, UpstreamFault> {
     let mut connection = endpoint.connect_apart().await?;
     let request = question(endpoint, path, &connection).ok_or(UpstreamFault::Broken)?;
-    let answer = connection.send(request).await.map_err(|_| UpstreamFault::Broken)?;
+    let answer = connection.send(Box::new(request)).await.map_err(|_| UpstreamFault::Broken)?;
     Ok(answer.status().is_success())
 }
 

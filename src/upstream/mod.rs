@@ -1,11 +1,14 @@
 //! forward(Permit, request) -> response: the only way out.
 
 mod addresses;
+mod alone;
+mod answer;
 mod answered;
 mod attempt;
 mod balance;
 pub mod connect;
 mod connection;
+mod counted;
 mod credentials;
 mod dress;
 mod endpoint;
@@ -17,6 +20,7 @@ mod retry;
 mod settings;
 mod standing;
 mod upgrade;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -201,7 +205,7 @@ impl Upstream {
         &self,
         permit: Permit,
         worker: usize,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         body_fault: &BodyFault,
         span: Parent,
     ) -> Exchange {

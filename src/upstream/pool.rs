@@ -75,7 +75,7 @@ impl Pool {
     pub(super) fn take(&self, worker: usize) -> Option<Connection> {
         let mut idle = self.lock(worker)?;
         let now = Instant::now();
-        while let Some(last) = idle.pop() {
+        while let Some(mut last) = idle.pop() {
             self.metrics.connections(0, -1);
             if now.duration_since(last.since) >= self.idle_timeout {
                 // All below are older.
@@ -147,6 +147,23 @@ impl Pool {
         self.metrics.connections(0, 1 - count(stale));
     }
 
+    /// Closes what can't be used again: connections that have idled for too long, that the upstream has ended, or that lead where
+    /// it isn't any more. No task of their own sees to that.
+    pub(super) fn sweep(&self) {
+        for worker in 0..self.workers.len() {
+            let Some(mut idle) = self.lock(worker) else { continue };
+            let now = Instant::now();
+            let is_over = |idle: &mut Idle| {
+                now.duration_since(idle.since) >= self.idle_timeout
+                    || !idle.connection.is_ready()
+                    || !idle.connection.is_current(&self.addresses)
+            };
+            let over: Vec<Idle> = idle.extract_if(.., is_over).collect();
+            drop(idle);
+            self.metrics.connections(0, -count(over.len()));
+        }
+    }
+
     /// Nothing that holds it can panic; were it poisoned all the same, the stack is sound.
     fn lock(&self, worker: usize) -> Option<MutexGuard<'_, Vec<Idle>>> {
         Some(self.workers.get(worker)?.idle.lock().unwrap_or_else(PoisonError::into_inner))
@@ -155,7 +172,7 @@ impl Pool {
     /// Whether all idle connections of this worker are known to be closed.
     #[cfg(test)]
     pub(super) fn all_closed(&self, worker: usize) -> bool {
-        self.lock(worker).is_some_and(|idle| idle.iter().all(|idle| idle.connection.is_closed()))
+        self.lock(worker).is_some_and(|mut idle| idle.iter_mut().all(|idle| idle.connection.is_closed()))
     }
 
     #[cfg(test)]
@@ -196,24 +213,22 @@ impl Lease {
         self.slot.take()
     }
 
-    /// The answer was read to its end: the connection is free again, or will be once the request is through. The
-    /// connection's task has mostly said so before the answer's end got here; a task waits only where it hasn't.
+    /// The answer was read to its end: the connection is free again, or will be once the request is through. A connection's
+    /// task, where it has one, has mostly said so before the answer's end got here; another waits only where it hasn't.
     pub(super) fn give_back(mut self) {
-        match &self.connection {
-            Some(connection) if connection.is_http2() => {}
-            Some(connection) if connection.is_ready() => self.put(),
-            Some(connection) if !connection.is_closed() => {
-                if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                    runtime.spawn(async move {
-                        if let Some(connection) = &mut self.connection
-                            && connection.ready().await
-                        {
-                            self.put();
-                        }
-                    });
+        let Some(connection) = self.connection.as_mut().filter(|connection| !connection.is_http2()) else { return };
+        if connection.is_ready() {
+            self.put();
+        } else if !connection.is_closed()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move {
+                if let Some(connection) = &mut self.connection
+                    && connection.ready().await
+                {
+                    self.put();
                 }
-            }
-            _ => {}
+            });
         }
     }
 

@@ -177,7 +177,7 @@ async fn read_until(
 
 async fn send_with(upstream: &Upstream, worker: usize, bytes: &str, limits: BodyLimits) -> Exchange {
     let (request, fault, _client) = bodies::request(bytes.as_bytes(), limits).await;
-    upstream.forward(Permit::for_test(), worker, request, &fault, Span::none().as_parent()).await
+    upstream.forward(Permit::for_test(), worker, Box::new(request), &fault, Span::none().as_parent()).await
 }
 
 async fn send(upstream: &Upstream, bytes: &str) -> Exchange {
@@ -218,6 +218,49 @@ async fn a_connection_is_used_again_once_its_answer_was_read() {
     assert_eq!(text(send(&upstream, POST).await).await, "");
     assert_eq!(text(send(&upstream, GET).await).await, "ok");
     assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_serves_requests_with_bodies_and_without() {
+    let server = Server::start(&[&[Read, Say(OK)].repeat(6)]).await;
+    let upstream = server.upstream();
+    for request in [GET, POST, "PUT / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi", GET, POST] {
+        assert_eq!(text(send(&upstream, request).await).await, "ok");
+        until(|| upstream.endpoints[0].pool.idle(0) == 1).await;
+    }
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn idle_connections_that_are_of_no_use_are_swept_away() {
+    let ends = Server::start(&[&[Read, Say(OK)]]).await;
+    let upstream = ends.upstream();
+    assert_eq!(text(send(&upstream, GET).await).await, "ok");
+    until(|| upstream.endpoints[0].pool.all_closed(0)).await;
+    upstream.endpoints[0].pool.sweep();
+    assert_eq!(upstream.endpoints[0].pool.idle(0), 0);
+
+    for (idle_timeout, left) in [(Duration::from_secs(60), 1), (Duration::ZERO, 0)] {
+        let stays = Server::start(&[&[Read, Say(OK), AwaitClose]]).await;
+        let upstream = self::upstream(UpstreamSettings { idle_timeout, ..stays.settings() });
+        assert_eq!(text(send(&upstream, GET).await).await, "ok");
+        upstream.endpoints[0].pool.sweep();
+        assert_eq!(upstream.endpoints[0].pool.idle(0), left);
+        until(|| left == 1 || stays.record().ends_with("<closed>")).await;
+    }
+}
+
+/// What comes while nobody has asked may be the answer to nobody.
+#[tokio::test]
+async fn a_connection_that_speaks_unasked_is_not_used() {
+    for unasked in ["!", "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n"] {
+        let server = Server::start(&[&[Read, Say(OK), Pause(SHORT), Say(unasked), AwaitClose], &[Read, Say(OK)]]).await;
+        let upstream = server.upstream();
+        assert_eq!(text(send(&upstream, GET).await).await, "ok");
+        until(|| upstream.endpoints[0].pool.all_closed(0)).await;
+        assert_eq!(text(send(&upstream, POST).await).await, "ok");
+        assert_eq!(server.accepted(), 2);
+    }
 }
 
 #[tokio::test]
@@ -404,7 +447,7 @@ async fn an_answer_before_the_requests_end_ends_its_connection() {
     let head = b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nhello";
     let (request, fault, mut client) = bodies::request(head, bodies::GENEROUS).await;
     assert_eq!(
-        text(upstream.forward(Permit::for_test(), 0, request, &fault, Span::none().as_parent()).await).await,
+        text(upstream.forward(Permit::for_test(), 0, Box::new(request), &fault, Span::none().as_parent()).await).await,
         "ok"
     );
     client.write_all(b"GET ").await.unwrap();
@@ -440,7 +483,7 @@ async fn an_answer_is_read_though_writing_fails() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut theirs, _) = listener.accept().await.unwrap();
-    let mut ours = connect::Counted { stream: connect::Stream::Plain(ours), heard: connection::Heard::default() };
+    let mut ours = counted::Counted { stream: connect::Stream::Plain(ours), heard: connection::Heard::default() };
     ours.write_all(b"unread").await.unwrap();
     theirs.readable().await.unwrap();
     theirs.write_all(b"answer").await.unwrap();
@@ -538,8 +581,10 @@ async fn a_client_that_goes_away_in_its_body_ends_the_request() {
         until(|| server.record().contains("hello")).await;
         drop::<DuplexStream>(client);
     };
-    let (exchange, ()) =
-        tokio::join!(upstream.forward(Permit::for_test(), 0, request, &fault, Span::none().as_parent()), go_away);
+    let (exchange, ()) = tokio::join!(
+        upstream.forward(Permit::for_test(), 0, Box::new(request), &fault, Span::none().as_parent()),
+        go_away
+    );
     assert!(exchange.answer.is_err());
     until(|| server.record().contains("<closed>")).await;
 }
@@ -586,8 +631,10 @@ async fn a_slow_client_does_not_use_up_the_upstreams_time() {
         }
     };
     let upstream = upstream(settings);
-    let (exchange, ()) =
-        tokio::join!(upstream.forward(Permit::for_test(), 0, request, &fault, Span::none().as_parent()), upload);
+    let (exchange, ()) = tokio::join!(
+        upstream.forward(Permit::for_test(), 0, Box::new(request), &fault, Span::none().as_parent()),
+        upload
+    );
     assert_eq!(text(exchange).await, "ok");
 }
 

@@ -40,6 +40,10 @@ struct Scene {
 }
 
 fn scene(server: &str, issuer_keys: &str) -> Scene {
+    scene_with(server, issuer_keys, |yaml| yaml)
+}
+
+fn scene_with(server: &str, issuer_keys: &str, change: impl FnOnce(String) -> String) -> Scene {
     let (issuer, upstream, authority) = (Issuer::start(&Key::es256("k1")), Upstream::start(), Authority::new());
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = authority.sign(2090).write(folder.path());
@@ -51,7 +55,7 @@ fn scene(server: &str, issuer_keys: &str) -> Scene {
     let yaml = configuration_of(&issuers, &upstream.url(), ROUTES)
         .replace("[\"127.0.0.1:0\"]", &format!("[\"127.0.0.1:0\", {{address: \"127.0.0.1:0\", tls: {tls}}}]"))
         .replace("server: {", &format!("server: {{{server}"));
-    Scene { issuer, upstream, gateway: Gateway::start(&yaml), authority, _folder: folder }
+    Scene { issuer, upstream, gateway: Gateway::start(&change(yaml)), authority, _folder: folder }
 }
 
 impl Scene {
@@ -277,6 +281,33 @@ fn nobody_else_tells_of_a_certificate() {
     let passed = scene.upstream.only_request();
     let names = passed.fields.0.iter().map(|(name, _)| name.to_ascii_lowercase());
     assert_eq!(names.filter(|name| name.starts_with("client")).count(), 0, "{:?}", passed.fields);
+}
+
+/// Where another proxy has the request, the connection's certificate is that proxy's: it proves nothing for its clients.
+#[test]
+fn a_proxy_that_asks_proves_nothing_by_its_own_certificate() {
+    for (trusted, is_told) in [("192.0.2.1", false), ("127.0.0.1", true)] {
+        let place = |from: &str| format!("mode: forward_auth, request_from: {from}, tls: {{certificate");
+        let scene = scene_with(&format!("trusted_proxies: [{trusted}], "), "", |yaml| {
+            yaml.replace("tls: {certificate", &place("x_original"))
+        });
+        let (own, other) = (scene.authority.sign(2090), scene.authority.sign(2091));
+        let (of_proxy, of_client) = (scene.bound(&own), scene.bound(&other));
+        let ask = |token: &str, fields: &str| {
+            let mut stream = over(connect(scene.secure()), scene.authority.client(Some(&own), &[]));
+            let described = "X-Original-Method: GET\r\nX-Original-URL: https://api.example/closed\r\n";
+            let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{described}{fields}");
+            stream.write_all(format!("{head}Authorization: Bearer {token}\r\n\r\n").as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer.get(9..12).unwrap().to_owned()
+        };
+        assert_eq!(ask(&scene.issuer.token().build(), ""), "200");
+        assert_eq!(ask(&of_proxy, ""), "401");
+        let told = ask(&of_client, &format!("Client-Cert: {}\r\n", client_cert(&other)));
+        assert_eq!(told, if is_told { "200" } else { "401" });
+        assert_eq!(ask(&of_proxy, &format!("Client-Cert: {}\r\n", client_cert(&other))), "401");
+    }
 }
 
 #[test]

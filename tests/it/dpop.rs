@@ -345,9 +345,12 @@ fn explain_holds_a_proof_against_the_request_and_uses_none_up() {
         let step = steps.iter().find(|step| step["step"] == "binding").unwrap()["detail"].as_str().unwrap().to_owned();
         (answer["decision"].as_str().unwrap().to_owned(), step, answer)
     };
-    let (decision, step, _) = ask(json!({}));
+    let (decision, step, answer) = ask(json!({}));
     assert_eq!(decision, "allow");
     assert!(step.contains(&thumbprint(&scene.key)) && step.contains("taken as given"), "{step}");
+    for (name, shown) in [("Authorization", "DPoP (masked)"), ("Dpop", "(masked)")] {
+        assert_eq!(answer["upstream_headers"][name], shown, "{answer}");
+    }
     let (decision, step, answer) = ask(json!({"DPoP": proof}));
     assert_eq!(decision, "allow", "{answer}");
     assert!(step.contains("comes from there"), "{step}");

@@ -1,9 +1,12 @@
 //! TLS listeners: protocols, client certificates, certificates that change, handshakes that fail.
 
-use std::{fs, io::Write, net::TcpStream, os::unix::fs::symlink, path::Path};
+use std::{fs, io::Write, net::TcpStream, os::unix::fs::symlink, path::Path, sync::Arc};
+
+use rustls::{ClientConfig, HandshakeKind};
 
 use crate::support::{
     PATIENCE,
+    binary::Binary,
     certificates::{Authority, Identity, get, over, shown},
     eventually,
     gateway::Gateway,
@@ -53,6 +56,32 @@ fn a_request_goes_through_and_the_upstream_learns_of_tls() {
     assert!((60.0..66.0).contains(&years), "{years}");
 }
 
+/// A client whose certificate isn't taken is told nothing but an alert; who runs the gateway can find out.
+#[test]
+fn at_debug_level_the_log_says_why_a_handshake_fails() {
+    let (authority, stranger, upstream) = (Authority::new(), Authority::new(), Upstream::start());
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = authority.sign(2090).write(folder.path());
+    let ca = folder.path().join("clients.pem");
+    fs::write(&ca, authority.pem()).unwrap();
+    let tls =
+        format!("{{certificate: {}, key: {}, client_ca: {}}}", certificate.display(), key.display(), ca.display());
+    let config = folder.path().join("gateway.yaml");
+    fs::write(&config, configuration(&upstream, &tls).replace("level: error", "level: debug")).unwrap();
+    let gateway = Binary::run(&config);
+    for (signed_by, is_taken) in [(&stranger, false), (&authority, true)] {
+        let config = authority.client(Some(&signed_by.sign(2090)), &[]);
+        let answer = get(over(TcpStream::connect(gateway.address()).unwrap(), config), "/a");
+        assert_eq!(answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")), is_taken);
+    }
+    gateway.line_where("why", |line| {
+        let error = line["error"].as_str().unwrap_or_default();
+        line["message"] == "no TLS handshake"
+            && line["client_ip"] == "127.0.0.1"
+            && error.contains("invalid peer certificate")
+    });
+}
+
 #[test]
 fn clients_prove_who_they_are_where_they_must() {
     let (authority, stranger, upstream) = (Authority::new(), Authority::new(), Upstream::start());
@@ -71,6 +100,30 @@ fn clients_prove_who_they_are_where_they_must() {
         };
         assert_eq!([passes(None), passes(Some(&good)), passes(Some(&bad))], [without, true, false], "{more}");
     }
+}
+
+/// A session that began under an authority that isn't trusted any more is no way around that.
+#[test]
+fn an_authority_that_is_taken_away_takes_its_clients_sessions_along() {
+    let (authority, other, upstream) = (Authority::new(), Authority::new(), Upstream::start());
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("clients.pem");
+    fs::write(&ca, format!("{}{}", authority.pem(), other.pem())).unwrap();
+    let more = format!(", client_ca: {}, client_certificate: required", ca.display());
+    let gateway = start(&authority.sign(2090), folder.path(), &upstream, &more);
+    let client = other.sign(2090);
+    let ask = |config: &Arc<ClientConfig>| {
+        let mut stream = over(connect(&gateway), config.clone());
+        let answer = get(&mut stream, "/").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"));
+        (answer, stream.conn.handshake_kind())
+    };
+    let with_a_session = authority.client(Some(&client), &[]);
+    assert_eq!(ask(&with_a_session), (true, Some(HandshakeKind::Full)));
+    assert_eq!(ask(&with_a_session), (true, Some(HandshakeKind::Resumed)));
+    fs::write(&ca, authority.pem()).unwrap();
+    eventually("the authority is gone", || !ask(&authority.client(Some(&client), &[])).0);
+    assert!(!ask(&with_a_session).0);
+    assert!(ask(&authority.client(Some(&authority.sign(2090)), &[])).0);
 }
 
 /// Until new connections are shown this certificate.

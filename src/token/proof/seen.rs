@@ -12,7 +12,7 @@ use std::{
 
 use super::Thumbprint;
 
-/// Of all keys together. An entry takes about 80 bytes.
+/// Of all keys together. An entry takes about 100 bytes.
 const MOST: usize = 1 << 20;
 /// What a key may take of what is free.
 const SHARE: usize = 8;

@@ -217,8 +217,10 @@ async fn faults_of_clients_do_not_count() {
             until(|| server.record().matches("hello").count() == round).await;
             drop::<DuplexStream>(client);
         };
-        let (exchange, ()) =
-            tokio::join!(upstream.forward(Permit::for_test(), 0, request, &fault, Span::none().as_parent()), go_away);
+        let (exchange, ()) = tokio::join!(
+            upstream.forward(Permit::for_test(), 0, Box::new(request), &fault, Span::none().as_parent()),
+            go_away
+        );
         assert_eq!(exchange.attempts, 1, "it was let in");
         assert!(exchange.answer.is_err());
         let limits = BodyLimits { max_bytes: Some(5), ..bodies::GENEROUS };
