@@ -53,6 +53,7 @@ class Bench:
 
     def start(self, proxy, case, configure=None):
         """(the running proxy, its scene), after it has shown that it does what the row says."""
+        ports()
         scene = self.scene(proxy.name)
         files, arguments = (configure or proxy.configure)(scene, case)
         for name, text in files.items():
@@ -205,6 +206,14 @@ def calm():
         time.sleep(0.2)
         if sum(process.busy()) - sum(before) < 0.2e9 * 2 * QUIET and process.closed_lately() < PORTS:
             return
+
+
+def ports():
+    """Waits until there are some, but not for ever."""
+    for _ in range(PATIENCE * 5):
+        if process.closed_lately() < PORTS:
+            return
+        time.sleep(0.2)
 
 
 def told(sample):

@@ -44,7 +44,7 @@ class Results:
         )
         self.about |= {
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
-            "commit": told(["git", "rev-parse", "--short=12", "HEAD"]),
+            "commit": given.commit or told(["git", "rev-parse", "--short=12", "HEAD"]),
             "kernel": platform.release(),
             "cpu": cpu,
             "cores": os.cpu_count(),
@@ -87,7 +87,7 @@ class Results:
         _, end, after = rest.partition(END)
         if not end:
             raise SystemExit(f"{document} has no marks for results")
-        source = f"\n(benches/results/{file.name} has every window.)\n"
+        source = f"\n(benches/results/{file.name} has the windows.)\n"
         document.write_text(f"{before}{begin}\n{self.markdown(source)}\n{end}{after}")
 
     def markdown(self, source=None):
@@ -134,6 +134,7 @@ class Results:
             "```sh",
             *about["runs"],
             "```",
+            *(["", *self.about["notes"]] if "notes" in self.about else []),
             source or "",
         ]
         return "\n".join(lines)
