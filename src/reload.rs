@@ -195,17 +195,26 @@ impl Reloader {
             Err(wrong) => return self.refuse(wrong, was_asked),
         };
         if !is_other(&files, &self.running.files) && loaded.hash == *self.running.hash {
-            if was_asked || self.refused.is_some() {
-                return self.accept("nothing".to_owned(), Vec::new());
+            if !was_asked && self.refused.is_none() {
+                return self.outcome(Ok("nothing".to_owned()), Vec::new());
             }
-            return self.outcome(Ok("nothing".to_owned()), Vec::new());
+            return match self.renew_certificates().await {
+                Ok(renewed) => self.accept(changes::with_renewed("nothing", &renewed), Vec::new()),
+                Err(why) => {
+                    self.files.watch(paths(&files, true));
+                    self.refuse(vec![self.problem("", why, None)], was_asked)
+                }
+            };
         }
-        if let Err(wrong) = self.take_over(&loaded.policy).await {
-            self.files.watch(paths(&files, true));
-            return self.refuse(wrong, was_asked);
-        }
+        let renewed = match self.take_over(&loaded.policy).await {
+            Ok(renewed) => renewed,
+            Err(wrong) => {
+                self.files.watch(paths(&files, true));
+                return self.refuse(wrong, was_asked);
+            }
+        };
         let new = Running::new(loaded, files);
-        let changed = changes::between(&self.running.policy, &new.policy);
+        let changed = changes::with_renewed(&changes::between(&self.running.policy, &new.policy), &renewed);
         let warnings = new.warnings.clone();
         let before = std::mem::replace(&mut self.running, new);
         let InForce { file, .. } = InForce::clone(&self.parts.in_force.load());
@@ -219,8 +228,17 @@ impl Reloader {
         self.outcome(Ok(changed), warnings)
     }
 
-    /// All of it, or nothing.
-    async fn take_over(&self, policy: &Policy) -> Result<(), Vec<Diagnostic>> {
+    /// Listeners' files are looked at beside all this; whoever asks for a reload takes them for in force when it is done.
+    async fn renew_certificates(&self) -> Result<Vec<Arc<str>>, String> {
+        let (server, listen) = (self.parts.server.clone(), self.running.policy.listen.clone());
+        let work = move || server.read_certificates(&listen).map_err(|error| error.to_string());
+        let read = tokio::task::spawn_blocking(work).await;
+        let certificates = read.unwrap_or_else(|_| Err("certificates could not be read".to_owned()))?;
+        Ok(self.parts.server.renew(certificates, &self.parts.observer))
+    }
+
+    /// All of it, or nothing. The listeners whose certificates are others now.
+    async fn take_over(&self, policy: &Policy) -> Result<Vec<Arc<str>>, Vec<Diagnostic>> {
         let need_restart = changes::that_need_restart(&self.running.policy, policy);
         if !need_restart.is_empty() {
             let hint = "restart the gateway, or put it back as it was: until then nothing else takes effect either";
@@ -239,9 +257,10 @@ impl Reloader {
         begin_fetching(&stores).await;
         parts.observer.client_certificates_are(&snapshot.client_certificates());
         parts.gateway.go_by(snapshot);
-        parts.server.adjust(&policy.server, certificates, &parts.observer);
+        parts.server.adjust(&policy.server);
+        let renewed = parts.server.renew(certificates, &parts.observer);
         parts.times.store(Arc::new(DrainTimes::of(&policy.server)));
-        Ok(())
+        Ok(renewed)
     }
 
     /// Everything that may fail or take long, off the runtime.

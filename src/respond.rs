@@ -179,7 +179,7 @@ fn challenges(refusal: &Refusal, schemes: Schemes<'_>) -> Vec<HeaderValue> {
     let offer = schemes.dpop;
     let is_required = offer.is_some_and(|offer| offer.is_required);
     let is_about_dpop = match refusal {
-        Refusal::Proof(fault) => fault.is_about_dpop(),
+        Refusal::Proof(fault) => fault.is_about_dpop() || schemes.asked_by_dpop,
         Refusal::NoCredential => is_required,
         Refusal::Token(TokenFault::Binding) => is_required || schemes.asked_by_dpop,
         _ => schemes.asked_by_dpop,

@@ -56,6 +56,18 @@ pub(super) fn between(old: &Policy, new: &Policy) -> String {
     if parts.is_empty() { "nothing that is shown".to_owned() } else { parts.join(", ") }
 }
 
+/// The same with the listeners that show another certificate now: `listen: ~tls, server`.
+pub(super) fn with_renewed(changed: &str, listeners: &[Arc<str>]) -> String {
+    let is_told = changed.split(", ").any(|part| part == "listen");
+    if listeners.is_empty() || is_told {
+        return changed.to_owned();
+    }
+    let renewed = listeners.iter().map(|name| format!(" ~{name}")).collect::<String>();
+    let others = Some(changed).filter(|changed| !changed.starts_with("nothing"));
+    let others = others.map(|changed| format!(", {changed}")).unwrap_or_default();
+    format!("listen:{renewed}{others}")
+}
+
 /// Settings that can't be compared are compared as they are shown.
 fn shown(settings: &impl Debug) -> String {
     format!("{settings:?}")
@@ -125,6 +137,20 @@ routes:
             .collect();
         let words = between(&policy(BEFORE), &policy(&format!("{BEFORE}{many}")));
         assert!(words.ends_with("+r19 and 10 more"), "{words}");
+    }
+
+    #[test]
+    fn certificates_are_changes_too() {
+        let tls: [Arc<str>; 1] = ["tls".into()];
+        for (changed, listeners, told) in [
+            ("nothing", &[][..], "nothing"),
+            ("nothing", &tls[..], "listen: ~tls"),
+            ("nothing that is shown", &tls[..], "listen: ~tls"),
+            ("server, routes: ~a", &tls[..], "listen: ~tls, server, routes: ~a"),
+            ("listen, server", &tls[..], "listen, server"),
+        ] {
+            assert_eq!(with_renewed(changed, listeners), told);
+        }
     }
 
     #[test]

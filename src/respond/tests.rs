@@ -292,6 +292,7 @@ fn the_schemes_that_a_route_takes() {
         (&proof, required, true, "DPoP invalid_dpop_proof"),
         (&certificate, silent, false, "Bearer invalid_token"),
         (&certificate, offered, false, "Bearer invalid_token, DPoP"),
+        (&certificate, offered, true, "DPoP invalid_token, Bearer"),
         (&two, offered, false, "Bearer invalid_request"),
         (&two, offered, true, "DPoP invalid_request"),
         (&scope, offered, false, "Bearer insufficient_scope"),

@@ -158,9 +158,9 @@ pub struct Adjustable {
     places: Arc<Places>,
 }
 
-/// Certificates that were read and are good, for listeners that have changed: `Adjustable::adjust` puts them to work.
+/// Certificates that were read and are good, with their listeners' names: `Adjustable::renew` puts them to work.
 #[derive(Debug)]
-pub struct Certificates(Vec<(Arc<Tls>, Tls)>);
+pub struct Certificates(Vec<(Arc<str>, Arc<Tls>, Tls)>);
 
 impl Adjustable {
     /// The certificates that it serves with.
@@ -178,20 +178,24 @@ impl Adjustable {
             if let Some((settings, tls)) = listen.tls.clone().zip(tls.clone()) {
                 let new =
                     Tls::load(settings).map_err(|fault| StartError::Tls { listener: listen.name.clone(), fault })?;
-                read.push((tls, new));
+                read.push((listen.name.clone(), tls, new));
             }
         }
         Ok(Certificates(read))
     }
 
     /// From now on new connections go by these. Connections that are open go on as they are.
-    pub fn adjust(&self, settings: &ServerSettings, certificates: Certificates, observer: &Observer) {
+    pub fn adjust(&self, settings: &ServerSettings) {
         self.limits.store(Arc::new(limits(settings)));
         self.places.resize(settings.max_connections);
-        for (tls, new) in certificates.0 {
-            tls.replace(new, observer);
-        }
+    }
+
+    /// The same of handshakes: the listeners that show something else now, or ask for something else.
+    pub fn renew(&self, certificates: Certificates, observer: &Observer) -> Vec<Arc<str>> {
+        let all = certificates.0.into_iter();
+        let renewed = all.filter_map(|(name, tls, new)| tls.replace(new, observer).then_some(name)).collect();
         observer.certificates_are(&self.certificates().map(|tls| tls.file()).collect::<Vec<_>>());
+        renewed
     }
 }
 

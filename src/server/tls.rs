@@ -135,14 +135,15 @@ impl Tls {
         }
     }
 
-    /// Takes over what was read for another one, if it isn't the same.
-    pub(super) fn replace(&self, new: Tls, observer: &Observer) {
+    /// Takes over what was read for another one, if it isn't the same; whether it did.
+    pub(super) fn replace(&self, new: Tls, observer: &Observer) -> bool {
         let (new, old) = (new.at_work.into_inner(), self.at_work.load_full());
         if new.settings == old.settings && new.loaded.contents == old.loaded.contents {
-            return;
+            return false;
         }
         CertificateLoaded { file: &new.file(), result: Ok(new.loaded.expires_at) }.record(observer);
         self.at_work.store(new);
+        true
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) fn compile(
     let identity = c.identity(&file.identity, &IdentityPlan::standard(), None);
     c.broken_identity = identity.is_none();
     let routes = c.routes(file, &mut upstreams, identity.as_ref());
-    c.check_metadata(file, &routes, &issuers);
+    c.check_metadata(file, &routes, &issuers, &listen);
     c.check_key_set(file, &routes, &listen);
     c.warn_of_issuers(file, &routes);
     c.warn_of_plain_upstreams(file, &routes, &upstreams);

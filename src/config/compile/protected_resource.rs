@@ -61,6 +61,7 @@ impl Compiler<'_> {
         file: &ConfigFile,
         routes: &[Option<RouteSettings>],
         issuers: &[Option<IssuerSettings>],
+        listen: &[Option<ListenSettings>],
     ) {
         let Some(issuers) = issuers.iter().map(Option::as_ref).collect::<Option<Vec<_>>>() else { return };
         let described = file.routes.iter().zip(routes).filter_map(|(written, route)| {
@@ -75,6 +76,7 @@ impl Compiler<'_> {
                 self.find_contradiction(other, one);
             }
             self.warn_of_lost_metadata(one);
+            self.warn_of_metadata_nowhere(one, listen);
         }
         for (written, route) in file.routes.iter().zip(routes) {
             let Some(route) = route else { continue };
@@ -105,8 +107,7 @@ impl Compiler<'_> {
                     .push(written.at.error(message).hint("leave this route out, or `assertion` in `identity`"));
             }
         }
-        let answers = |one: &ListenSettings| !matches!(one.mode, ListenMode::ForwardAuth(_));
-        if !listen.iter().flatten().any(answers) {
+        if !listen.iter().flatten().any(answers_clients) {
             let message = "no listener answers clients, so that the keys of assertions are published nowhere";
             let hint = "add a listener without `mode`: upstreams fetch the keys there";
             self.findings.push(assertion.at.warning(message).hint(hint));
@@ -143,6 +144,18 @@ impl Compiler<'_> {
             let message =
                 "no issuer of this route has an `issuer`, so that clients are told of no authorization server";
             self.findings.push(at.warning(message).hint("give one of `issuers` its `issuer`"));
+        }
+    }
+
+    /// A listener that is wrong may be one that answers.
+    fn warn_of_metadata_nowhere(&mut self, told: &Described<'_>, listen: &[Option<ListenSettings>]) {
+        let Some(at) = told.at() else { return };
+        let mut own = listen.iter().enumerate().filter(|(index, _)| told.route.is_at(*index));
+        if !own.any(|(_, one)| one.as_ref().is_none_or(answers_clients)) {
+            let message =
+                "no listener of this route answers clients, so that challenges send them to a document that is nowhere";
+            let hint = "give the route a listener without `mode`, and have the document's path sent there";
+            self.findings.push(at.warning(message).hint(hint));
         }
     }
 }
@@ -194,6 +207,11 @@ fn shares_hosts(one: &RouteSettings, other: &RouteSettings) -> bool {
 /// Whether there are hosts for which both are as good.
 fn same_rank(one: &[HostPattern], other: &[HostPattern]) -> bool {
     one.is_empty() && other.is_empty() || one.iter().any(|host| other.contains(host))
+}
+
+/// Where a proxy asks over HTTP whether a request may go on, an answer of our own would be a yes.
+fn answers_clients(listen: &ListenSettings) -> bool {
+    !matches!(listen.mode, ListenMode::ForwardAuth(_))
 }
 
 fn is_for_nothing_but(route: &RouteSettings, place: &str) -> bool {

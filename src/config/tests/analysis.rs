@@ -194,6 +194,21 @@ fn a_token_of_the_gateways_own_in_clear_text() {
 }
 
 #[test]
+fn metadata_that_nobody_serves() {
+    let text = |listen: &str| {
+        format!(
+            "listen: [{listen}]\nissuers: {{a: {{issuer: \"https://a.example\", audiences: [api]}}}}\n\
+             routes: [{{name: r, path: /r, allow: authenticated, respond: {{status: 410}}, protected_resource: {{resource: \"https://api.example/r\"}}}}]\n"
+        )
+    };
+    let asked = "{address: \"127.0.0.1:1\", mode: forward_auth, request_from: self}";
+    let told = messages(&text(asked));
+    assert!(matches!(told.as_slice(), [one] if one.contains("a document that is nowhere")), "{told:?}");
+    assert_eq!(messages(&text(&format!("{asked}, \"127.0.0.1:2\""))), Vec::<String>::new());
+    assert_eq!(messages(&text("{address: \"127.0.0.1:1\", mode: ext_authz}")), Vec::<String>::new());
+}
+
+#[test]
 fn listeners_that_only_decide() {
     let text = |listen: &str, more: &str, route: &str| {
         format!("listen: [{listen}]\n{more}issuers: {{}}\nroutes: [{{name: r, path: /r, allow: public{route}}}]\n")

@@ -152,3 +152,30 @@ fn other_files_for_a_listener_s_certificate() {
     first.write(&scene.path("new"));
     eventually("a change of the new files", || certificate() == first.der());
 }
+
+#[test]
+fn a_listener_s_files_are_in_force_once_a_reload_is_answered() {
+    let authority = Authority::new();
+    let identities = [2090, 2091, 2092, 2093].map(|year| authority.sign(year));
+    let scene = Scene::with(|text, folder| {
+        identities[0].write(folder);
+        let tls = "listen: [{address: \"127.0.0.1:0\", name: tls, tls: {certificate: tls.crt, key: tls.key}}, ";
+        text.replace("listen: [", tls)
+    });
+    let line = scene.binary.line_where("the TLS listener", |line| line["listener"] == "tls");
+    let address: SocketAddr = line["address"].as_str().unwrap().parse().unwrap();
+    let certificate = || shown(std::net::TcpStream::connect(address).unwrap(), authority.client(None, &[])).unwrap();
+    for identity in &identities[1..] {
+        identity.write(&scene.path(""));
+        let answer = scene.reload(200);
+        assert_eq!(certificate(), identity.der());
+        // They may have been seen by themselves before.
+        assert!(["listen: ~tls", "nothing"].contains(&answer["changed"].as_str().unwrap()), "{answer}");
+    }
+    fs::write(scene.path("tls.key"), "nonsense").unwrap();
+    let answer = scene.reload(422);
+    assert!(answer["diagnostics"][0]["message"].as_str().unwrap().contains("tls"), "{answer}");
+    assert_eq!(certificate(), identities[3].der());
+    fs::write(scene.path("tls.key"), &identities[3].key).unwrap();
+    scene.reload(200);
+}
