@@ -356,6 +356,12 @@ impl Control {
                 }
                 // An error says that the app is gone without a word: the end all the same.
                 let _ = ended.await;
+                let shared = gateway.snapshot().shared.clone();
+                if let Some(shared) = shared
+                    && !shared.tell_the_last().await
+                {
+                    tracing::warn!("what this process did last could not be told to the other replicas");
+                }
                 if timeout(SPANS_WITHIN, gateway.snapshot().tracing.flush()).await.is_err() {
                     tracing::warn!("the last spans could not be sent in time");
                 }

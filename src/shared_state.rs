@@ -15,7 +15,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 
 use self::{limits::Counts, proofs::Uses, revocations::Session};
 use crate::{
@@ -71,6 +74,8 @@ pub struct SharedState {
     revocations: Arc<Revocations>,
     proofs: Arc<Proofs>,
     metrics: SharedStateMetrics,
+    /// How far used proofs were exchanged; one at a time does so.
+    uses: Mutex<Option<Uses>>,
     /// Whether what others had written was read once.
     read: AtomicBool,
     /// One of the below.
@@ -100,6 +105,7 @@ impl SharedState {
             revocations,
             proofs,
             metrics,
+            uses: Mutex::new(None),
             read: AtomicBool::new(false),
             server: AtomicU8::new(NOT_ASKED),
             limiters: ArcSwap::default(),
@@ -107,7 +113,7 @@ impl SharedState {
         })
     }
 
-    /// Whether what others had ended before this process began is known here.
+    /// Whether what others had ended, and which proofs they had taken, before this process began is known here.
     pub fn is_read(&self) -> bool {
         self.read.load(Ordering::Relaxed)
     }
@@ -121,6 +127,15 @@ impl SharedState {
     /// they aren't, they will be when the server is back.
     pub async fn told(&self) -> bool {
         self.is_up() && timeout(TOLD_WITHIN, self.revocations.journal().all_sent()).await.is_ok()
+    }
+
+    /// Tells, within a second, what isn't told yet: the last that this process does. Whether the others know.
+    pub async fn tell_the_last(&self) -> bool {
+        let telling = async {
+            self.revocations.journal().all_sent().await;
+            self.exchange_uses().await.is_ok()
+        };
+        self.is_up() && timeout(TOLD_WITHIN, telling).await.unwrap_or(false)
     }
 
     /// From now on these are the limits that are shared.
@@ -210,28 +225,37 @@ impl SharedState {
 
     /// Failures are those that `follow` sees and tells of.
     async fn use_proofs(this: Weak<SharedState>, life: u64) {
-        let mut uses: Option<Uses> = None;
         while let Some(shared) = this.upgrade().filter(|shared| shared.life.load(Ordering::Acquire) == life) {
-            let exchanged = match &mut uses {
-                Some(uses) => uses.exchange(&shared.proofs).await,
-                None => Uses::begin(&shared.settings).await.map(|begun| uses = Some(begun)),
-            };
-            drop(shared);
-            match exchanged {
-                Ok(()) => sleep(USES).await,
-                Err(error) => {
-                    tracing::debug!(error, "used proofs are known to this process alone");
-                    uses = None;
-                    sleep(LONGEST_PAUSE).await;
-                }
+            // Where the server is away, `follow` finds out when it is back, and exchanges what there is then.
+            if shared.is_up()
+                && let Err(error) = shared.exchange_uses().await
+            {
+                tracing::debug!(error, "used proofs are known to this process alone");
             }
+            drop(shared);
+            sleep(USES).await;
         }
+    }
+
+    /// Tells which proofs were taken here, and learns which were elsewhere.
+    async fn exchange_uses(&self) -> Result<(), String> {
+        let mut held = self.uses.lock().await;
+        let mut uses = match held.take() {
+            Some(uses) => uses,
+            None => Uses::begin(&self.settings).await?,
+        };
+        uses.exchange(&self.proofs).await?;
+        *held = Some(uses);
+        Ok(())
     }
 
     async fn step(&self, session: &mut Option<Session>, swept: &mut Instant) -> Result<(), String> {
         match session {
             Some(session) => session.go_on(&self.revocations).await?,
-            None => *session = Some(Session::begin(&self.settings, &self.revocations).await?),
+            None => {
+                *session = Some(Session::begin(&self.settings, &self.revocations).await?);
+                self.exchange_uses().await?;
+            }
         }
         if let Some(session) = session
             && swept.elapsed() >= SWEEP

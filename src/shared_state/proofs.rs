@@ -11,8 +11,8 @@ use crate::token::{
     proof::{Proofs, Use},
 };
 
-const USED: &str = "bearward:proofs:used";
-const NONCE_KEY: &str = "bearward:proofs:nonce-key";
+const USED: &str = "{bearward:proofs}:used";
+const NONCE_KEY: &str = "{bearward:proofs}:nonce-key";
 /// Uses in one entry of the stream.
 const BATCH: usize = 500;
 /// Entries of the stream: of several minutes, where all replicas are busy.
@@ -26,6 +26,12 @@ const KEPT: i64 = 24 * 3600;
 pub(super) struct Uses {
     link: Link,
     last: String,
+}
+
+impl std::fmt::Debug for Uses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uses").field("last", &self.last).finish_non_exhaustive()
+    }
 }
 
 /// Of the stream: its id, names and values.
@@ -54,7 +60,7 @@ impl Uses {
             tell.cmd("XADD").arg(USED).arg("MAXLEN").arg("~").arg(ENTRIES).arg("*").arg("uses").arg(bytes).ignore();
             tell.cmd("EXPIRE").arg(USED).arg(KEPT).ignore();
             tell.query_async::<()>(&mut self.link).await.map_err(said)?;
-            proofs.told(untold.len());
+            proofs.told(&untold);
         }
         loop {
             let mut ask = cmd("XREAD");

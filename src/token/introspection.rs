@@ -278,6 +278,7 @@ impl Introspector {
         fingerprint: Fingerprint,
     ) -> Result<Said, String> {
         let Some(members) = self.answer(issuer, token).await? else { return Ok(Said::Inactive) };
+        let members = answer::bound_as(token, members);
         match answer::judge(&issuer.settings, &self.settings.way, &members, now()) {
             Ok(Judgment::Good(expires_at)) => {
                 let id = TokenId::of(token);

@@ -74,9 +74,9 @@ impl Proofs {
         self.seen.untold(most)
     }
 
-    /// So many of them were told.
-    pub fn told(&self, count: usize) {
-        self.seen.told(count);
+    /// These were told.
+    pub fn told(&self, uses: &[Use]) {
+        self.seen.told(uses);
     }
 
     /// Notes that another replica has accepted a proof. `now` in Unix seconds.

@@ -332,6 +332,32 @@ fn a_token_that_its_issuer_says_is_bound_is_bound() {
     assert_eq!(server.asked(), 1);
 }
 
+/// The issuer has vouched for the JWT, `cnf` and all, though it doesn't repeat it.
+#[test]
+fn an_issuer_that_says_less_than_its_token_takes_no_binding_away() {
+    let (server, upstream, key) = (AuthorizationServer::start(), Upstream::start(), Key::eddsa("client"));
+    let issuer = format!(
+        "  a: {{audiences: any, introspection: {{endpoint: \"{}\", client_id: gw, client_secret: s}}}}\n",
+        server.introspection()
+    );
+    let gateway = Gateway::start(&configuration_of(&issuer, &upstream.url(), ROUTES));
+    let token = |cnf: Value| Token::new("x", &key).without("iss").claim("cnf", cnf).build();
+    let bound = token(json!({"jkt": thumbprint(&key)}));
+    let (unclear, free) = (token(json!({"kid": "k"})), token(Value::Null));
+    for token in [&bound, &unclear, &free] {
+        server.active(token, json!({"sub": "joe"}));
+    }
+    let as_bearer = [&bound, &unclear, &free].map(|token| gateway.get_with("/closed", token).status);
+    assert_eq!(as_bearer, [401, 401, 200]);
+    let proof = Proof::new(&key, "GET", &format!("http://{}/closed", gateway.address), &bound).build();
+    assert_eq!(gateway.call("GET", "/closed", &fields(&bound, &proof)).status, 200);
+    // What the issuer says itself goes before.
+    let replaced = token(json!({"jkt": thumbprint(&Key::eddsa("before"))}));
+    server.active(&replaced, json!({"sub": "joe", "cnf": {"jkt": thumbprint(&key)}}));
+    let proof = Proof::new(&key, "GET", &format!("http://{}/closed", gateway.address), &replaced).build();
+    assert_eq!(gateway.call("GET", "/closed", &fields(&replaced, &proof)).status, 200);
+}
+
 #[test]
 fn explain_holds_a_proof_against_the_request_and_uses_none_up() {
     let scene = plain();

@@ -456,10 +456,46 @@ fn a_proof_that_one_replica_has_taken_no_other_takes() {
     }
     let used = proof(&nonce);
     assert_eq!(ask(&replicas[0], &used).status, 200);
-    eventually("it is told", || redis.ask::<usize>(&["XLEN", "bearward:proofs:used"]) > 0);
+    eventually("it is told", || redis.ask::<usize>(&["XLEN", "{bearward:proofs}:used"]) > 0);
     // Nothing of a token or a proof is in Redis.
-    let entries: Vec<redis::Value> = redis.ask(&["XRANGE", "bearward:proofs:used", "-", "+"]);
+    let entries: Vec<redis::Value> = redis.ask(&["XRANGE", "{bearward:proofs}:used", "-", "+"]);
     for part in token.split('.').chain(used.split('.')) {
         assert!(!format!("{entries:?}").contains(part));
     }
+}
+
+/// A replica that takes another's place knows what that did last, however soon it comes.
+#[test]
+fn what_a_replica_took_last_the_next_one_knows() {
+    let Some(mut redis) = Redis::start() else { return };
+    let scene = Scene::new();
+    let client = Key::es256("client");
+    let token = scene.token("joe").claim("cnf", json!({"jkt": thumbprint(&client)})).build();
+    let proof = || Proof::new(&client, "GET", "http://api.example/closed", &token).build();
+    let ask = |gateway: &Gateway, proof: &str| {
+        let fields = format!("Host: api.example\r\nAuthorization: DPoP {token}\r\nDPoP: {proof}\r\n");
+        let mut connection = crate::support::raw::Client::connect(gateway.address);
+        connection.send(format!("GET /closed HTTP/1.1\r\nConnection: close\r\n{fields}\r\n"));
+        connection.receive().status
+    };
+    let mut used = Vec::<String>::new();
+    for _ in 0..3 {
+        let replica = scene.replica(&redis.url());
+        for proof in &used {
+            assert_eq!(ask(&replica, proof), 401, "taken by one that is gone");
+        }
+        used.push(proof());
+        assert_eq!(used.last().map(|proof| ask(&replica, proof)), Some(200));
+        replica.drain();
+        assert!(replica.wait());
+    }
+    // While the server is away a replica decides by itself; once it is told to be back, the others know.
+    let replica = scene.replica(&redis.url());
+    redis.kill();
+    until_up(&replica, false);
+    let alone = proof();
+    assert_eq!(ask(&replica, &alone), 200);
+    redis.run();
+    until_up(&replica, true);
+    assert_eq!(ask(&scene.replica(&redis.url()), &alone), 401);
 }

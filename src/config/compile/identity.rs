@@ -22,14 +22,17 @@ const LONGEST_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// Names, in lower case and without all but letters and digits, that carry the message itself. An identity header of
 /// such a name, or of an alias of it, would take it from every request.
-const NOT_FOR_IDENTITY: [&str; 24] = [
+const NOT_FOR_IDENTITY: [&str; 27] = [
     "accept",
     "authorization",
+    "clientcert",
+    "clientcertchain",
     "connection",
     "contentencoding",
     "contentlength",
     "contenttype",
     "cookie",
+    "dpop",
     "expect",
     "forwarded",
     "host",

@@ -431,6 +431,8 @@ identity:
   headers:
     Content_Length: subject
     Authorization: subject
+    D_PoP: subject
+    Client-Cert: subject
     X-A: subjekt
     X_A: client
     X B: client

@@ -10,6 +10,7 @@ use crate::{
         claims::audiences,
         date::{self, Round},
         issuer::{Audiences, IssuerSettings, SenderConstraint},
+        jwt,
         proof::Binding,
     },
 };
@@ -26,6 +27,17 @@ pub(super) enum Judgment {
 /// An answer that can't be used: nothing is known of the token. Holds nothing of the answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Broken(pub(super) &'static str);
+
+/// An issuer may say less of a JWT than that says of itself. Since it vouches for the JWT, whom this is bound to counts,
+/// unless the answer says so itself.
+pub(super) fn bound_as(token: &str, mut members: Map<String, Value>) -> Map<String, Value> {
+    if members.get("cnf").is_none_or(Value::is_null)
+        && let Some(confirmation) = jwt::confirmation(token)
+    {
+        members.insert("cnf".to_owned(), confirmation);
+    }
+    members
+}
 
 /// Judges an answer's members. `now` in Unix seconds.
 ///

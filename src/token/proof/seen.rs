@@ -152,10 +152,14 @@ impl Seen {
         self.held().untold.iter().flatten().take(most).copied().collect()
     }
 
-    /// So many of them were told.
-    pub(super) fn told(&self, count: usize) {
+    /// These were told: the first ones, unless others are to be told since.
+    pub(super) fn told(&self, uses: &[Use]) {
         if let Some(untold) = &mut self.held().untold {
-            untold.drain(..count.min(untold.len()));
+            for told in uses {
+                if untold.front() == Some(told) {
+                    untold.pop_front();
+                }
+            }
         }
     }
 
@@ -305,8 +309,10 @@ mod tests {
         }
         let told = one.untold(2);
         assert_eq!((told.len(), one.untold(10).len()), (2, 3));
-        one.told(2);
+        one.told(&told);
         assert_eq!(one.untold(10).len(), 1);
+        one.told(&told);
+        assert_eq!(one.untold(10).len(), 1, "those that are to be told yet aren't told by that");
         let mut bytes = told.iter().flat_map(Use::to_bytes).collect::<Vec<_>>();
         bytes.extend([1; USE_BYTES - 1]);
         let read = Use::all_of(&bytes).collect::<Vec<_>>();
