@@ -54,7 +54,8 @@ fn an_assertion_is_for_nobody_else() {
              - {{path: /partner, allow: authenticated, {route}}}\n"
         )
     };
-    let (proxy, asked) = ("\"127.0.0.1:1\"", "{name: d, address: \"127.0.0.1:2\", mode: forward_auth}");
+    let (proxy, asked) =
+        ("\"127.0.0.1:1\"", "{name: d, address: \"127.0.0.1:2\", mode: forward_auth, request_from: self}");
     let both = &format!("{proxy}, {asked}");
     let in_place = "upstream: \"http://127.0.0.1:2\"";
     for (listen, route) in [
