@@ -46,7 +46,7 @@ pub struct AssertionPlan {
     pub announced: Vec<Signer>,
     /// `iss`
     pub issuer: String,
-    /// `aud`; None: the upstream's key in the configuration.
+    /// `aud`; None: the upstream's key in the configuration, or the route's name where it leads to none of these.
     pub audience: Option<String>,
     /// From `iat` to `exp`.
     pub ttl: Duration,

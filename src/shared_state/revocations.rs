@@ -5,14 +5,17 @@
 //! with an end are over. Who has lost its place in the stream, or finds it cut off or begun anew, reads everything again
 //! and writes what is missing: a server that comes back empty is filled by who knows.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use redis::{Script, cmd, pipe};
 
 use super::{RedisSettings, link::Link};
 use crate::token::{
     now,
-    revocation::{Change, Revocation, Revocations},
+    revocation::{Change, NotRevoked, Revocation, Revocations},
 };
 
 // One slot of a cluster: a script has to see all of them.
@@ -26,17 +29,26 @@ const BATCH: usize = 200;
 /// A line of the server's that is longer isn't read.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// ARGV: id, line, end (empty: none); and so on.
+/// ARGV: id, line, end (empty: none), how many follow whose place it takes, their ids; and so on. These aren't lifted: who
+/// reads the one finds out by itself which others it makes needless.
 const ADD: &str = "
-for i = 1, #ARGV, 3 do
-  local id, line, ends = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  if not redis.call('ZSCORE', KEYS[3], id) and redis.call('HSETNX', KEYS[1], id, line) == 1 then
-    if ends ~= '' then redis.call('ZADD', KEYS[4], ends, id) end
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', '10000', '*', 'add', line)
+local i = 1
+while i <= #ARGV do
+  local id, line, ends, olds = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  if not redis.call('ZSCORE', KEYS[3], id) then
+    if redis.call('HSETNX', KEYS[1], id, line) == 1 then
+      if ends ~= '' then redis.call('ZADD', KEYS[4], ends, id) end
+      redis.call('XADD', KEYS[2], 'MAXLEN', '~', '10000', '*', 'add', line)
+    end
+    for old = i + 4, i + 3 + olds do
+      redis.call('HDEL', KEYS[1], ARGV[old])
+      redis.call('ZREM', KEYS[4], ARGV[old])
+    end
   end
+  i = i + 4 + olds
 end";
 
-/// ARGV: now, ids. Lifted ones are remembered for 30 days.
+/// ARGV: now, ids. Lifted ones are remembered for 30 days, the last 100,000 of them.
 const LIFT: &str = "
 for i = 2, #ARGV do
   redis.call('HDEL', KEYS[1], ARGV[i])
@@ -44,7 +56,8 @@ for i = 2, #ARGV do
   redis.call('ZADD', KEYS[3], ARGV[1], ARGV[i])
   redis.call('XADD', KEYS[2], 'MAXLEN', '~', '10000', '*', 'lift', ARGV[i])
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[1] - 2592000)";
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[1] - 2592000)
+redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -100001)";
 
 /// ARGV: now, how many. How many were over.
 const END: &str = "
@@ -144,13 +157,16 @@ impl Session {
         }
     }
 
-    async fn add(&mut self, revocations: &[&Revocation]) -> Result<(), String> {
+    async fn add(&mut self, revocations: &[(&Revocation, &[Arc<str>])]) -> Result<(), String> {
         for batch in revocations.chunks(BATCH) {
             let mut call = self.scripts.add.prepare_invoke();
             with_keys(&mut call);
-            for revocation in batch {
+            for (revocation, instead_of) in batch {
                 let ends = revocation.expires_at.map_or_else(String::new, |end| end.to_string());
-                call.arg(&*revocation.id).arg(revocation.to_line()).arg(ends);
+                call.arg(&*revocation.id).arg(revocation.to_line()).arg(ends).arg(instead_of.len());
+                for old in *instead_of {
+                    call.arg(&**old);
+                }
             }
             call.invoke_async::<()>(&mut self.link).await.map_err(said)?;
         }
@@ -177,10 +193,7 @@ impl Session {
         let last: Vec<Entry> = ask.query_async(&mut self.link).await.map_err(said)?;
         let lifted: HashSet<String> =
             cmd("ZRANGE").arg(LIFTED).arg(0).arg(-1).query_async(&mut self.link).await.map_err(said)?;
-        for id in &lifted {
-            revocations.lift_here(id);
-        }
-        let mut there = HashSet::new();
+        let (mut there, mut without_room) = (HashSet::new(), Vec::new());
         let mut cursor = "0".to_owned();
         loop {
             let mut ask = cmd("HSCAN");
@@ -188,8 +201,8 @@ impl Session {
             let (next, lines): (String, HashMap<String, Vec<u8>>) =
                 ask.query_async(&mut self.link).await.map_err(said)?;
             for (id, line) in lines {
-                if !lifted.contains(&id) {
-                    take(revocations, "add", &line);
+                if !lifted.contains(&id) && learn(revocations, &line).is_err() {
+                    without_room.push(line);
                 }
                 there.insert(id);
             }
@@ -198,12 +211,14 @@ impl Session {
             }
             cursor = next;
         }
+        // Last: what was ended anew after it had been lifted is known by now, and where the way breaks off nothing is lifted.
+        for id in &lifted {
+            revocations.lift_here(id);
+        }
+        without_room.iter().for_each(|line| take(revocations, "add", line));
         let held = revocations.list();
-        let missing: Vec<&Revocation> = held
-            .iter()
-            .map(|one| &**one)
-            .filter(|one| !there.contains(&*one.id) && !lifted.contains(&*one.id))
-            .collect();
+        let missing: Vec<(&Revocation, &[Arc<str>])> =
+            held.iter().filter(|one| !there.contains(&*one.id)).map(|one| (&**one, &[][..])).collect();
         self.add(&missing).await?;
         self.last = last.into_iter().next().map(|(id, _)| id);
         Ok(())
@@ -214,10 +229,8 @@ impl Session {
 fn take(revocations: &Revocations, name: &str, value: &[u8]) {
     match name {
         "add" => {
-            let read = (value.len() <= LONGEST_LINE).then(|| Revocation::from_line(value)).flatten();
-            match read {
-                Some(revocation) => revocations.learn(revocation),
-                None => tracing::error!("a revocation in Redis can't be read: left out"),
+            if let Err(why) = learn(revocations, value) {
+                tracing::error!("another replica's revocation is not in force here: {why}");
             }
         }
         "lift" => {
@@ -226,6 +239,20 @@ fn take(revocations: &Revocations, name: &str, value: &[u8]) {
             }
         }
         _ => {}
+    }
+}
+
+/// The one of this line. What can't be read is left out.
+///
+/// # Errors
+/// There is no room for it.
+fn learn(revocations: &Revocations, line: &[u8]) -> Result<(), NotRevoked> {
+    match (line.len() <= LONGEST_LINE).then(|| Revocation::from_line(line)).flatten() {
+        Some(revocation) => revocations.learn(revocation),
+        None => {
+            tracing::error!("a revocation in Redis can't be read: left out");
+            Ok(())
+        }
     }
 }
 

@@ -192,40 +192,39 @@ impl Revocations {
         let Wish { target, issuer, issued_before, expires_at, source } = wish;
         let id = random_id().ok_or(NotRevoked::NoId)?;
         let revocation = Revocation { id, target, issuer, issued_before, expires_at, created_at: now, source };
-        let revocation = self.insert(&mut ledger, revocation);
-        self.journal.push(Change::Added(revocation.clone()));
-        for old in needless {
-            if ledger.remove(&old.id).is_some() {
-                self.forget(&old);
-                self.journal.push(Change::Lifted(old.id.clone()));
-            }
-        }
+        let revocation = self.replace(&mut ledger, revocation, &needless);
+        let instead_of = needless.iter().map(|old| old.id.clone()).collect();
+        self.journal.push(Change::Added { revocation: revocation.clone(), instead_of });
         drop(ledger);
         self.added.send_replace(());
         Ok(revocation)
     }
 
-    /// One that another replica has added: in force when this returns, unless it is known or over.
-    pub(crate) fn learn(&self, revocation: Revocation) {
+    /// One that another replica has added: in force when this returns, unless it is known or over. It takes the place of
+    /// those that it makes needless here, which need no lifting for it: where it isn't in force, they stay.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) fn learn(&self, revocation: Revocation) -> Result<(), NotRevoked> {
         let now = now();
         let mut ledger = self.ledger();
         if revocation.is_over(now) || ledger.contains_key(&revocation.id) {
-            return;
+            return Ok(());
         }
-        if ledger.len() >= self.most {
+        let reach = revocation.reach();
+        let needless =
+            self.index(&revocation.target).all(revocation.target.key(), |there| reach.makes_needless(&there.reach()));
+        let fits = |held: usize| !needless.is_empty() || held < self.most;
+        if !fits(ledger.len()) {
             self.sweep_ledger(&mut ledger, now);
+            if !fits(ledger.len()) {
+                return Err(NotRevoked::Full);
+            }
         }
-        if ledger.len() >= self.most {
-            tracing::error!(
-                id = &*revocation.id,
-                "another replica's revocation is not in force here: {}",
-                NotRevoked::Full
-            );
-            return;
-        }
-        self.insert(&mut ledger, revocation);
+        self.replace(&mut ledger, revocation, &needless);
         drop(ledger);
         self.added.send_replace(());
+        Ok(())
     }
 
     /// Ends the token that has been verified as this principal's, for as long as it would be good, and returns when
@@ -325,6 +324,22 @@ impl Revocations {
         }
     }
 
+    /// Takes one in, and those out whose place it takes. In this order: there is no moment without either.
+    fn replace(
+        &self,
+        ledger: &mut HashMap<Arc<str>, Arc<Revocation>>,
+        revocation: Revocation,
+        needless: &[Arc<Revocation>],
+    ) -> Arc<Revocation> {
+        let revocation = self.insert(ledger, revocation);
+        for old in needless {
+            if ledger.remove(&old.id).is_some() {
+                self.forget(old);
+            }
+        }
+        revocation
+    }
+
     fn insert(&self, ledger: &mut HashMap<Arc<str>, Arc<Revocation>>, revocation: Revocation) -> Arc<Revocation> {
         let revocation = Arc::new(revocation);
         self.index(&revocation.target).insert(&revocation);
@@ -355,20 +370,6 @@ impl Revocations {
 
     fn ledger(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Revocation>>> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Revocation {
-    /// Whether it ends a token of which it names what it goes by.
-    fn ends(&self, principal: &Principal, now: i64) -> bool {
-        let is_its = self.issuer.as_ref().is_none_or(|issuer| *issuer.authority == *principal.authority);
-        let is_old = self.issued_before.is_none_or(|before| principal.issued_at.is_none_or(|issued| issued < before));
-        let is_meant = !self.target.spares_sessions() || principal.named("sid").is_none_or(|sid| sid.is_empty());
-        is_its && is_old && is_meant && !self.is_over(now)
-    }
-
-    fn is_over(&self, now: i64) -> bool {
-        self.expires_at.is_some_and(|end| now >= end)
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Way {
     Spoilt,
     /// Hands each piece on so much later.
     Slow(Duration),
+    /// Ends a connection as soon as its client says this.
+    Until(&'static str),
 }
 
 /// A relay; it goes on until the tests end.
@@ -32,13 +34,15 @@ pub(crate) struct Relay {
 struct State {
     way: Way,
     connections: Vec<TcpStream>,
+    /// How many were ended for what was said.
+    ended: usize,
 }
 
 impl Relay {
     pub(crate) fn to(server: SocketAddr) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { way: Way::Open, connections: Vec::new() }));
+        let state = Arc::new(Mutex::new(State { way: Way::Open, connections: Vec::new(), ended: 0 }));
         let shared = state.clone();
         thread::spawn(move || {
             while let Ok((client, _)) = listener.accept() {
@@ -57,6 +61,11 @@ impl Relay {
             connection.shutdown(Shutdown::Both).ok();
         }
     }
+
+    /// How many connections were ended for what was said.
+    pub(crate) fn ended(&self) -> usize {
+        self.state.lock().unwrap().ended
+    }
 }
 
 fn carry(mut client: TcpStream, server: SocketAddr, state: &Mutex<State>) {
@@ -67,7 +76,7 @@ fn carry(mut client: TcpStream, server: SocketAddr, state: &Mutex<State>) {
         state.way
     };
     let delay = match way {
-        Way::Open => Duration::ZERO,
+        Way::Open | Way::Until(_) => Duration::ZERO,
         Way::Slow(delay) => delay,
         Way::Cut => return drop(client.shutdown(Shutdown::Both)),
         Way::Held => return drop(std::io::copy(&mut client, &mut std::io::sink())),
@@ -83,19 +92,30 @@ fn carry(mut client: TcpStream, server: SocketAddr, state: &Mutex<State>) {
     };
     let Ok(server) = TcpStream::connect(server) else { return drop(client.shutdown(Shutdown::Both)) };
     let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-    let up = thread::spawn(move || hand_on(from, to, delay));
-    hand_on(server, client, delay);
-    up.join().ok();
+    let word = match way {
+        Way::Until(word) => Some(word),
+        _ => None,
+    };
+    let down = thread::spawn(move || hand_on(to, from, delay, None));
+    if hand_on(client, server, delay, word) {
+        state.lock().unwrap().ended += 1;
+    }
+    down.join().ok();
 }
 
-fn hand_on(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+/// Whether the word was said.
+fn hand_on(mut from: TcpStream, mut to: TcpStream, delay: Duration, word: Option<&str>) -> bool {
     let mut piece = [0; 16 << 10];
+    let mut is_said = false;
     while let Ok(length) = from.read(&mut piece) {
         thread::sleep(delay);
-        if length == 0 || to.write_all(&piece[..length]).is_err() {
+        let said = |word: &str| piece[..length].windows(word.len()).any(|part| part == word.as_bytes());
+        is_said = word.is_some_and(said);
+        if is_said || length == 0 || to.write_all(&piece[..length]).is_err() {
             break;
         }
     }
     from.shutdown(Shutdown::Both).ok();
     to.shutdown(Shutdown::Both).ok();
+    is_said
 }

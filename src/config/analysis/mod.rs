@@ -10,6 +10,7 @@ mod redundant_rules;
 mod request;
 mod shared_roles;
 mod surroundings;
+mod undated;
 mod unmet_rules;
 mod unprovable;
 mod unreachable;
@@ -51,6 +52,7 @@ pub(super) fn look(policy: &Policy, file: &ConfigFile, source: &Sources, finding
         decisions::one_address,
         decisions::without_effect,
         decisions::nobody_listens,
+        undated::logouts,
         unprovable::certificates,
         unprovable::proofs,
     ];

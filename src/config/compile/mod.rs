@@ -1,6 +1,7 @@
 //! What was written to a policy: names resolved, contradictions found, everything parsed that requests will need. All
 //! errors are collected; nothing is fetched.
 
+mod audiences;
 mod cors;
 mod destination;
 mod egress;

@@ -37,6 +37,7 @@ impl Compiler<'_> {
         let routes = file.routes.iter().map(|route| self.route(route, file, upstreams, identity)).collect::<Vec<_>>();
         self.find_reserved_headers(file);
         self.find_conflicts(file, &routes);
+        self.find_shared_audiences(file, &routes);
         routes
     }
 

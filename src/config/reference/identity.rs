@@ -46,7 +46,7 @@ macro_rules! identity {
             .left_out($needed)
             .example("gateway.pem"),
             key(concat!($at, ".assertion.issuer"), Text, "Its `iss`.").left_out($needed).example("https://gateway.example"),
-            key(concat!($at, ".assertion.audience"), Scalar, "Its `aud`; `upstream` is the upstream's name.")
+            key(concat!($at, ".assertion.audience"), Scalar, "Its `aud`; `upstream` is the name of one of `upstreams`, or the route's where it leads to none of them.")
                 .default("upstream")
                 .example("orders-api"),
             key(concat!($at, ".assertion.ttl"), Duration, "How long it is good, if the caller's token is good for so long; a day at most.").default("60s").example("30s"),

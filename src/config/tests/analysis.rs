@@ -168,6 +168,30 @@ fn bindings_that_no_request_can_prove() {
 }
 
 #[test]
+fn logouts_that_end_what_comes_later() {
+    let text = |issuer: &str| {
+        format!(
+            "issuers: {{a: {{issuer: \"https://a.example\", audiences: any, {issuer}}}}}\n\
+             routes: [{{name: r, path: /r, upstream: \"http://127.0.0.1:1\", allow: authenticated}}]\n"
+        )
+    };
+    let userinfo = "userinfo: {endpoint: \"https://a.example/userinfo\"}";
+    let introspection =
+        "introspection: {endpoint: \"https://a.example/introspect\", client_id: g, client_secret: hunter22hunter22}";
+    for (issuer, told) in [
+        (format!("{userinfo}, logout: {{back_channel: true}}"), "`userinfo` doesn't say when"),
+        (format!("{userinfo}, logout: {{events: true}}"), "`userinfo` doesn't say when"),
+        (format!("{introspection}, logout: {{events: true}}"), "introspection answers have no `iat`"),
+        (format!("{introspection}, jwt: {{}}, logout: {{back_channel: true}}"), "introspection answers have no `iat`"),
+    ] {
+        assert!(shown(&text(&issuer)).contains(told), "{issuer}: {}", shown(&text(&issuer)));
+    }
+    for issuer in [userinfo, introspection, "logout: {back_channel: true, events: true}"] {
+        assert!(!shown(&text(issuer)).contains("a month"), "{issuer}");
+    }
+}
+
+#[test]
 fn tokens_in_clear_text() {
     let text = |listen: &str, more: &str| {
         format!("listen: [\"{listen}\"]\n{more}{HEAD}  - {{name: r, path: /r, upstream: u, allow: authenticated}}\n")

@@ -41,6 +41,46 @@ fn one_mistake_is_one_error_with_a_hint() {
 }
 
 #[test]
+fn an_assertion_is_for_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("gateway.pem");
+    std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let text = |listen: &str, identity: &str, route: &str| {
+        let assertion = format!("private_key: {}, issuer: \"https://gateway.example\"{identity}", key.display());
+        format!(
+            "listen: [{listen}]\nissuers: {{a: {{issuer: \"https://a.example\", audiences: [api]}}}}\n\
+             identity: {{assertion: {{{assertion}}}}}\nupstreams: {{orders: {{url: \"http://127.0.0.1:1\"}}}}\n\
+             routes:\n  - {{name: shop, path: /shop, upstream: orders, allow: authenticated}}\n  \
+             - {{path: /partner, allow: authenticated, {route}}}\n"
+        )
+    };
+    let (proxy, asked) =
+        ("\"127.0.0.1:1\"", "{name: d, address: \"127.0.0.1:2\", mode: forward_auth, request_from: self}");
+    let both = &format!("{proxy}, {asked}");
+    let in_place = "upstream: \"http://127.0.0.1:2\"";
+    for (listen, route) in [
+        (proxy, format!("name: orders, {in_place}")),
+        (proxy, "name: orders, upstream: \"unix:/run/b.sock\"".to_owned()),
+        (both, "name: orders, listeners: [d]".to_owned()),
+        (both, "name: orders, listeners: [d], respond: {status: 204}".to_owned()),
+    ] {
+        let (message, hint) = only(&text(listen, "", &route));
+        assert!(message.contains("have the `aud` of the upstream at f:4:"), "{route}: {message}");
+        assert!(hint.contains("audience"), "{hint}");
+    }
+    for (listen, identity, route) in [
+        (proxy, "", format!("name: partner, {in_place}")),
+        (proxy, "", "name: orders, upstream: orders".to_owned()),
+        (proxy, "", "name: orders, respond: {status: 204}".to_owned()),
+        (proxy, ", audience: all", format!("name: orders, {in_place}")),
+        (proxy, "", format!("name: orders, {in_place}, identity: {{assertion: {{audience: partner}}}}")),
+    ] {
+        let text = text(listen, identity, &route);
+        load_str(&text, "f").unwrap_or_else(|found| panic!("{text}\n{found:#?}"));
+    }
+}
+
+#[test]
 fn a_tab_is_shown_where_it_is() {
     let text = VALID.replace("    path:", "\tpath:");
     let found = load_str(&text, "f").unwrap_err();

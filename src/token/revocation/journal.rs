@@ -16,7 +16,11 @@ const MOST: usize = 200_000;
 /// One change.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    Added(Arc<Revocation>),
+    /// With the ids of those whose place it takes: one change, so that nobody loses these without having that.
+    Added {
+        revocation: Arc<Revocation>,
+        instead_of: Vec<Arc<str>>,
+    },
     Lifted(Arc<str>),
 }
 
@@ -120,19 +124,20 @@ impl Changes {
 
 impl Change {
     pub(crate) fn is_added(&self) -> bool {
-        matches!(self, Change::Added(_))
+        matches!(self, Change::Added { .. })
     }
 
-    pub(crate) fn added(&self) -> Option<&Revocation> {
+    /// What was added, and whose place it takes.
+    pub(crate) fn added(&self) -> Option<(&Revocation, &[Arc<str>])> {
         match self {
-            Change::Added(revocation) => Some(revocation),
+            Change::Added { revocation, instead_of } => Some((revocation, instead_of)),
             Change::Lifted(_) => None,
         }
     }
 
     pub(crate) fn lifted(&self) -> Option<&str> {
         match self {
-            Change::Added(_) => None,
+            Change::Added { .. } => None,
             Change::Lifted(id) => Some(id),
         }
     }

@@ -1,6 +1,7 @@
-//! Which of two revocations ends more.
+//! What a revocation ends, and which of two ends more.
 
 use super::{OfIssuer, Revocation, Source, Target, Wish};
+use crate::token::principal::Principal;
 
 /// Of a revocation, or of a wish for one, what it would end.
 pub(super) struct Reach<'r> {
@@ -12,6 +13,18 @@ pub(super) struct Reach<'r> {
 }
 
 impl Revocation {
+    /// Whether it ends a token of which it names what it goes by.
+    pub(super) fn ends(&self, principal: &Principal, now: i64) -> bool {
+        let is_its = self.issuer.as_ref().is_none_or(|issuer| *issuer.authority == *principal.authority);
+        let is_old = self.issued_before.is_none_or(|before| principal.issued_at.is_none_or(|issued| issued < before));
+        let is_meant = !self.target.spares_sessions() || principal.named("sid").is_none_or(|sid| sid.is_empty());
+        is_its && is_old && is_meant && !self.is_over(now)
+    }
+
+    pub(super) fn is_over(&self, now: i64) -> bool {
+        self.expires_at.is_some_and(|end| now >= end)
+    }
+
     pub(super) fn reach(&self) -> Reach<'_> {
         let Revocation { target, issuer, issued_before, expires_at, source, .. } = self;
         Reach {

@@ -282,6 +282,54 @@ fn a_later_one_of_an_issuer_takes_the_place_of_an_earlier() {
 }
 
 #[test]
+fn what_is_replaced_elsewhere_goes_here_only_for_what_takes_its_place() {
+    let (before, end) = (now(), now() + 1000);
+    let told = |before: i64| Wish {
+        issuer: of("https://a.example"),
+        issued_before: Some(before),
+        expires_at: Some(end),
+        source: Source::BackChannel,
+        ..all_of(sub("joe", false))
+    };
+    let of_silent = |most: usize| Revocations { most, ..Revocations::new(&Observer::silent()) };
+    let one = of_silent(MOST);
+    one.journal().open();
+    let old = one.add(told(before)).unwrap();
+    let new = one.add(told(before + 5)).unwrap();
+    let (changes, _) = one.journal().first(9);
+    let added = |change: &Change| change.added().map(|(added, instead_of)| (added.id.clone(), instead_of.to_vec()));
+    assert_eq!(
+        changes.iter().map(added).collect::<Vec<_>>(),
+        [Some((old.id.clone(), vec![])), Some((new.id.clone(), vec![old.id.clone()]))],
+        "nothing is lifted"
+    );
+
+    // Where there is room and where there is none: what takes another's place needs none.
+    for most in [MOST, 2] {
+        let other = of_silent(most);
+        other.learn(Revocation::clone(&old)).unwrap();
+        let admins = other.add(jti("1")).unwrap();
+        other.learn(Revocation::clone(&new)).unwrap();
+        let held = other.list();
+        assert_eq!(held.len(), 2, "{most}: {held:?}");
+        assert!(held.contains(&new) && held.contains(&admins));
+        // What is earlier ends nothing more, but whoever lifts the later one is to see it.
+        let again = other.learn(Revocation::clone(&old));
+        assert_eq!((again.is_ok(), other.list().contains(&old)), (most == MOST, most == MOST));
+    }
+
+    // One that isn't taken takes nothing away.
+    let full = of_silent(1);
+    let kept = full.add(jti("1")).unwrap();
+    assert_eq!(full.learn(Revocation::clone(&new)), Err(NotRevoked::Full));
+    assert_eq!(full.list(), [kept]);
+    let over = of_silent(MOST);
+    over.learn(Revocation::clone(&old)).unwrap();
+    over.learn(Revocation { expires_at: Some(now() - 1), ..Revocation::clone(&new) }).unwrap();
+    assert_eq!(over.list(), std::slice::from_ref(&old));
+}
+
+#[test]
 fn issuers_leave_room_for_who_ends_tokens_here() {
     let revocations = Revocations { most: 20, ..Revocations::new(&Observer::silent()) };
     let told = |number: usize, before: i64| {

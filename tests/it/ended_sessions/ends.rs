@@ -1,6 +1,10 @@
 //! What ends, and where it holds.
 
-use std::{fs, io::Write, net::TcpStream};
+use std::{
+    fs,
+    io::Write,
+    net::{SocketAddr, TcpStream},
+};
 
 use serde_json::json;
 
@@ -13,6 +17,7 @@ use crate::support::{
     issuer::Issuer,
     keys::Key,
     redis::Redis,
+    relay::{Relay, Way},
     token::{Token, now},
     upstream::{After, Upstream},
 };
@@ -213,6 +218,93 @@ fn what_one_replica_is_told_all_know() {
     assert!(!is_let_in(&one, &joes) && !is_let_in(&other, &joes));
     let late = Gateway::start(&yaml);
     assert!(!is_let_in(&late, &joes) && !is_let_in(&late, &anns));
+}
+
+/// Who was cut off and is cut off again, while it reads what has changed, lets nothing in that it didn't before.
+#[test]
+fn what_a_later_logout_replaced_stays_ended_wherever_the_way_to_redis_breaks() {
+    let Some(redis) = Redis::start() else { return };
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let way = Relay::to(redis.address());
+    let start = |address: SocketAddr| {
+        Gateway::start(&format!("{}\nstate: {{redis: \"redis://{address}\"}}\n", yaml(&issuer, &upstream)))
+    };
+    let (one, other) = (start(redis.address()), start(way.address));
+    let until_up = |up: f64| eventually("bearward_state_up", || other.metric("bearward_state_up") == up);
+    let joes = issuer.token().sub("joe").claim("iat", json!(now() - 200)).build();
+    let log_joe_out = |before: i64| {
+        let token = logout_token(&issuer).sub("joe").claim("iat", json!(now() - before));
+        taken(&log_out(&one, &token.claim("jti", json!(format!("n{before}")))), 200);
+    };
+    assert!(is_let_in(&other, &joes));
+    log_joe_out(100);
+    eventually("the other knows of the logout", || !is_let_in(&other, &joes));
+
+    way.be(Way::Cut);
+    until_up(0.0);
+    log_joe_out(1);
+    let held = one.admin("/revocations").json();
+    assert_eq!(held.as_array().unwrap().len(), 1);
+    eventually("Redis has the later one alone", || redis.ask::<usize>(&["HLEN", "{bearward:revocations}"]) == 1);
+    // A later logout lifts nothing, so that nothing of it has to be remembered.
+    assert_eq!(redis.ask::<usize>(&["ZCARD", "{bearward:revocations}:lifted"]), 0);
+
+    for word in ["XREVRANGE", "ZRANGE", "HSCAN"] {
+        let before = way.ended();
+        way.be(Way::Until(word));
+        eventually(word, || {
+            assert!(!is_let_in(&other, &joes), "the way breaks at {word}");
+            way.ended() > before + 1
+        });
+        assert!(!is_let_in(&other, &joes), "the way broke at {word}");
+    }
+    way.be(Way::Open);
+    eventually("bearward_state_up", || {
+        assert!(!is_let_in(&other, &joes));
+        other.metric("bearward_state_up") == 1.0
+    });
+    assert!(!is_let_in(&other, &joes));
+    assert_eq!(other.admin("/revocations").json(), held, "the later one alone, and nothing came back to Redis");
+    assert_eq!(one.admin("/revocations").json(), held);
+}
+
+/// What an operator lifts and an issuer ends anew is ended, also where both are read at once.
+#[test]
+fn what_was_lifted_and_ended_anew_meanwhile_is_ended() {
+    let Some(redis) = Redis::start() else { return };
+    let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
+    let way = Relay::to(redis.address());
+    let start = |address: SocketAddr| {
+        Gateway::start(&format!("{}\nstate: {{redis: \"redis://{address}\"}}\n", yaml(&issuer, &upstream)))
+    };
+    let (one, other) = (start(redis.address()), start(way.address));
+    let joes = issuer.token().sub("joe").claim("iat", json!(now() - 200)).build();
+    let log_joe_out = |jti: &str| {
+        let token = logout_token(&issuer).sub("joe").claim("iat", json!(now() - 100));
+        taken(&log_out(&one, &token.claim("jti", json!(jti))), 200);
+        one.admin("/revocations").json()
+    };
+    let first = log_joe_out("n1");
+    eventually("the other knows of the logout", || !is_let_in(&other, &joes));
+    way.be(Way::Cut);
+    eventually("it is cut off", || other.metric("bearward_state_up") == 0.0);
+    let path = format!("/revocations/{}", first[0]["id"].as_str().unwrap());
+    assert_eq!(one.admin_call("DELETE", &path, "", "").status, 204);
+    assert!(is_let_in(&one, &joes));
+    let second = log_joe_out("n2");
+    assert_ne!(first[0]["id"], second[0]["id"]);
+    let before = way.ended();
+    way.be(Way::Until("HSCAN"));
+    eventually("it is cut off again", || {
+        assert!(!is_let_in(&other, &joes));
+        way.ended() > before + 1
+    });
+    way.be(Way::Open);
+    eventually("both have the second alone", || {
+        assert!(!is_let_in(&other, &joes));
+        other.admin("/revocations").json() == second
+    });
+    assert_eq!(one.admin("/revocations").json(), second);
 }
 
 #[test]
