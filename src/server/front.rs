@@ -235,6 +235,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
             self.last_call = Some(last_call);
             self.wake_by(last_call);
         }
+        if self.head_since.is_none() {
+            self.wake_by(self.idle_since + self.limits.idle_timeout);
+        }
         loop {
             ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();

@@ -203,6 +203,16 @@ async fn who_idles_is_let_go_and_who_dawdles_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn idling_may_be_shorter_than_a_head_takes() {
+    let begin = Instant::now();
+    let (mut client, _phases, served) = self::served(Limits { idle_timeout: Duration::from_secs(1), ..PATIENT });
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    assert_eq!(begin.elapsed().as_secs(), 1);
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn draining_ends_who_idles_after_a_last_call() {
     let (mut client, phases, served) = self::served(PATIENT);
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
