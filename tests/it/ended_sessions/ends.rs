@@ -26,7 +26,8 @@ use crate::support::{
 fn a_logout_ends_the_tokens_of_its_session_or_of_its_user() {
     let Scene { issuer, upstream: _upstream, gateway } = scene();
     let of = |sub: &str, sid: Option<&str>| {
-        let token = issuer.token().sub(sub).claim("jti", json!(format!("{sub}{sid:?}")));
+        // Well before what ends them, whatever the clock does meanwhile.
+        let token = issuer.token().sub(sub).claim("iat", json!(now() - 5)).claim("jti", json!(format!("{sub}{sid:?}")));
         sid.map_or_else(|| token.clone(), |sid| token.clone().claim("sid", json!(sid))).build()
     };
     // By sub, sid or both; which of joe's, of s1, s2 and of no session, and of ann's s1 are ended.
@@ -90,7 +91,8 @@ fn a_session_begun_later_is_not_ended_and_no_token_without_a_date_slips_through(
 #[test]
 fn events_end_sessions_and_are_answered_as_rfc_8935_has_it() {
     let Scene { issuer, upstream: _upstream, gateway } = scene();
-    let token = |sub: &str, sid: &str| issuer.token().sub(sub).claim("sid", json!(sid)).build();
+    let token =
+        |sub: &str, sid: &str| issuer.token().claim("iat", json!(now() - 5)).sub(sub).claim("sid", json!(sid)).build();
     let session =
         json!({"format": "complex", "session": {"format": "opaque", "id": "s1"}, "user": user(&issuer, "joe")});
     taken(&tell(&gateway, &event(&issuer, REVOKED, session)), 202);
@@ -130,7 +132,9 @@ fn whatever_is_made_the_subject_a_logout_is_about_sub() {
     let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
     let yaml = yaml(&issuer, &upstream).replace("http_timeout: 30s", "http_timeout: 30s, claims: {subject: email}");
     let gateway = Gateway::start(&yaml);
-    let token = |sub: &str, email: &str| issuer.token().sub(sub).claim("email", json!(email)).build();
+    let token = |sub: &str, email: &str| {
+        issuer.token().claim("iat", json!(now() - 5)).sub(sub).claim("email", json!(email)).build()
+    };
     taken(&log_out(&gateway, &logout_token(&issuer).sub("joe")), 200);
     assert!(!is_let_in(&gateway, &token("joe", "joe@a.example")));
     // Who names himself so isn't joe.
@@ -174,7 +178,8 @@ fn what_an_issuer_ended_outlives_a_restart() {
     let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
     let state = folder.path().join("state");
     let yaml = format!("state: {{dir: \"{}\"}}\n{}", state.display(), yaml(&issuer, &upstream));
-    let token = |sub: &str, sid: &str| issuer.token().sub(sub).claim("sid", json!(sid)).build();
+    let token =
+        |sub: &str, sid: &str| issuer.token().claim("iat", json!(now() - 5)).sub(sub).claim("sid", json!(sid)).build();
     let gateway = Gateway::start(&yaml);
     taken(&log_out(&gateway, &logout_token(&issuer).sub("joe").claim("sid", json!("s1"))), 200);
     taken(&tell(&gateway, &event(&issuer, REVOKED, user(&issuer, "ann"))), 202);
@@ -186,7 +191,7 @@ fn what_an_issuer_ended_outlives_a_restart() {
     let gateway = Gateway::start(&yaml.replace(BOTH, "logout: {}"));
     assert!(!is_let_in(&gateway, &token("joe", "s1")));
     assert!(is_let_in(&gateway, &token("joe", "s2")));
-    assert!(!is_let_in(&gateway, &issuer.token().sub("joe").build()));
+    assert!(!is_let_in(&gateway, &issuer.token().claim("iat", json!(now() - 5)).sub("joe").build()));
     assert!(!is_let_in(&gateway, &token("ann", "s2")));
     assert_eq!(gateway.metric("bearward_revocations{source=\"back_channel\"}"), 2.0);
     assert_eq!(gateway.metric("bearward_revocations{source=\"events\"}"), 1.0);
@@ -198,7 +203,8 @@ fn what_one_replica_is_told_all_know() {
     let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
     let yaml = format!("{}\nstate: {{redis: \"{}\"}}\n", yaml(&issuer, &upstream), redis.url());
     let (one, other) = (Gateway::start(&yaml), Gateway::start(&yaml));
-    let token = |sub: &str, sid: &str| issuer.token().sub(sub).claim("sid", json!(sid)).build();
+    let token =
+        |sub: &str, sid: &str| issuer.token().claim("iat", json!(now() - 5)).sub(sub).claim("sid", json!(sid)).build();
     let (joes, anns) = (token("joe", "s1"), token("ann", "s2"));
     assert!([&joes, &anns].iter().all(|token| is_let_in(&other, token)));
     taken(&log_out(&one, &logout_token(&issuer).without("sub").claim("sid", json!("s1"))), 200);
