@@ -39,6 +39,8 @@ fn check(input: &[u8], patterns: &Patterns) -> Checked {
 struct Patterns {
     good: Regex,
     scheme: Regex,
+    /// The other scheme that brings a token, without one.
+    bare: Regex,
     rest: Regex,
 }
 
@@ -47,6 +49,7 @@ impl Patterns {
         Patterns {
             good: Regex::new(r"(?-u)\A(?i:bearer) +([A-Za-z0-9._~+/-]+=*)\z").unwrap(),
             scheme: Regex::new(r"(?-u)\A(?i:bearer)(?:\z|[^A-Za-z0-9!#$%&'*+.^_`|~-])").unwrap(),
+            bare: Regex::new(r"(?-u)\A(?i:dpop)(?:\z|[^ A-Za-z0-9!#$%&'*+.^_`|~-])").unwrap(),
             rest: Regex::new(r"(?s-u)\A(?i:bearer) +(.*)\z").unwrap(),
         }
     }
@@ -62,7 +65,7 @@ impl Patterns {
         }
         match self.good.captures(line) {
             Some(found) => format!("token {}", String::from_utf8_lossy(&found[1])),
-            None if self.scheme.is_match(line) => "malformed".to_owned(),
+            None if self.scheme.is_match(line) || self.bare.is_match(line) => "malformed".to_owned(),
             None => "none".to_owned(),
         }
     }
