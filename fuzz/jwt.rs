@@ -48,16 +48,8 @@ impl Scene {
         Scene { snapshot, runtime, key: hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()) }
     }
 
-    /// An input of two parts that a NUL divides is a header and claims to be signed; any other is a token as it is.
     fn check(&self, input: &[u8]) -> Checked {
-        let token = match input.iter().position(|byte| *byte == 0) {
-            Some(divided) => {
-                let signed = format!("{}.{}", encode(&input[..divided]), encode(&input[divided + 1..]));
-                let signature = hmac::sign(&self.key, signed.as_bytes());
-                format!("{signed}.{}", encode(signature))
-            }
-            None => String::from_utf8_lossy(input).into_owned(),
-        };
+        let token = signed_token(input, &self.key);
         let mut headers = HeaderMap::new();
         let Ok(value) = HeaderValue::try_from(format!("Bearer {token}")) else { return Ok("no header".to_owned()) };
         headers.insert(AUTHORIZATION, value);
@@ -128,6 +120,18 @@ impl Scene {
             }
         }
         Ok(())
+    }
+}
+
+/// An input of two parts that a NUL divides is a header and claims to be signed; any other is a token as it is.
+pub(super) fn signed_token(input: &[u8], key: &hmac::Key) -> String {
+    match input.iter().position(|byte| *byte == 0) {
+        Some(divided) => {
+            let signed = format!("{}.{}", encode(&input[..divided]), encode(&input[divided + 1..]));
+            let signature = hmac::sign(key, signed.as_bytes());
+            format!("{signed}.{}", encode(signature))
+        }
+        None => String::from_utf8_lossy(input).into_owned(),
     }
 }
 

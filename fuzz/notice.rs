@@ -17,8 +17,10 @@ use bearward::{
 };
 use serde_json::Value;
 
-use super::{Checked, fuzz, jwt::object};
-use crate::support::token::encode;
+use super::{
+    Checked, fuzz,
+    jwt::{object, signed_token},
+};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const NOW: i64 = 1_800_000_000;
@@ -47,16 +49,8 @@ impl Scene {
         &self.snapshot.issuers[0]
     }
 
-    /// An input of two parts that a NUL divides is a header and claims to be signed; any other is a token as it is.
     fn check(&self, input: &[u8]) -> Checked {
-        let token = match input.iter().position(|byte| *byte == 0) {
-            Some(divided) => {
-                let signed = format!("{}.{}", encode(&input[..divided]), encode(&input[divided + 1..]));
-                let signature = hmac::sign(&self.key, signed.as_bytes());
-                format!("{signed}.{}", encode(signature))
-            }
-            None => String::from_utf8_lossy(input).into_owned(),
-        };
+        let token = signed_token(input, &self.key);
         let mut outcome = String::new();
         for channel in [Channel::BackChannel, Channel::Events] {
             let read = self.runtime.block_on(self.snapshot.desk.read(&token, self.issuer(), channel, NOW));

@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-pub(super) use stream::LINGER;
+pub(super) use stream::{LINGER, poll_ahead, poll_discard};
 
 use self::{
     chunked::ChunkScan,
@@ -49,7 +49,7 @@ pub(super) fn is_authority(text: &str) -> bool {
 /// One a thread, so that an idle connection holds no buffer.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// What a client may send ahead of the answer to its last request; more waits in its socket.
-pub(super) const MOST_AHEAD: usize = 16 * 1024;
+const MOST_AHEAD: usize = 16 * 1024;
 
 thread_local! {
     pub(super) static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
@@ -185,21 +185,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
     /// While an answer is under way, what comes is kept unseen: whether it is a request depends on the answer. A client that
     /// goes away is noticed all the same.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.held.len() < MOST_AHEAD {
-            let ended = SCRATCH.with_borrow_mut(|scratch| {
-                let wanted = MOST_AHEAD.saturating_sub(self.held.len()).min(scratch.len());
-                let mut buffer = ReadBuf::new(scratch.get_mut(..wanted).unwrap_or_default());
-                ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
-                self.held.extend_from_slice(buffer.filled());
-                Poll::Ready(io::Result::Ok(buffer.filled().is_empty()))
-            });
-            if ready!(ended)? {
-                self.held = BytesMut::new();
-                self.state = State::Ended;
-                return Poll::Ready(Ok(()));
-            }
-        }
-        Poll::Pending
+        ready!(poll_ahead(&mut self.io, &mut self.held, cx))?;
+        self.held = BytesMut::new();
+        self.state = State::Ended;
+        Poll::Ready(Ok(()))
     }
 
     /// Reads once, and hands on what is in order without a detour where nothing is held. None: look again.

@@ -28,8 +28,9 @@ use super::{
     connection::{First, LAST_REQUEST_GRACE},
     drain::{Phase, Phases},
     framing::{
-        LINGER, Limits, MOST_AHEAD, SCRATCH,
+        LINGER, Limits, SCRATCH,
         head::{BodyLength, HeadScan, Progress},
+        poll_ahead, poll_discard,
     },
     http1,
 };
@@ -282,19 +283,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
 
     /// While an answer is under way, what comes is kept unseen. Ready where the client goes away.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.held.len() < MOST_AHEAD {
-            let is_over = SCRATCH.with_borrow_mut(|scratch| {
-                let wanted = MOST_AHEAD.saturating_sub(self.held.len()).min(scratch.len());
-                let mut buffer = ReadBuf::new(scratch.get_mut(..wanted).unwrap_or_default());
-                let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
-                self.held.extend_from_slice(buffer.filled());
-                Poll::Ready(read.is_err() || buffer.filled().is_empty())
-            });
-            if ready!(is_over) {
-                return Poll::Ready(());
-            }
-        }
-        Poll::Pending
+        poll_ahead(&mut self.stream, &mut self.held, cx).map(drop)
     }
 
     /// Ends our side, and reads the client's on for a while where it has more to send than was read.
@@ -302,18 +291,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
         if self.stream.shutdown().await.is_err() || self.held.is_empty() {
             return;
         }
-        let stream = &mut self.stream;
-        let discarding = poll_fn(|cx| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                loop {
-                    let mut buffer = ReadBuf::new(scratch);
-                    let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer));
-                    if read.is_err() || buffer.filled().is_empty() {
-                        return Poll::Ready(());
-                    }
-                }
-            })
-        });
-        let _ = timeout(LINGER, discarding).await;
+        let _ = timeout(LINGER, poll_fn(|cx| poll_discard(&mut self.stream, cx))).await;
     }
 }

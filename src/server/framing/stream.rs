@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use hyper::rt::ReadBufCursor;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, sleep_until},
 };
 
-use super::{Guard, SCRATCH, State};
+use super::{Guard, MOST_AHEAD, SCRATCH, State};
 
 /// How long a connection that is closed with something unread is read on, so that its client gets to the answer: a reset
 /// would overtake it (RFC 9112, section 9.6).
@@ -58,7 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Guard<S> {
             }
         }
         let linger = guard.linger.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
-        if linger.as_mut().poll(cx).is_ready() || guard.poll_discard(cx).is_ready() {
+        if linger.as_mut().poll(cx).is_ready() || poll_discard(&mut guard.io, cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
         Poll::Pending
@@ -74,16 +75,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             State::Tunnel | State::Ended => false,
         }
     }
+}
 
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            loop {
-                let mut buffer = ReadBuf::new(scratch);
-                match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer)) {
-                    Ok(()) if !buffer.filled().is_empty() => {}
-                    _ => return Poll::Ready(()),
-                }
-            }
-        })
+/// Reads what a client sends before its turn, and keeps it unseen. Ready where the client has ended, or is gone.
+pub(in crate::server) fn poll_ahead<S: AsyncRead + Unpin>(
+    io: &mut S,
+    held: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while held.len() < MOST_AHEAD {
+        let ended = SCRATCH.with_borrow_mut(|scratch| {
+            let wanted = MOST_AHEAD.saturating_sub(held.len()).min(scratch.len());
+            let mut buffer = ReadBuf::new(scratch.get_mut(..wanted).unwrap_or_default());
+            ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer))?;
+            held.extend_from_slice(buffer.filled());
+            Poll::Ready(io::Result::Ok(buffer.filled().is_empty()))
+        });
+        if ready!(ended)? {
+            return Poll::Ready(Ok(()));
+        }
     }
+    Poll::Pending
+}
+
+/// Reads and forgets. Ready where the client has ended, or is gone.
+pub(in crate::server) fn poll_discard<S: AsyncRead + Unpin>(io: &mut S, cx: &mut Context<'_>) -> Poll<()> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        loop {
+            let mut buffer = ReadBuf::new(scratch);
+            match ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+    })
 }
