@@ -61,7 +61,19 @@ pub(crate) type BrokenOff = Box<dyn Error + Send + Sync>;
 pub struct Watched {
     body: Body,
     sent: u64,
-    on_end: Option<Box<dyn FnOnce(u64) + Send>>,
+    on_end: Option<Box<dyn Witness>>,
+}
+
+/// Whoever waits for a body's end.
+pub trait Witness: Send {
+    /// It is done with; so many bytes were taken from it.
+    fn ended(self: Box<Self>, bytes: u64);
+}
+
+impl<F: FnOnce(u64) + Send> Witness for F {
+    fn ended(self: Box<Self>, bytes: u64) {
+        (*self)(bytes);
+    }
 }
 
 /// Why a body ends before its end. The connection that it was written to has to be cut.
@@ -110,10 +122,10 @@ impl Body {
         }
     }
 
-    /// Calls `on_end` exactly once with the bytes that were taken from this body, when it is done with: read to its
+    /// Tells `on_end` exactly once with the bytes that were taken from this body, when it is done with: read to its
     /// end, failed, or dropped because nobody wants it any more.
     #[must_use]
-    pub fn watched(self, on_end: Box<dyn FnOnce(u64) + Send>) -> Body {
+    pub fn watched(self, on_end: Box<dyn Witness>) -> Body {
         Body::Watched(Box::new(Watched { body: self, sent: 0, on_end: Some(on_end) }))
     }
 }
@@ -189,7 +201,7 @@ impl Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if let Some(on_end) = self.on_end.take() {
-            on_end(self.sent);
+            on_end.ended(self.sent);
         }
     }
 }

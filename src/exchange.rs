@@ -9,7 +9,7 @@ use std::{
 use hyper::{Method, Response, StatusCode, Uri, Version, http::request};
 
 use crate::{
-    body::{Body, Upload},
+    body::{Body, Upload, Witness},
     decision::{Denial, Permit},
     headers::{self, RequestId, TraceContext, client_scheme},
     limit::Counted,
@@ -28,7 +28,8 @@ use crate::{
 /// The status that the log gives a request whose client went away before an answer (as nginx has it).
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// Records itself when it is dropped: with the last byte of the answer, or when the client goes away.
+/// Records itself when it is dropped: with the last byte of the answer, or when the client goes away. In a box from its beginning,
+/// since it goes from the request's future to the answer's body.
 #[derive(Debug)]
 pub struct Exchange {
     observer: Arc<Observer>,
@@ -84,10 +85,10 @@ impl Exchange {
         snapshot: Arc<Snapshot>,
         head: &request::Parts,
         arrival: &Arrival,
-    ) -> Exchange {
+    ) -> Box<Exchange> {
         let trusted_peer = snapshot.trusted_proxies.trusts(arrival.peer);
         let trace = TraceContext::of(&head.headers, snapshot.tracing.share());
-        Exchange {
+        Box::new(Exchange {
             began: Instant::now(),
             request_id: headers::request_id(&head.headers),
             span: snapshot.tracing.begin(&trace),
@@ -120,7 +121,7 @@ impl Exchange {
             shadow: None,
             observer,
             snapshot,
-        }
+        })
     }
 }
 
@@ -303,12 +304,12 @@ impl Exchange {
     }
 
     /// Rides along with the answer until its last byte; with a tunnel, until its end.
-    pub fn answer_with(self, response: Response<Body>) -> Response<Body> {
+    pub fn answer_with(self: Box<Self>, response: Response<Body>) -> Response<Body> {
         self.answer_as(response.status(), response)
     }
 
     /// The same for an answer that says this status in other words.
-    pub fn answer_as(mut self, status: StatusCode, response: Response<Body>) -> Response<Body> {
+    pub fn answer_as(mut self: Box<Self>, status: StatusCode, response: Response<Body>) -> Response<Body> {
         self.status = status.as_u16();
         self.overhead = Some(self.began.elapsed().saturating_sub(self.upstream_time));
         if let Switch::Agreed(upgrade, until, tunnel) = std::mem::take(&mut self.switch) {
@@ -322,12 +323,7 @@ impl Exchange {
             });
             return response;
         }
-        response.map(|body| {
-            body.watched(Box::new(move |bytes_out| {
-                self.bytes_out = bytes_out;
-                drop(self);
-            }))
-        })
+        response.map(|body| body.watched(self))
     }
 
     /// Waits until the token that let the request in is revoked; for ever where there was none.
@@ -338,7 +334,7 @@ impl Exchange {
         }
     }
 
-    fn tunnel_ended(mut self, carried: Carried) {
+    fn tunnel_ended(mut self: Box<Self>, carried: Carried) {
         self.bytes_out = carried.to_client();
         self.switch = Switch::Done(carried);
     }
@@ -346,6 +342,12 @@ impl Exchange {
     /// The route that the decision was about.
     pub fn route(&self) -> Option<&Route> {
         self.route.and_then(|route| self.snapshot.routes.get(route))
+    }
+}
+
+impl Witness for Exchange {
+    fn ended(mut self: Box<Self>, bytes_out: u64) {
+        self.bytes_out = bytes_out;
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
     request::{self as requests, RequestView},
     respond,
     route::{Destination, Found},
-    server::Arrival,
+    server::{Arrival, Asked},
     shadow::Copied,
     snapshot::{Route, Snapshot},
     token::credential::{self, Credential},
@@ -65,19 +65,14 @@ impl Gateway {
 
     /// Answers one request that is to be forwarded. Time, log and the form of refusals are this function's; what happens in
     /// between is `answer`'s.
-    pub(crate) async fn handle(
-        &self,
-        snapshot: Arc<Snapshot>,
-        request: Request<Arriving>,
-        arrival: Arrival,
-    ) -> Response<Body> {
-        let (head, body) = request.into_parts();
-        let mut exchange = Exchange::begin(self.observer.clone(), snapshot.clone(), &head, &arrival);
+    pub(crate) async fn handle(&self, snapshot: Arc<Snapshot>, mut asked: Box<Asked>) -> Response<Body> {
+        let head = &asked.head;
+        let mut exchange = Exchange::begin(self.observer.clone(), snapshot.clone(), head, &asked.arrival);
         let head_only = head.method == Method::HEAD;
         let origin = cors::origin(&head.headers).cloned();
         let asked_by_dpop = credential::asks_by_dpop(&head.headers);
 
-        let mut response = match answer(&snapshot, &mut exchange, head, body, &arrival).await {
+        let mut response = match answer(&snapshot, &mut exchange, &mut asked).await {
             Ok(response) => response,
             Err(refusal) => refuse(&mut exchange, &refusal, asked_by_dpop, head_only),
         };
@@ -111,49 +106,70 @@ pub(crate) fn write_on_all_answers(exchange: &Exchange, origin: Option<&HeaderVa
     }
 }
 
-async fn answer(
-    snapshot: &Snapshot,
-    exchange: &mut Exchange,
-    mut head: request::Parts,
-    body: Arriving,
-    arrival: &Arrival,
-) -> Result<Response<Body>, Refusal> {
+async fn answer(snapshot: &Snapshot, exchange: &mut Exchange, asked: &mut Asked) -> Result<Response<Body>, Refusal> {
+    let Asked { head, body, arrival } = asked;
     if let Some(fault) = &arrival.fault {
         return Err(fault.clone());
     }
-    let path = canonical(exchange, &head)?;
-    if let Some(answer) = own_document(snapshot, exchange, &head, &path, arrival) {
+    let path = canonical(exchange, head)?;
+    if let Some(answer) = own_document(snapshot, exchange, head, &path, arrival) {
         return answer;
     }
     if let Some(place) = snapshot.notices.find(arrival.listener, path.as_str()) {
-        ask_shadow(snapshot, exchange, &head, arrival, Decided::document(&place.takes(&head.method)));
+        ask_shadow(snapshot, exchange, head, arrival, Decided::document(&place.takes(&head.method)));
+        let body = std::mem::replace(body, Arriving::nothing());
         return Box::pin(place.receive(snapshot, exchange, (&head.method, &head.headers), body, arrival)).await;
     }
-    if let Some(answer) = preflight(snapshot, exchange, &head, &path, arrival) {
+    if let Some(answer) = preflight(snapshot, exchange, head, &path, arrival) {
         return Ok(answer);
     }
-    let permit = decide(snapshot, exchange, &head, &path, arrival).await?;
+    let permit = decide(snapshot, exchange, head, &path, arrival).await?;
     let Some(route) = snapshot.routes.get(permit.route()) else { return Err(Refusal::NoRoute) };
-
-    let body = upload(snapshot, exchange, route, body, arrival)?;
     let is_private = permit.credential().is_some_and(Credential::is_from_elsewhere);
-    let mut response = match &route.settings.destination {
-        Destination::Answer(answer) => answer_here(exchange, route, answer, permit, &head.method)?,
-        Destination::Upstream(_) => {
-            let upgrade = Upgrade::asked(&mut head, !body.is_end_stream());
-            let mut request = outgoing(snapshot, exchange, route, &permit, head, arrival)?;
-            if let Some(upgrade) = upgrade {
-                upgrade.write(request.headers_mut());
-                exchange.may_switch(upgrade, tunnel_end(&permit, &body));
-            }
-            forward(snapshot, exchange, route, permit, Box::new(request.map(|()| body)), arrival).await?
+    let mut response = match prepare(snapshot, exchange, route, permit, asked)? {
+        Prepared::Here(response) => response,
+        Prepared::Upstream(permit, request) => {
+            forward(snapshot, exchange, route, permit, request, &asked.arrival).await?
         }
-        Destination::Decision => return Err(Refusal::NoRoute),
     };
     if is_private {
         headers::make_private(response.headers_mut());
     }
     Ok(response)
+}
+
+/// What is permitted, ready to be done.
+enum Prepared {
+    /// It is answered here.
+    Here(Response<Body>),
+    /// This is to be sent.
+    Upstream(Permit, Box<Request<RequestBody>>),
+}
+
+/// Makes of a request what its route wants. Not a part of `answer`, whose future would keep room for all of this.
+fn prepare(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    route: &Route,
+    permit: Permit,
+    Asked { head, body, arrival }: &mut Asked,
+) -> Result<Prepared, Refusal> {
+    let body = std::mem::replace(body, Arriving::nothing());
+    let body = upload(snapshot, exchange, route, body, arrival)?;
+    match &route.settings.destination {
+        Destination::Answer(answer) => answer_here(exchange, route, answer, permit, &head.method).map(Prepared::Here),
+        Destination::Upstream(_) => {
+            let upgrade = Upgrade::asked(head, !body.is_end_stream());
+            let until = upgrade.as_ref().and_then(|_| tunnel_end(&permit, &body));
+            let mut request = outgoing(snapshot, exchange, route, &permit, head, body, arrival)?;
+            if let Some(upgrade) = upgrade {
+                upgrade.write(request.headers_mut());
+                exchange.may_switch(upgrade, until);
+            }
+            Ok(Prepared::Upstream(permit, request))
+        }
+        Destination::Decision => Err(Refusal::NoRoute),
+    }
 }
 
 /// The path made canonical, noted.
@@ -295,29 +311,29 @@ fn upload(
     Ok(body)
 }
 
-/// The request as the upstream is to see it, but for its body.
+/// The request as the upstream is to see it. Takes the head's fields.
 fn outgoing(
     snapshot: &Snapshot,
     exchange: &Exchange,
     route: &Route,
     permit: &Permit,
-    head: request::Parts,
+    head: &mut request::Parts,
+    body: RequestBody,
     arrival: &Arrival,
-) -> Result<Request<()>, Refusal> {
+) -> Result<Box<Request<RequestBody>>, Refusal> {
     let Some(path) = exchange.path() else { return Err(Refusal::NoRoute) };
     let from = Sender {
         peer: arrival.peer,
         is_trusted: exchange.trusted_peer(),
         version: head.version,
         scheme: arrival.scheme,
-        authority: requests::authority_value(&head),
+        authority: requests::authority_value(head),
         request_id: exchange.request_id(),
         trace: exchange.trace(),
     };
-    let mut request = Request::new(());
-    *request.uri_mut() = outgoing::target(path, route, &head.uri)?;
-    let sent = head.headers.get(AUTHORIZATION).filter(|_| permit.principal().is_some()).cloned();
-    let mut fields = outgoing::fields(snapshot, route, head.headers, &from);
+    let target = outgoing::target(path, route, &head.uri)?;
+    let sent = permit.principal().and_then(|_| head.headers.get(AUTHORIZATION)).cloned();
+    let mut fields = outgoing::fields(snapshot, route, std::mem::take(&mut head.headers), &from);
     if let (Some(principal), Some(credential)) = (permit.principal(), permit.credential()) {
         route.settings.identity.write_authorization(credential, sent, &mut fields);
         route.settings.identity.write(principal, &mut fields);
@@ -325,7 +341,9 @@ fn outgoing(
             assertor.write(principal, &mut fields)?;
         }
     }
-    *request.method_mut() = head.method;
+    let mut request = Box::new(Request::new(body));
+    *request.uri_mut() = target;
+    *request.method_mut() = head.method.clone();
     *request.headers_mut() = fields;
     Ok(request)
 }

@@ -11,7 +11,25 @@ pub(super) fn is_secret_key(key: &str) -> bool {
         ["secret", "secret_base64", "client_secret", "password", "token", "bearer_token", "private_key", "redis"];
     let key = key.to_ascii_lowercase();
     ["secret", "passw", "private"].iter().any(|part| key.contains(part))
-        || NAMES.iter().any(|name| key == *name || strsim::damerau_levenshtein(&key, name) == 1)
+        || NAMES.iter().any(|name| key == *name || is_one_slip(&key, name))
+}
+
+/// Whether two words differ by one slip of a finger: a letter more, less, another one, or two that changed places. Told without a
+/// table of distances, since each key of a configuration is looked at.
+fn is_one_slip(one: &str, other: &str) -> bool {
+    if !one.is_ascii() || !other.is_ascii() {
+        return strsim::damerau_levenshtein(one, other) == 1;
+    }
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let before = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let (one, other) = (one.get(before..).unwrap_or_default(), other.get(before..).unwrap_or_default());
+    let after = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (one, other) = (one.get(..one.len() - after), other.get(..other.len() - after));
+    match (one.unwrap_or_default(), other.unwrap_or_default()) {
+        ([_], [] | [_]) | ([], [_]) => true,
+        ([a, b], [c, d]) => a == d && b == c,
+        _ => false,
+    }
 }
 
 /// Whether a member of this name is a private part of a JSON Web Key (RFC 7518, section 6).
@@ -160,6 +178,8 @@ fn userinfo_ranges(line: &str) -> Vec<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn show(text: &str) -> String {
@@ -176,6 +196,13 @@ mod tests {
         assert_eq!(show("max_token_bytes: 64KiB"), "max_token_bytes: 64KiB");
         let block = "private_key: |\n  -----BEGIN\n  abc\n";
         assert_eq!(line(block, 15, "  -----BEGIN", None, (0, 1)).0, "***");
+    }
+
+    proptest! {
+        #[test]
+        fn one_slip_is_a_distance_of_one(one in "[abcé]{0,5}", other in "[abcé]{0,5}") {
+            prop_assert_eq!(is_one_slip(&one, &other), strsim::damerau_levenshtein(&one, &other) == 1);
+        }
     }
 
     #[test]

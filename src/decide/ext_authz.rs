@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hyper::{Method, Request, Response, StatusCode, http::request};
+use hyper::{Method, Response, StatusCode, http::request};
 
 use super::{
     describe::{self, Described},
@@ -18,7 +18,7 @@ use crate::{
     observe::Observer,
     refusal::Refusal,
     respond,
-    server::Arrival,
+    server::{Arrival, Asked},
     snapshot::Snapshot,
     token::credential::asks_by_dpop,
 };
@@ -32,10 +32,8 @@ const BESIDE_HEAD: usize = 1 << 20;
 pub(super) async fn answer(
     observer: Arc<Observer>,
     snapshot: Arc<Snapshot>,
-    call: Request<Arriving>,
-    arrival: Arrival,
+    Asked { head: call, body, arrival }: Asked,
 ) -> Response<Body> {
-    let (call, body) = call.into_parts();
     let deadline = grpc::deadline(&call.headers).unwrap_or(Duration::MAX);
     let answering = answer_in_time(observer, snapshot, call, body, arrival);
     // Whoever asked has stopped waiting by then.
@@ -110,7 +108,11 @@ async fn asked(
 }
 
 /// The answer to who doesn't speak gRPC, in plain HTTP.
-fn no_call(snapshot: &Snapshot, mut exchange: Exchange, Described { head, arrival, .. }: &Described) -> Response<Body> {
+fn no_call(
+    snapshot: &Snapshot,
+    mut exchange: Box<Exchange>,
+    Described { head, arrival, .. }: &Described,
+) -> Response<Body> {
     let head_only = head.method == Method::HEAD;
     let id = exchange.request_id().as_str();
     let (refusal, response) = match &arrival.fault {

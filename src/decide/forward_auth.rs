@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use http_body_util::BodyExt as _;
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Method, Response, StatusCode,
     body::Body as _,
     header::{CACHE_CONTROL, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue},
 };
@@ -24,7 +24,7 @@ use crate::{
     gateway,
     observe::Observer,
     refusal::Refusal,
-    server::{Arrival, RequestFrom},
+    server::{Arrival, Asked, RequestFrom},
     snapshot::Snapshot,
     token::credential::asks_by_dpop,
 };
@@ -40,10 +40,8 @@ pub(super) async fn answer(
     observer: Arc<Observer>,
     snapshot: Arc<Snapshot>,
     from: RequestFrom,
-    check: Request<Arriving>,
-    arrival: Arrival,
+    Asked { head: check, body, arrival }: Asked,
 ) -> Response<Body> {
-    let (check, body) = check.into_parts();
     let (head_only, expects) = (check.method == Method::HEAD, check.headers.contains_key(EXPECT));
     let described = described(&snapshot, from, &check, &arrival);
     // Of what can't be read, or mustn't, the check itself is told in the log.

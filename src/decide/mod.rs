@@ -14,14 +14,14 @@ mod verdict;
 
 use std::sync::Arc;
 
-use hyper::{HeaderMap, Request, Response};
+use hyper::{HeaderMap, Response};
 
 use crate::{
-    body::{Arriving, Body},
+    body::Body,
     gateway::Gateway,
     path::has_dot_segments,
     refusal::Refusal,
-    server::{self, Arrival, ListenMode},
+    server::{self, Asked, ListenMode},
     snapshot::Snapshot,
 };
 
@@ -37,14 +37,14 @@ impl ByMode {
 }
 
 impl server::Handler for ByMode {
-    async fn handle(&self, request: Request<Arriving>, arrival: Arrival) -> Response<Body> {
+    async fn handle(&self, asked: Box<Asked>) -> Response<Body> {
         let snapshot = self.0.snapshot();
-        match snapshot.mode(arrival.listener) {
-            ListenMode::Proxy => self.0.handle(snapshot, request, arrival).await,
+        match snapshot.mode(asked.arrival.listener) {
+            ListenMode::Proxy => self.0.handle(snapshot, asked).await,
             ListenMode::ForwardAuth(from) => {
-                Box::pin(forward_auth::answer(self.0.observer(), snapshot, from, request, arrival)).await
+                Box::pin(forward_auth::answer(self.0.observer(), snapshot, from, *asked)).await
             }
-            ListenMode::ExtAuthz => Box::pin(ext_authz::answer(self.0.observer(), snapshot, request, arrival)).await,
+            ListenMode::ExtAuthz => Box::pin(ext_authz::answer(self.0.observer(), snapshot, *asked)).await,
         }
     }
 }

@@ -59,24 +59,45 @@ pub(super) fn value_of(ascii: &[u8]) -> HeaderValue {
 }
 
 pub(super) fn hex(number: u128) -> [u8; 32] {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
     let mut digits = [b'0'; 32];
-    for (place, digit) in digits.iter_mut().rev().enumerate() {
-        let nibble = (number >> (4 * place) & 0xf) as u8;
-        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(number.to_be_bytes()) {
+        *pair = [digit(byte >> 4), digit(byte & 0xf)];
     }
     digits
 }
 
-/// Unique and unguessable enough for names: a keyed hash (keys from the operating system) of a counter, per thread.
+/// Unique enough for names, which are no secrets: xoshiro256++ (Blackman and Vigna, 2018), begun by each thread with what the
+/// operating system gives.
 pub(super) fn random() -> u128 {
     thread_local! {
-        static NAMES: (RandomState, Cell<u64>) = (RandomState::new(), const { Cell::new(0) });
+        static STATE: Cell<[u64; 4]> = Cell::new(seed());
     }
-    NAMES.with(|(keyed, counter)| {
-        let next = counter.get().wrapping_add(1);
-        counter.set(next);
-        u128::from(keyed.hash_one((0_u8, next))) << 64 | u128::from(keyed.hash_one((1_u8, next)))
+    STATE.with(|state| {
+        let mut numbers = state.get();
+        let (high, low) = (next(&mut numbers), next(&mut numbers));
+        state.set(numbers);
+        u128::from(high) << 64 | u128::from(low)
     })
+}
+
+/// Never all 0.
+fn seed() -> [u64; 4] {
+    // Keys from the operating system, of which each thread's maps have their own.
+    let keyed = RandomState::new();
+    [0_u8, 1, 2, 3].map(|place| keyed.hash_one((place, std::process::id())) | u64::from(place == 3))
+}
+
+fn next([a, b, c, d]: &mut [u64; 4]) -> u64 {
+    let number = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
+    let shifted = *b << 17;
+    *c ^= *a;
+    *d ^= *b;
+    *b ^= *c;
+    *a ^= *d;
+    *c ^= shifted;
+    *d = d.rotate_left(45);
+    number
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Which trace a request belongs to, and what goes on of that (W3C Trace Context, level 2).
 
+use std::io::Write as _;
+
 use hyper::{
     HeaderMap,
     header::{HeaderName, HeaderValue},
@@ -173,17 +175,20 @@ fn is_valid(text: &[u8]) -> bool {
 }
 
 fn value(trace: TraceId, span: SpanId, flags: u8) -> HeaderValue {
-    let mut text = *b"00-................................-................-00";
-    let digits = |number, count: usize| hex(number).into_iter().skip(32 - count);
-    let mut put = |place: std::ops::Range<usize>, number| {
-        let count = place.len();
-        for (to, digit) in text.iter_mut().skip(place.start).zip(digits(number, count)) {
-            *to = digit;
-        }
-    };
-    put(TRACE_ID, trace.0);
-    put(PARENT_ID, u128::from(span.0));
-    put(FLAGS, u128::from(flags));
+    let mut text = [0; LENGTH];
+    let mut rest = &mut text[..];
+    let (span, flags) = (hex(u128::from(span.0)), hex(u128::from(flags)));
+    let last = |digits: &'_ [u8; 32], count: usize| digits.len() - count;
+    let parts = [
+        &b"00-"[..],
+        &hex(trace.0),
+        b"-",
+        span.get(last(&span, PARENT_ID.len())..).unwrap_or_default(),
+        b"-",
+        flags.get(last(&flags, FLAGS.len())..).unwrap_or_default(),
+    ];
+    // They fill it exactly.
+    parts.iter().for_each(|part| drop(rest.write_all(part)));
     value_of(&text)
 }
 

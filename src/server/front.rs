@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Response};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     time::{Instant, Sleep, sleep_until, timeout},
@@ -24,7 +24,7 @@ use tokio::{
 
 use self::answer::Answer;
 use super::{
-    Arrival, Handler,
+    Arrival, Asked, Handler,
     connection::{First, LAST_REQUEST_GRACE},
     drain::{Phase, Phases},
     framing::{
@@ -34,7 +34,7 @@ use super::{
     },
     http1,
 };
-use crate::body::{Arriving, Body, BodyFault};
+use crate::body::Body;
 
 /// Serves a connection until it ends, or until its last answer once draining has begun.
 pub(super) async fn serve<H, S>(stream: S, first: First, arrival: Arrival, handler: H, limits: Limits, phases: Phases)
@@ -42,23 +42,22 @@ where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut front = Front::new(stream, first, limits);
+    let mut front = Front::new(stream, first, arrival, limits);
     let mut draining = phases.clone();
     let mut draining = pin!(draining.reached(Phase::Draining));
     loop {
-        let request = match front.next(draining.as_mut()).await {
-            Next::Plain(request) => request,
+        let asked = match front.next(draining.as_mut()).await {
+            Next::Plain(asked) => asked,
             Next::Other => {
-                let (stream, first) = front.into_parts();
+                let (stream, first, arrival) = front.into_parts();
                 return Box::pin(http1::serve(stream, first, arrival, handler, limits, phases)).await;
             }
             Next::End => break,
             Next::Gone => return,
         };
-        let head_only = request.method() == Method::HEAD;
-        let arrival = Arrival { body_fault: BodyFault::nowhere(), ..arrival.clone() };
+        let head_only = asked.head.method == Method::HEAD;
         // In a box: a connection that idles has no room for it.
-        let Some(response) = front.answered(Box::pin(handler.handle(request, arrival))).await else { return };
+        let Some(response) = front.answered(Box::pin(handler.handle(asked))).await else { return };
         let is_last = phases.are_at(Phase::Draining);
         match front.answer(response, head_only, is_last).await {
             Ok(true) => {}
@@ -72,6 +71,7 @@ where
 /// A connection, and what was read of it and not used.
 struct Front<S> {
     stream: S,
+    arrival: Arrival,
     limits: Limits,
     /// Empty, and without memory, nearly always.
     held: BytesMut,
@@ -87,10 +87,9 @@ struct Front<S> {
 }
 
 /// What a client wants next.
-#[allow(clippy::large_enum_variant, reason = "taken apart at once: a box would cost every request an allocation")]
 enum Next {
     /// An answer.
-    Plain(Request<Arriving>),
+    Plain(Box<Asked>),
     /// Something that isn't for here.
     Other,
     /// Nothing, or it has taken too long.
@@ -100,19 +99,19 @@ enum Next {
 }
 
 /// What bytes come to.
-#[allow(clippy::large_enum_variant, reason = "as above")]
 enum Verdict {
     /// A request that is so long.
-    Plain(Request<Arriving>, usize),
+    Plain(Box<Asked>, usize),
     /// More is needed to tell.
     More,
     Other,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
-    fn new(stream: S, first: First, limits: Limits) -> Front<S> {
+    fn new(stream: S, first: First, arrival: Arrival, limits: Limits) -> Front<S> {
         Front {
             stream,
+            arrival,
             limits,
             held: first.bytes,
             scan: HeadScan::default(),
@@ -123,8 +122,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
         }
     }
 
-    fn into_parts(self) -> (S, First) {
-        (self.stream, First { bytes: self.held, since: self.head_since.unwrap_or_else(Instant::now) })
+    fn into_parts(self) -> (S, First, Arrival) {
+        let first = First { bytes: self.held, since: self.head_since.unwrap_or_else(Instant::now) };
+        (self.stream, first, self.arrival)
     }
 
     async fn next(&mut self, mut draining: Pin<&mut impl Future<Output = ()>>) -> Next {
@@ -187,8 +187,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
                     Some(shared) => shared.slice(..whole.bytes.min(shared.len())),
                     None => Bytes::copy_from_slice(bytes.get(..whole.bytes).unwrap_or_default()),
                 };
-                match head::plain(&head, whole.fields) {
-                    Some(request) => Verdict::Plain(request, whole.bytes),
+                match head::plain(&head, whole.fields, &self.arrival) {
+                    Some(asked) => Verdict::Plain(asked, whole.bytes),
                     None => Verdict::Other,
                 }
             }
@@ -198,10 +198,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Front<S> {
 
     fn act(&mut self, verdict: Verdict) -> Option<Next> {
         match verdict {
-            Verdict::Plain(request, _) => {
+            Verdict::Plain(asked, _) => {
                 self.scan = HeadScan::default();
                 self.head_since = None;
-                Some(Next::Plain(request))
+                Some(Next::Plain(asked))
             }
             Verdict::More => {
                 self.begin_head();

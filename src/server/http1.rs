@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     body::{Arriving, Body, BodyError, OwesBody},
-    server::Arrival,
+    server::{Arrival, Asked},
 };
 
 /// A little more than the guard lets through, so that hyper never answers in its place.
@@ -111,10 +111,11 @@ fn exchange<H: Handler>(
     let handler = handler.clone();
     let body_fault = noted.body_fault.clone();
     let arrival = Arrival { fault: noted.fault, body_fault: noted.body_fault, ..arrival.clone() };
+    let refused = arrival.fault.is_some();
+    let asked = Asked::new(request.map(|body| Arriving::new(body, Version::HTTP_11)), arrival);
     async move {
-        let refused = arrival.fault.is_some();
-        let request = request.map(|body| Arriving::new(body, Version::HTTP_11));
-        let mut response = handler.handle(request, arrival).await;
+        // In a box: the HTTP library moves the future of a request before it runs.
+        let mut response = Box::pin(handler.handle(asked)).await;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             exchanges.switch();
             return Ok(response.map(|body| Answer { body, _in_flight: in_flight }));

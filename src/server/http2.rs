@@ -36,7 +36,7 @@ use self::{
     goodbye::Handover,
 };
 use super::{
-    Arrival, Handler,
+    Arrival, Asked, Handler,
     connection::First,
     drain::{Phase, Phases},
     framing::{Limits, head::MAX_FIELDS},
@@ -194,9 +194,10 @@ fn exchange<H: Handler>(
     let handler = handler.clone();
     let fault = request::conform(&mut request, limits.max_header_bytes).err();
     let arrival = Arrival { fault, body_fault: Default::default(), ..arrival.clone() };
+    let asked = Asked::new(request.map(|body| Arriving::new(body, Version::HTTP_2)), arrival);
     async move {
-        let request = request.map(|body| Arriving::new(body, Version::HTTP_2));
-        let mut response = handler.handle(request, arrival).await;
+        // In a box: the HTTP library moves the future of a request several times before it runs.
+        let mut response = Box::pin(handler.handle(asked)).await;
         in_flight.0.answered.fetch_add(1, Ordering::Relaxed);
         for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
             response.headers_mut().remove(name);

@@ -30,7 +30,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hyper::{Request, Response};
+use hyper::{Request, Response, http::request};
 
 pub use self::{
     address::Address,
@@ -56,8 +56,26 @@ use crate::{
 
 /// Answers requests. Cloned for every request, so it should be cheap to clone.
 pub trait Handler: Clone + Send + 'static {
-    /// Answers a request. Where `arrival.fault` is set, the request is a stand-in and the fault is the answer.
-    fn handle(&self, request: Request<Arriving>, arrival: Arrival) -> impl Future<Output = Response<Body>> + Send;
+    /// Answers a request. Where its `arrival.fault` is set, the request is a stand-in and the fault is the answer.
+    fn handle(&self, asked: Box<Asked>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// A request as it has arrived. In a box on its way, since each future that it goes through has room for it otherwise.
+#[derive(Debug)]
+pub struct Asked {
+    /// Its head.
+    pub head: request::Parts,
+    /// Its body, as it comes.
+    pub body: Arriving,
+    /// What isn't in its head.
+    pub arrival: Arrival,
+}
+
+impl Asked {
+    pub(in crate::server) fn new(request: Request<Arriving>, arrival: Arrival) -> Box<Asked> {
+        let (head, body) = request.into_parts();
+        Box::new(Asked { head, body, arrival })
+    }
 }
 
 /// Whether a request's target, path and query, passes the guard that reads connections.

@@ -8,15 +8,15 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Response, StatusCode};
 
 use super::{Address, Handler, Inherited, ListenSettings, Running, ServerSettings, StartError, start};
 use crate::{
-    body::{Arriving, Body},
+    body::Body,
     headers::TrustedProxies,
     observe::{ListenerMetrics, Observer},
     refusal::Refusal,
-    server::Arrival,
+    server::Asked,
 };
 
 /// Says what came: method, target, headers and body, or the refusal.
@@ -24,11 +24,11 @@ use crate::{
 struct Echo;
 
 impl Handler for Echo {
-    async fn handle(&self, request: Request<Arriving>, arrival: Arrival) -> Response<Body> {
+    async fn handle(&self, asked: Box<Asked>) -> Response<Body> {
+        let Asked { head, body, arrival } = *asked;
         if let Some(fault) = &arrival.fault {
             return refuse(fault);
         }
-        let (head, body) = request.into_parts();
         if head.method == "CONNECT" {
             return answer(StatusCode::METHOD_NOT_ALLOWED, head.uri.to_string());
         }

@@ -44,7 +44,7 @@ use crate::{
 };
 
 use self::{
-    cache::TokenCache,
+    cache::{TokenCache, TokenName},
     credential::Credential,
     issuer::Issuer,
     jwt::Jwt,
@@ -135,6 +135,20 @@ async fn verdict(
         span.set(CACHE, "hit");
         return Ok(principal);
     }
+    // In a box: requests whose token is known have no room for it.
+    Box::pin(judge(credential, issuers, cache, name, revocations, now, span)).await
+}
+
+/// Judges a token that isn't in the cache.
+async fn judge(
+    credential: &Credential,
+    issuers: &[Arc<Issuer>],
+    cache: &Arc<TokenCache>,
+    name: TokenName,
+    revocations: &Revocations,
+    now: i64,
+    span: &mut Span,
+) -> Result<Arc<Principal>, Refused> {
     let malformed = |span: &mut Span| {
         cache.missed();
         span.set(CACHE, "miss");
@@ -146,12 +160,12 @@ async fn verdict(
         let candidates = opaque::candidates(issuers, credential);
         return match candidates.is_empty() {
             true => malformed(span),
-            false => Box::pin(opaque::ask(credential, &candidates, name, cache, span)).await,
+            false => opaque::ask(credential, &candidates, name, cache, span).await,
         };
     }
     let Ok(jwt) = parsed else { return malformed(span) };
     if let Some(issuer) = opaque::asked_about(&jwt, issuers) {
-        return Box::pin(opaque::ask(credential, &[issuer], name, cache, span)).await;
+        return opaque::ask(credential, &[issuer], name, cache, span).await;
     }
     let began = Instant::now();
     let mut fetched = Fetched::default();
@@ -166,7 +180,7 @@ async fn verdict(
         now,
         span: span.as_parent(),
     };
-    let (issuer, result) = match Box::pin(trial.judge(&mut fetched)).await {
+    let (issuer, result) = match trial.judge(&mut fetched).await {
         End::Found(principal) => {
             span.set(CACHE, "hit");
             return Ok(principal);

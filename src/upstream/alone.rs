@@ -10,11 +10,12 @@ use hyper_util::rt::TokioIo;
 
 use super::{
     addresses::{Addresses, Origin},
+    alarm::Alarm,
     answer::{Answer, Unanswered},
     connect::Stream,
     connection::{Heard, Sent},
     counted::Counted,
-    wire::{Fault, Rest, Wire, is_plain},
+    wire::{Fault, Plain, Rest, Wire},
 };
 use crate::body::{BrokenOff, RequestBody};
 
@@ -23,6 +24,7 @@ pub(super) struct Alone {
     speaker: Speaker,
     heard: Heard,
     origin: Origin,
+    alarm: Alarm,
 }
 
 /// Who speaks on it.
@@ -39,7 +41,12 @@ impl Alone {
     pub(super) fn new(stream: Stream, origin: Origin) -> Alone {
         let heard = Heard::default();
         let wire = Wire::new(Counted { stream, heard: heard.clone() });
-        Alone { speaker: Speaker::Own(Box::new(wire)), heard, origin }
+        Alone { speaker: Speaker::Own(Box::new(wire)), heard, origin, alarm: Alarm::default() }
+    }
+
+    /// What its answers are waited for with.
+    pub(super) fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
     }
 
     pub(super) fn is_ready(&mut self) -> bool {
@@ -70,7 +77,7 @@ impl Alone {
 
     /// Whether it hands such a request back where no answer comes.
     pub(super) fn hands_back(&self, request: &Request<RequestBody>) -> bool {
-        matches!(self.speaker, Speaker::Own(_)) && is_plain(request)
+        matches!(self.speaker, Speaker::Own(_)) && Plain::of(request).is_some()
     }
 
     pub(super) fn is_current(&self, addresses: &Addresses) -> bool {
@@ -82,15 +89,16 @@ impl Alone {
     }
 
     pub(super) async fn send(&mut self, request: Box<Request<RequestBody>>) -> Sent {
-        if !is_plain(&request) {
+        let plain = Plain::of(&request);
+        if plain.is_none() {
             self.hand_over().await;
         }
         match &mut self.speaker {
             Speaker::Own(wire) => {
-                if !wire.is_ready() {
+                let Some(plain) = plain.filter(|_| wire.is_ready()) else {
                     return Err(Unanswered::Unsent(request));
-                }
-                let sent = wire.send(&request).await;
+                };
+                let sent = wire.send(plain).await;
                 sent.map(|response| response.map(Answer::Here)).map_err(|fault| {
                     tracing::debug!(%fault, "an upstream has no answer");
                     Unanswered::Wire(request)

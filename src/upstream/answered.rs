@@ -163,9 +163,14 @@ fn switched(lease: Lease, mut response: Response<Answer>, asked: Option<&HeaderV
 
 /// The answer as it may leave: hop-by-hop fields removed, one length at most.
 fn cleaned<B>(response: &mut Response<B>) -> Result<(), UpstreamFault> {
+    let (mut codings, mut lengths) = (0, 0);
+    for (name, _) in response.headers() {
+        codings += usize::from(*name == TRANSFER_ENCODING);
+        lengths += usize::from(*name == CONTENT_LENGTH);
+    }
     // Nothing was asked to be upgraded, and no coding but chunked was (RFC 9112, section 7): what is left of another one
     // would reach the client without its name.
-    if response.status().is_informational() || !is_plainly_coded(response.headers()) {
+    if response.status().is_informational() || codings > 0 && !is_plainly_coded(response.headers()) {
         return Err(UpstreamFault::Broken);
     }
     // The version is each connection's own (RFC 9110, section 6.2).
@@ -173,11 +178,10 @@ fn cleaned<B>(response: &mut Response<B>) -> Result<(), UpstreamFault> {
     let no_content = response.status() == StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     // Transfer-Encoding overrides a length, which then must go (RFC 9112, section 6.3); 204 has none (RFC 9110, 8.6).
-    if no_content || headers.contains_key(TRANSFER_ENCODING) {
+    if lengths > 0 && (no_content || codings > 0) {
         headers.remove(CONTENT_LENGTH);
-    }
-    // Equal lengths, or hyper would have refused them.
-    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+    } else if lengths > 1
+        // Equal ones, or they would have been refused.
         && let Some(length) = headers.remove(CONTENT_LENGTH)
     {
         headers.insert(CONTENT_LENGTH, length);
@@ -186,7 +190,7 @@ fn cleaned<B>(response: &mut Response<B>) -> Result<(), UpstreamFault> {
     Ok(())
 }
 
-/// No transfer coding, or chunked once.
+/// Chunked once, or not at all.
 fn is_plainly_coded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()

@@ -1,8 +1,10 @@
 //! One endpoint is asked: on a connection from the pool or a new one, within its time limits.
 
 use std::{
+    future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
 };
 
 use http_body::Body as _;
@@ -14,6 +16,7 @@ use tokio::{
 
 use super::{
     Upstream,
+    alarm::Alarm,
     answer::{Answer, Unanswered},
     connection::{Connection, Sent},
     dress::dress,
@@ -187,10 +190,12 @@ impl Upstream {
         span.sends(request.headers_mut());
         let begin = Instant::now();
         let heard_before = connection.heard();
+        let mut alarm = connection.take_alarm();
         let head = {
             let sent = pin!(connection.send(request));
-            self.head_in_time(sent, begin, &this_try.upload, this_try.deadline).await
+            self.head_in_time(sent, &mut alarm, begin, &this_try.upload, this_try.deadline).await
         };
+        connection.give_alarm(alarm);
         let result = if matches!(head, Ok(Ok(_))) { "ok" } else { "error" };
         UpstreamAttempt { result, took: begin.elapsed() }.record(endpoint.pool.metrics());
         tell(span, &head);
@@ -231,6 +236,7 @@ impl Upstream {
     async fn head_in_time(
         &self,
         mut sent: Pin<&mut impl Future<Output = Sent>>,
+        alarm: &mut Alarm,
         begin: Instant,
         upload: &Upload,
         deadline: Option<Instant>,
@@ -241,7 +247,11 @@ impl Upstream {
             let Some(until) = earlier(response_by, deadline) else {
                 return Ok(sent.await);
             };
-            if let Ok(head) = timeout_at(until, sent.as_mut()).await {
+            let head = poll_fn(|cx| match sent.as_mut().poll(cx) {
+                Poll::Ready(head) => Poll::Ready(Some(head)),
+                Poll::Pending => alarm.poll(until, cx).map(|()| None),
+            });
+            if let Some(head) = head.await {
                 return Ok(head);
             }
             if is_over(deadline) {

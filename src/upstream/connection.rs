@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     addresses::{Addresses, Origin},
+    alarm::Alarm,
     alone::Alone,
     answer::{Answer, Unanswered},
     connect::Stream,
@@ -103,6 +104,20 @@ impl Connection {
     /// Whether requests have to look as HTTP/2's do.
     pub(super) fn is_http2(&self) -> bool {
         matches!(self, Connection::Stream(_))
+    }
+
+    /// What its answers are waited for with, to be given back once the answer is there.
+    pub(super) fn take_alarm(&mut self) -> Alarm {
+        match self {
+            Connection::Alone(alone) => std::mem::take(alone.alarm()),
+            Connection::Stream(_) => Alarm::default(),
+        }
+    }
+
+    pub(super) fn give_alarm(&mut self, alarm: Alarm) {
+        if let Connection::Alone(alone) = self {
+            *alone.alarm() = alarm;
+        }
     }
 
     pub(super) fn is_ready(&mut self) -> bool {

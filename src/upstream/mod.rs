@@ -1,6 +1,7 @@
 //! forward(Permit, request) -> response: the only way out.
 
 mod addresses;
+mod alarm;
 mod alone;
 mod answer;
 mod answered;

@@ -209,13 +209,10 @@ proptest! {
 pub(in crate::server) struct Marker;
 
 impl crate::server::Handler for Marker {
-    async fn handle(
-        &self,
-        request: hyper::Request<crate::body::Arriving>,
-        arrival: crate::server::Arrival,
-    ) -> hyper::Response<crate::body::Body> {
+    async fn handle(&self, asked: Box<crate::server::Asked>) -> hyper::Response<crate::body::Body> {
         use http_body_util::BodyExt;
-        let _ = tokio::time::timeout(Duration::from_millis(2), request.into_body().collect()).await;
+        let crate::server::Asked { body, arrival, .. } = *asked;
+        let _ = tokio::time::timeout(Duration::from_millis(2), body.collect()).await;
         let fault = arrival.fault.as_ref().map_or("", Refusal::detail);
         let response = hyper::Response::builder().header("x-mark", "handler").header("x-fault", fault);
         response.body(crate::body::Body::Empty).unwrap()

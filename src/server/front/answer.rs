@@ -69,12 +69,13 @@ impl Answer {
         if head.status.is_informational() {
             return Err(invalid("an informational answer"));
         }
-        let is_last = is_last || asks_to_close(&head);
+        let said = Said::in_head(&head)?;
+        let is_last = is_last || said.closes;
         if is_last {
             head.headers.remove(CONNECTION);
         }
         let mut out = Out { gathered: SPARE.take(), written: 0, large: Bytes::new(), after: b"" };
-        let framing = write_head(&mut out.gathered, &head, &body, head_only, is_last)?;
+        let framing = write_head(&mut out.gathered, &head, &said, &body, head_only, is_last)?;
         let is_taken = framing == Framing::Length(0);
         Ok(Answer { body, framing, out, is_last, is_taken, is_broken: false })
     }
@@ -165,10 +166,40 @@ impl Answer {
     }
 }
 
+/// What a head says of things that are the connection's own.
+#[derive(Default)]
+struct Said {
+    length: Option<u64>,
+    has_date: bool,
+    closes: bool,
+}
+
+impl Said {
+    fn in_head(head: &response::Parts) -> io::Result<Said> {
+        let mut said = Said::default();
+        for (name, value) in &head.headers {
+            match *name {
+                CONTENT_LENGTH => {
+                    let length = parse_length(value.as_bytes());
+                    let length = length.ok_or_else(|| invalid("the answer's length is malformed"))?;
+                    if said.length.replace(length).is_some_and(|before| before != length) {
+                        return Err(invalid("the answer has two lengths"));
+                    }
+                }
+                CONNECTION => said.closes |= value.as_bytes().eq_ignore_ascii_case(b"close"),
+                DATE => said.has_date = true,
+                _ => {}
+            }
+        }
+        Ok(said)
+    }
+}
+
 /// Writes the head. What is in it of framing is ours.
 fn write_head(
     out: &mut Vec<u8>,
     head: &response::Parts,
+    said: &Said,
     body: &Body,
     head_only: bool,
     is_last: bool,
@@ -191,38 +222,37 @@ fn write_head(
             write_field(out, name.as_str(), value.as_bytes());
         }
     }
-    let framing = write_framing(out, head, body, head_only)?;
+    let framing = write_framing(out, head.status, said.length, body, head_only);
     if is_last {
         out.extend_from_slice(b"connection: close\r\n");
     }
-    if !head.headers.contains_key(DATE) {
+    if !said.has_date {
         let _ = write!(out, "date: {}\r\n", httpdate::HttpDate::from(SystemTime::now()));
     }
     out.extend_from_slice(b"\r\n");
     Ok(framing)
 }
 
-fn write_framing(out: &mut Vec<u8>, head: &response::Parts, body: &Body, head_only: bool) -> io::Result<Framing> {
-    let has_none = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let mut declared = None;
-    for value in head.headers.get_all(CONTENT_LENGTH) {
-        let length = parse_length(value.as_bytes()).ok_or_else(|| invalid("the answer's length is malformed"))?;
-        if declared.replace(length).is_some_and(|before| before != length) {
-            return Err(invalid("the answer has two lengths"));
-        }
-    }
+fn write_framing(
+    out: &mut Vec<u8>,
+    status: StatusCode,
+    declared: Option<u64>,
+    body: &Body,
+    head_only: bool,
+) -> Framing {
+    let has_none = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = declared.or(if body.is_end_stream() { Some(0) } else { body.size_hint().exact() });
     match length {
         // What a GET would get isn't known.
-        _ if has_none || head_only && declared.is_none() => Ok(Framing::Length(0)),
+        _ if has_none || head_only && declared.is_none() => Framing::Length(0),
         Some(length) => {
             out.extend_from_slice(b"content-length: ");
             let _ = write!(out, "{length}\r\n");
-            Ok(Framing::Length(if head_only { 0 } else { length }))
+            Framing::Length(if head_only { 0 } else { length })
         }
         None => {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-            Ok(Framing::Chunked)
+            Framing::Chunked
         }
     }
 }
@@ -233,10 +263,6 @@ fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-fn asks_to_close(head: &response::Parts) -> bool {
-    head.headers.get_all(CONNECTION).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
 fn invalid(what: &'static str) -> io::Error {

@@ -2,19 +2,20 @@
 
 use bytes::Bytes;
 use hyper::{
-    HeaderMap, Method, Request, Uri, Version,
+    HeaderMap, Method, Request, Uri,
     header::{CONNECTION, EXPECT, HeaderName, HeaderValue, TE, UPGRADE},
 };
 use memchr::{memchr, memrchr};
 
-use crate::body::Arriving;
+use super::super::{Arrival, Asked};
+use crate::body::{Arriving, BodyFault};
 
 /// What the gateway adds to a request's fields, mostly: room for it is made at once.
 const OUR_FIELDS: usize = 8;
 
 /// The request of this head, which is all of one that `HeadScan` has passed and that has no body. None where it isn't plain.
 /// Its parts are shared with `head`.
-pub(super) fn plain(head: &Bytes, fields: usize) -> Option<Request<Arriving>> {
+pub(super) fn plain(head: &Bytes, fields: usize, arrival: &Arrival) -> Option<Box<Asked>> {
     let (line, mut rest) = next_line(head)?;
     let (method, target) = (line.get(..memchr(b' ', line)?)?, line.get(..memrchr(b' ', line)?)?);
     let target = target.get(method.len() + 1..)?;
@@ -37,12 +38,13 @@ pub(super) fn plain(head: &Bytes, fields: usize) -> Option<Request<Arriving>> {
             _ => headers.append(name, HeaderValue::from_maybe_shared(head.slice_ref(value)).ok()?),
         };
     }
-    let mut request = Request::new(Arriving::nothing());
-    *request.method_mut() = Method::from_bytes(method).ok()?;
-    *request.uri_mut() = Uri::from_maybe_shared(head.slice_ref(target)).ok()?;
-    *request.version_mut() = Version::HTTP_11;
-    *request.headers_mut() = headers;
-    Some(request)
+    // In HTTP/1.1, as new ones are.
+    let (mut head_of_it, ()) = Request::new(()).into_parts();
+    head_of_it.method = Method::from_bytes(method).ok()?;
+    head_of_it.uri = Uri::from_maybe_shared(head.slice_ref(target)).ok()?;
+    head_of_it.headers = headers;
+    let arrival = Arrival { body_fault: BodyFault::nowhere(), ..arrival.clone() };
+    Some(Box::new(Asked { head: head_of_it, body: Arriving::nothing(), arrival }))
 }
 
 /// A line without its end, and what follows it.

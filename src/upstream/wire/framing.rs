@@ -32,7 +32,12 @@ impl Framing {
             return Ok(Framing::Length(0));
         }
         let headers = &head.headers;
-        match (headers.contains_key(TRANSFER_ENCODING), headers.contains_key(CONTENT_LENGTH)) {
+        let (mut has_coding, mut has_length) = (false, false);
+        for name in headers.keys() {
+            has_coding |= *name == TRANSFER_ENCODING;
+            has_length |= *name == CONTENT_LENGTH;
+        }
+        match (has_coding, has_length) {
             (true, _) if head.version != Version::HTTP_11 || !is_chunked_once(headers) => {
                 Err(Fault::Malformed("its transfer coding"))
             }

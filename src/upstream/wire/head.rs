@@ -19,6 +19,8 @@ pub(super) struct Head {
     pub(super) version: Version,
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    /// Whether the upstream says something of the connection.
+    has_connection: bool,
     /// None: the status's own.
     reason: Option<ReasonPhrase>,
 }
@@ -37,7 +39,8 @@ pub(super) fn read(bytes: &Bytes) -> Result<Option<(Head, usize)>, Fault> {
     let reason = reason.transpose()?;
     let mut headers = HeaderMap::new();
     collect(parsed.headers, &mut headers, |value| bytes.slice_ref(value))?;
-    Ok(Some((Head { version, status, headers, reason }, length)))
+    let has_connection = headers.keys().any(|name| *name == CONNECTION);
+    Ok(Some((Head { version, status, headers, has_connection, reason }, length)))
 }
 
 /// The fields of a head or of trailers; `shared` makes a value's bytes its own.
@@ -74,7 +77,7 @@ impl Head {
     pub(super) fn is_kept(&self) -> bool {
         self.version == Version::HTTP_11
             && self.status != StatusCode::SWITCHING_PROTOCOLS
-            && !has_option(self.headers.get_all(CONNECTION), "close")
+            && !(self.has_connection && has_option(self.headers.get_all(CONNECTION), "close"))
     }
 
     pub(super) fn into_response<B>(self, body: B) -> Response<B> {

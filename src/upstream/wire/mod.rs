@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub(super) use fault::Fault;
 use framing::Framing;
 use head::Head;
-pub(super) use request::is_plain;
+pub(super) use request::Plain;
 pub(super) use rest::Rest;
 
 /// What may be read of a head before its end; the limit of the HTTP library that speaks where this doesn't.
@@ -98,13 +98,13 @@ impl<S: AsyncRead + AsyncWrite + Still + Unpin> Wire<S> {
         self.is_free.then_some(self.stream)
     }
 
-    /// Sends a request that `is_plain` and waits for the head of its answer. Dropped before, it leaves a connection that is never
+    /// Sends a request and waits for the head of its answer. Dropped before, it leaves a connection that is never
     /// ready again. Interim answers are passed over, but for a switch of protocols (101).
     ///
     /// # Errors
     /// `Fault::Unsent` where nothing was written.
-    pub(super) async fn send<B: Body>(&mut self, request: &Request<B>) -> Result<Response<Rest>, Fault> {
-        if !std::mem::take(&mut self.is_free) || !is_plain(request) {
+    pub(super) async fn send<B: Body>(&mut self, Plain(request): Plain<'_, B>) -> Result<Response<Rest>, Fault> {
+        if !std::mem::take(&mut self.is_free) {
             return Err(Fault::Unsent);
         }
         poll_fn(|cx| Poll::Ready(self.begin(request, cx))).await?;

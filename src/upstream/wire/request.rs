@@ -8,21 +8,28 @@ use hyper::{
 
 use super::head::has_option;
 
-/// Whether a request is nothing but its head, and its answer nothing but an answer.
-pub(in crate::upstream) fn is_plain<B: Body>(request: &Request<B>) -> bool {
-    let headers = request.headers();
-    request.body().is_end_stream()
-        && request.version() == Version::HTTP_11
-        && request.method() != Method::CONNECT
-        && request.uri().authority().is_none()
-        && !headers.contains_key(UPGRADE)
-        && !headers.contains_key(TRANSFER_ENCODING)
-        && announces_nothing(headers)
+/// A request that is nothing but its head, and whose answer is nothing but an answer.
+pub(in crate::upstream) struct Plain<'r, B>(pub(super) &'r Request<B>);
+
+impl<B: Body> Plain<'_, B> {
+    /// None where a request is more than that.
+    pub(in crate::upstream) fn of(request: &Request<B>) -> Option<Plain<'_, B>> {
+        let is_plain = request.body().is_end_stream()
+            && request.version() == Version::HTTP_11
+            && request.method() != Method::CONNECT
+            && request.uri().authority().is_none()
+            && announces_nothing(request.headers());
+        is_plain.then_some(Plain(request))
+    }
 }
 
-/// Its length is none, or 0: who is told of a body would take the next request for it.
+/// No other protocol, and no body: its length is none, or 0. Who is told of a body would take the next request for it.
 fn announces_nothing(headers: &HeaderMap) -> bool {
-    headers.get_all(CONTENT_LENGTH).iter().all(|length| length == "0")
+    headers.iter().all(|(name, value)| match *name {
+        UPGRADE | TRANSFER_ENCODING => false,
+        CONTENT_LENGTH => value == "0",
+        _ => true,
+    })
 }
 
 /// Whether it asks for the connection's end after its answer.

@@ -11,6 +11,11 @@ use tokio::io::ReadBuf;
 
 use super::*;
 
+/// One that is.
+fn plain<B: Body>(request: &Request<B>) -> Plain<'_, B> {
+    Plain::of(request).unwrap()
+}
+
 /// A stream that brings these pieces, each in a read of its own before which there is nothing; then it ends, or brings nothing.
 struct Pieces {
     pieces: VecDeque<Bytes>,
@@ -82,7 +87,7 @@ fn request(method: &str) -> Request<Empty<Bytes>> {
 /// The outcome, and whether the connection may be used again.
 async fn ask(method: &str, stream: Pieces) -> (Outcome, bool) {
     let mut wire = Wire::new(stream);
-    let response = match wire.send(&request(method)).await {
+    let response = match wire.send(plain(&request(method))).await {
         Ok(response) => response,
         Err(fault) => return (Outcome::Refused(fault.to_string()), wire.is_ready()),
     };
@@ -355,7 +360,7 @@ async fn large_bodies_arrive_as_they_are() {
 async fn what_came_in_one_read_is_there_in_one_frame() {
     for answer in [OK, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"] {
         let mut wire = Wire::new(Pieces::new([answer.as_bytes()], false));
-        let mut rest = wire.send(&request("GET")).await.unwrap().into_body();
+        let mut rest = wire.send(plain(&request("GET"))).await.unwrap().into_body();
         assert!(!wire.is_ready());
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let Poll::Ready(Some(Ok(frame))) = rest.poll_frame(&mut wire, &mut cx) else { panic!("{answer}") };
@@ -372,9 +377,9 @@ async fn a_connection_serves_one_request_after_another() {
         wire.stream.pieces.push_back(Bytes::from_static(OK.as_bytes()));
         wire.stream.pieces.push_back(Bytes::new());
         wire.stream.pieces.pop_back();
-        let mut rest = wire.send(&request("GET")).await.unwrap().into_body();
+        let mut rest = wire.send(plain(&request("GET"))).await.unwrap().into_body();
         assert!(
-            wire.send(&request("GET")).await.is_err_and(|fault| matches!(fault, Fault::Unsent)),
+            wire.send(plain(&request("GET"))).await.is_err_and(|fault| matches!(fault, Fault::Unsent)),
             "one is under way"
         );
         assert!(poll_fn(|cx| rest.poll_frame(&mut wire, cx)).await.unwrap().is_ok());
@@ -392,10 +397,10 @@ async fn one_that_is_left_in_the_middle_serves_no_more() {
     let mut wire = Wire::new(Pieces::new([], false));
     {
         let request = request("GET");
-        let mut sent = std::pin::pin!(wire.send(&request));
+        let mut sent = std::pin::pin!(wire.send(plain(&request)));
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(sent.as_mut().poll(&mut cx).is_pending());
     }
     assert!(!wire.is_ready());
-    assert!(wire.send(&request("GET")).await.is_err());
+    assert!(wire.send(plain(&request("GET"))).await.is_err());
 }
