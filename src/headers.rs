@@ -40,8 +40,11 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // One look at all that there are, since there is seldom one of these among them.
     let (mut has_connection, mut has_others) = (false, false);
     for name in headers.keys() {
-        has_connection |= *name == CONNECTION;
-        has_others |= *name == TE || HOP_BY_HOP.contains(name);
+        match *name {
+            CONNECTION => has_connection = true,
+            TE | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION | TRANSFER_ENCODING | UPGRADE => has_others = true,
+            _ => has_others |= *name == KEEP_ALIVE || *name == PROXY_CONNECTION || *name == HTTP2_SETTINGS,
+        }
     }
     if has_connection {
         remove_connection(headers);

@@ -7,7 +7,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -48,10 +51,18 @@ pub struct TokenCache {
     secret: hmac::Key,
     verdicts: Cache<Key, Arc<Verdict>>,
     refused: Cache<Key, Word>,
-    turns: Box<[Mutex<()>]>,
+    turns: Box<[Turn]>,
     metrics: TokenCacheMetrics,
     /// What requests are answered by, where this stands beside it: read, never written.
     in_force: Option<Arc<TokenCache>>,
+}
+
+/// Tokens of which one is verified at a time.
+#[derive(Default)]
+struct Turn {
+    lock: Mutex<()>,
+    /// How many of them were ever kept.
+    kept: AtomicU64,
 }
 
 /// What a token is called here: HMAC-SHA256 with a key that only this process has.
@@ -120,7 +131,7 @@ impl TokenCache {
             .build();
         let most_refused = if max_bytes == 0 { 0 } else { MOST_REFUSED };
         let refused = Cache::builder().max_capacity(most_refused).expire_after(Stay).build();
-        let turns = (0..TURNS).map(|_| Mutex::new(())).collect();
+        let turns = (0..TURNS).map(|_| Turn::default()).collect();
         TokenCache { refused, secret, verdicts, turns, metrics, in_force }
     }
 
@@ -228,13 +239,25 @@ impl TokenCache {
     /// To be held from before the second look for a token until it is kept, so that of many requests with one unseen
     /// token one verifies it and the others find it. Not across an await.
     pub(in crate::token) fn turn(&self, name: &TokenName) -> Option<MutexGuard<'_, ()>> {
-        let turn = self.turns.get(usize::from(name.0[0]) % TURNS)?;
-        Some(turn.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(self.turn_of(name)?.lock.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn turn_of(&self, name: &TokenName) -> Option<&Turn> {
+        self.turns.get(usize::from(name.0[0]) % TURNS)
+    }
+
+    /// How many tokens were kept in this one's turn: who has looked for it since that number was the same needn't look again.
+    pub(in crate::token) fn kept(&self, name: &TokenName) -> u64 {
+        let here = self.turn_of(name).map_or(0, |turn| turn.kept.load(Ordering::Acquire));
+        here + self.in_force.as_ref().map_or(0, |in_force| in_force.kept(name))
     }
 
     /// Remembers a good token. `now` in Unix seconds.
     pub(in crate::token) fn keep(&self, name: TokenName, verdict: Verdict, now: i64) {
         self.insert(Key { name, said_by: None }, verdict, now);
+        if let Some(turn) = self.turn_of(&name) {
+            turn.kept.fetch_add(1, Ordering::Release);
+        }
     }
 
     fn insert(&self, key: Key, mut verdict: Verdict, now: i64) {

@@ -238,7 +238,7 @@ impl<'c> Check<'c> {
             return false;
         }
         let id = TokenId::of_signed(self.jwt.signed());
-        let claimed = Principal::of(issuer, self.jwt.claims(), None, Fingerprint([0; 6]), id);
+        let claimed = Principal::of(issuer, self.jwt.shared_claims(), None, Fingerprint([0; 6]), id);
         revocations.has_ended(&claimed, self.now)
     }
 

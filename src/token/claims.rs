@@ -130,12 +130,22 @@ fn members<'c>(object: &'c Map<String, Value>, part: &str) -> Vec<&'c Value> {
     }
 }
 
+const FEW_NAMES: usize = 16;
+
 /// All strings at these places, each once. What isn't a string is no scope and no role.
 fn united(places: &[ClaimPath], claims: &Map<String, Value>, names_in: impl Fn(&str) -> Vec<&str>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
     let mut seen = HashSet::new();
-    let mut names = Vec::new();
     let mut add = |name: &str| {
-        if !name.is_empty() && seen.insert(name.to_owned()) {
+        // Few are compared; for many there is a set.
+        if names.len() == FEW_NAMES {
+            seen.extend(names.iter().cloned());
+        }
+        let is_new = match names.len() < FEW_NAMES {
+            true => !names.iter().any(|known| known == name),
+            false => seen.insert(name.to_owned()),
+        };
+        if !name.is_empty() && is_new {
             names.push(name.to_owned());
         }
     };

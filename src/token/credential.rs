@@ -1,5 +1,7 @@
 //! Exactly one credential out of a request, or a reason.
 
+use std::cell::Cell;
+
 use aws_lc_rs::digest;
 use hyper::{HeaderMap, header::AUTHORIZATION};
 use zeroize::Zeroize;
@@ -56,7 +58,11 @@ impl Credential {
             return Err(Refusal::Token(TokenFault::TooLong));
         }
         match std::str::from_utf8(token) {
-            Ok(text) if is_b64token(token) => Ok(Credential { token: text.to_owned(), way: Way::Bearer }),
+            Ok(text) if is_b64token(token) => {
+                let mut token = SPARE.take();
+                token.push_str(text);
+                Ok(Credential { token, way: Way::Bearer })
+            }
             _ => Err(Refusal::Credential("the token is empty or has characters that no token has")),
         }
     }
@@ -147,9 +153,21 @@ fn is_b64token(token: &[u8]) -> bool {
     !body.is_empty() && body.iter().fold(true, |good, byte| good & is_good(*byte))
 }
 
+/// What a thread keeps for the next credential.
+const MOST_SPARE: usize = 4 * 1024;
+
+thread_local! {
+    /// Wiped.
+    static SPARE: Cell<String> = const { Cell::new(String::new()) };
+}
+
 impl Drop for Credential {
     fn drop(&mut self) {
         self.token.zeroize();
+        if self.token.capacity() <= MOST_SPARE {
+            // It is gone where the thread ends.
+            let _ = SPARE.try_with(|spare| spare.set(std::mem::take(&mut self.token)));
+        }
     }
 }
 

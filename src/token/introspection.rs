@@ -282,7 +282,7 @@ impl Introspector {
         match answer::judge(&issuer.settings, &self.settings.way, &members, now()) {
             Ok(Judgment::Good(expires_at)) => {
                 let id = TokenId::of(token);
-                Ok(Said::Good(Arc::new(Principal::of(issuer, &members, expires_at, fingerprint, id))))
+                Ok(Said::Good(Arc::new(Principal::of(issuer, Arc::new(members), expires_at, fingerprint, id))))
             }
             Ok(Judgment::Bad(TokenFault::Inactive)) => Ok(Said::Inactive),
             Ok(Judgment::Bad(fault)) => Ok(Said::Bad(fault)),

@@ -1,5 +1,7 @@
 //! The form of a JWT (RFC 7515, section 7.1; RFC 7519, section 7.2), read so strictly that one token has one text.
 
+use std::sync::Arc;
+
 use base64::{
     Engine, alphabet,
     engine::general_purpose::{GeneralPurpose, NO_PAD, URL_SAFE_NO_PAD},
@@ -17,13 +19,18 @@ use super::{
 pub(in crate::token) struct Jwt<'t> {
     signed: &'t str,
     signature: Vec<u8>,
+    header: Arc<Header>,
+    issuer: Option<String>,
+    audiences: Vec<String>,
+    claims: Arc<Map<String, Value>>,
+}
+
+/// What a header says, as far as it matters.
+struct Header {
     algorithm: Option<Algorithm>,
     typ: String,
     kid: Option<String>,
     is_critical: bool,
-    issuer: Option<String>,
-    audiences: Vec<String>,
-    claims: Map<String, Value>,
 }
 
 /// The text isn't a JWT.
@@ -64,7 +71,16 @@ impl<'t> Jwt<'t> {
     /// Not three parts, not base64url in its one spelling, no objects, a member twice, `alg`, `typ`, `kid`, `iss` or
     /// `aud` of a wrong JSON type.
     pub(in crate::token) fn parse(text: &'t str) -> Result<Jwt<'t>, NotAJwt> {
-        Jwt::parse_with_header(text).map(|(jwt, _)| jwt)
+        let (header, rest) = text.split_once('.').ok_or(NotAJwt)?;
+        let header = match recent::find(header) {
+            Some(known) => known,
+            None => {
+                let read = Arc::new(Header::of(&object(header)?)?);
+                recent::keep(header, &read);
+                read
+            }
+        };
+        Jwt::of(text, rest, header)
     }
 
     /// The same, and all of its header: for proofs, which bring the key that they are signed with.
@@ -72,23 +88,26 @@ impl<'t> Jwt<'t> {
     /// # Errors
     /// As `parse`.
     pub(in crate::token) fn parse_with_header(text: &'t str) -> Result<(Jwt<'t>, Map<String, Value>), NotAJwt> {
-        let (signed, signature) = text.rsplit_once('.').ok_or(NotAJwt)?;
-        let (header, payload) = signed.split_once('.').ok_or(NotAJwt)?;
+        let (header, rest) = text.split_once('.').ok_or(NotAJwt)?;
         let header = object(header)?;
+        let jwt = Jwt::of(text, rest, Arc::new(Header::of(&header)?))?;
+        Ok((jwt, header))
+    }
+
+    /// `rest`: what follows its header.
+    fn of(text: &'t str, rest: &'t str, header: Arc<Header>) -> Result<Jwt<'t>, NotAJwt> {
+        let (payload, signature) = rest.split_once('.').ok_or(NotAJwt)?;
+        // A dot is no part of base64url: there are three parts, or this is none.
+        let signed = text.get(..text.len() - signature.len() - 1).ok_or(NotAJwt)?;
         let claims = object(payload)?;
-        let algorithm = optional_text(&header, "alg")?.ok_or(NotAJwt)?;
-        let jwt = Jwt {
+        Ok(Jwt {
             signed,
             signature: decode(signature)?,
-            algorithm: Algorithm::from_name(algorithm),
-            typ: media_type(optional_text(&header, "typ")?.unwrap_or("JWT")),
-            kid: optional_text(&header, "kid")?.map(str::to_owned),
-            is_critical: header.contains_key("crit"),
+            header,
             issuer: optional_text(&claims, "iss")?.map(str::to_owned),
             audiences: audiences(&claims).ok_or(NotAJwt)?,
-            claims,
-        };
-        Ok((jwt, header))
+            claims: Arc::new(claims),
+        })
     }
 
     /// Claims that nobody has signed: no key fits them, no algorithm is theirs.
@@ -99,13 +118,10 @@ impl<'t> Jwt<'t> {
         Ok(Jwt {
             signed: "",
             signature: vec![],
-            algorithm: None,
-            typ: media_type("JWT"),
-            kid: None,
-            is_critical: false,
+            header: Arc::new(Header { algorithm: None, typ: media_type("JWT"), kid: None, is_critical: false }),
             issuer: optional_text(&claims, "iss")?.map(str::to_owned),
             audiences: audiences(&claims).ok_or(NotAJwt)?,
-            claims,
+            claims: Arc::new(claims),
         })
     }
 
@@ -118,18 +134,18 @@ impl<'t> Jwt<'t> {
     }
     /// None: one that is never accepted.
     pub(in crate::token) fn algorithm(&self) -> Option<Algorithm> {
-        self.algorithm
+        self.header.algorithm
     }
     /// Lower-case, without `application/`; `jwt` where there is none.
     pub(in crate::token) fn typ(&self) -> &str {
-        &self.typ
+        &self.header.typ
     }
     pub(in crate::token) fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
+        self.header.kid.as_deref()
     }
     /// Whether there is a `crit`, whatever is in it: no extension is understood.
     pub(in crate::token) fn is_critical(&self) -> bool {
-        self.is_critical
+        self.header.is_critical
     }
     pub(in crate::token) fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
@@ -140,12 +156,61 @@ impl<'t> Jwt<'t> {
     pub(in crate::token) fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }
+    /// The same, to be kept.
+    pub(in crate::token) fn shared_claims(&self) -> Arc<Map<String, Value>> {
+        self.claims.clone()
+    }
     /// `date::of` its claims.
     ///
     /// # Errors
     /// As there.
     pub(in crate::token) fn date(&self, claim: &str, round: Round, string_dates: bool) -> Result<Option<i64>, NotAJwt> {
         date::of(&self.claims, claim, round, string_dates).map_err(|_| NotAJwt)
+    }
+}
+
+impl Header {
+    /// # Errors
+    /// No `alg`, or `alg`, `typ`, `kid` of a wrong JSON type.
+    fn of(members: &Map<String, Value>) -> Result<Header, NotAJwt> {
+        let algorithm = optional_text(members, "alg")?.ok_or(NotAJwt)?;
+        Ok(Header {
+            algorithm: Algorithm::from_name(algorithm),
+            typ: media_type(optional_text(members, "typ")?.unwrap_or("JWT")),
+            kid: optional_text(members, "kid")?.map(str::to_owned),
+            is_critical: members.contains_key("crit"),
+        })
+    }
+}
+
+/// Headers that a thread has read last: all tokens that a key signs have the same one, as a rule.
+mod recent {
+    use std::{cell::RefCell, sync::Arc};
+
+    use super::Header;
+
+    const MOST: usize = 8;
+    const LONGEST: usize = 512;
+
+    thread_local! {
+        static KNOWN: RefCell<Vec<(Box<str>, Arc<Header>)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// What this text says, where it is one of them.
+    pub(super) fn find(text: &str) -> Option<Arc<Header>> {
+        KNOWN.with_borrow(|known| known.iter().find(|(of, _)| **of == *text).map(|(_, header)| header.clone()))
+    }
+
+    /// Keeps it in the place of the oldest.
+    pub(super) fn keep(text: &str, header: &Arc<Header>) {
+        if text.len() <= LONGEST {
+            KNOWN.with_borrow_mut(|known| {
+                if known.len() >= MOST {
+                    known.remove(0);
+                }
+                known.push((text.into(), header.clone()));
+            });
+        }
     }
 }
 

@@ -131,20 +131,21 @@ async fn verdict(
     span: &mut Span,
 ) -> Result<Arc<Principal>, Refused> {
     let name = cache.name(credential);
+    let kept = cache.kept(&name);
     if let Some(principal) = cache.find(&name, issuers, now) {
         span.set(CACHE, "hit");
         return Ok(principal);
     }
     // In a box: requests whose token is known have no room for it.
-    Box::pin(judge(credential, issuers, cache, name, revocations, now, span)).await
+    Box::pin(judge(credential, issuers, cache, (name, kept), revocations, now, span)).await
 }
 
-/// Judges a token that isn't in the cache.
+/// Judges a token that isn't in the cache. `kept`: what that said of it (`TokenCache::kept`) before it was looked for.
 async fn judge(
     credential: &Credential,
     issuers: &[Arc<Issuer>],
     cache: &Arc<TokenCache>,
-    name: TokenName,
+    (name, kept): (TokenName, u64),
     revocations: &Revocations,
     now: i64,
     span: &mut Span,
@@ -175,6 +176,7 @@ async fn judge(
         issuers,
         cache,
         name,
+        looked_after: Some(kept),
         revocations,
         fetch: Fetch::Shared(cache.asking()),
         now,

@@ -29,7 +29,7 @@ pub struct Principal {
     pub(in crate::token) scopes: Vec<String>,
     pub(in crate::token) roles: Vec<String>,
     pub(in crate::token) ends_at: Option<i64>,
-    pub(in crate::token) claims: Map<String, Value>,
+    pub(in crate::token) claims: Arc<Map<String, Value>>,
     pub(in crate::token) fingerprint: Fingerprint,
     pub(in crate::token) id: TokenId,
     /// `IssuerSettings::authority`
@@ -50,27 +50,27 @@ impl Principal {
     /// Whom claims of this issuer's speak for. `ends_at`: as the function of that name.
     pub(in crate::token) fn of(
         issuer: &Issuer,
-        claims: &Map<String, Value>,
+        claims: Arc<Map<String, Value>>,
         ends_at: Option<i64>,
         fingerprint: Fingerprint,
         id: TokenId,
     ) -> Principal {
         let places = &issuer.settings.claims;
-        let (subject, client) = (places.subject(claims), places.client(claims));
+        let (subject, client) = (places.subject(&claims), places.client(&claims));
         Principal {
             issuer: issuer.settings.name.clone(),
             kind: TokenKind::of(subject.as_deref(), client.as_deref(), places.client_subjects.as_ref()),
             subject,
             client,
-            scopes: places.scopes(claims),
-            roles: places.roles(claims),
+            scopes: places.scopes(&claims),
+            roles: places.roles(&claims),
             ends_at,
             fingerprint,
             id,
             authority: issuer.settings.authority().into(),
-            issued_at: date::of(claims, "iat", Round::Down, issuer.settings.jwt.string_dates).ok().flatten(),
-            binding: Binding::of(claims),
-            claims: claims.clone(),
+            issued_at: date::of(&claims, "iat", Round::Down, issuer.settings.jwt.string_dates).ok().flatten(),
+            binding: Binding::of(&claims),
+            claims,
             number: next_number(),
         }
     }
@@ -126,7 +126,7 @@ impl Principal {
     }
     #[cfg(test)]
     pub(crate) fn with_claims(self, claims: Map<String, Value>) -> Principal {
-        Principal { claims, ..self }
+        Principal { claims: Arc::new(claims), ..self }
     }
     #[cfg(test)]
     pub(crate) fn with_end(self, ends_at: i64) -> Principal {
@@ -147,7 +147,7 @@ impl Principal {
             scopes: owned(scopes),
             roles: owned(roles),
             ends_at: None,
-            claims: Map::new(),
+            claims: Arc::default(),
             fingerprint: Fingerprint([0; 6]),
             id: TokenId::of("test"),
             authority: "test".into(),

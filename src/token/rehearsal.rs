@@ -122,6 +122,7 @@ pub async fn verify(
         jwt: &jwt,
         issuers,
         name,
+        looked_after: None,
         cache: &cache,
         revocations,
         fetch,
@@ -152,7 +153,8 @@ pub async fn verify(
         outcome,
         issuer: issuer.cloned(),
         steps: Step::ALL.iter().map(|step| (*step, step.answer(&check))).collect(),
-        claimed: issuer.map(|issuer| Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), fingerprint, id))),
+        claimed: issuer
+            .map(|issuer| Assumed(Principal::of(issuer, jwt.shared_claims(), check.ends_at(), fingerprint, id))),
         header: Header::of(credential, &jwt),
         could_fetch: may_fetch,
         claims: jwt.claims().clone(),
@@ -239,7 +241,7 @@ pub fn assume(
     Rehearsed {
         outcome: fault.map_or(Ok(()), |fault| Err(Refusal::Token(fault))),
         issuer: Some(issuer.clone()),
-        claimed: Some(Assumed(Principal::of(issuer, jwt.claims(), check.ends_at(), Fingerprint([0; 6]), id))),
+        claimed: Some(Assumed(Principal::of(issuer, jwt.shared_claims(), check.ends_at(), Fingerprint([0; 6]), id))),
         header: None,
         could_fetch: false,
         claims: jwt.claims().clone(),

@@ -29,6 +29,8 @@ pub(in crate::token) struct Trial<'t> {
     pub(in crate::token) issuers: &'t [Arc<Issuer>],
     pub(in crate::token) cache: &'t TokenCache,
     pub(in crate::token) name: TokenName,
+    /// What `TokenCache::kept` said before it was looked for in the cache; None: it wasn't.
+    pub(in crate::token) looked_after: Option<u64>,
     pub(in crate::token) fetch: Fetch,
     pub(in crate::token) revocations: &'t Revocations,
     /// Unix seconds, when it began.
@@ -160,7 +162,9 @@ impl<'t> Trial<'t> {
     /// The closest refusal so far, and the issuers whose keys have to be fetched.
     fn with_keys_at_hand(&self) -> Result<End<'t>, (Closest<'t>, Vec<&'t Arc<Issuer>>)> {
         let _turn = self.cache.turn(&self.name);
-        if let Some(principal) = self.cache.find(&self.name, self.issuers, self.now) {
+        if self.looked_after != Some(self.cache.kept(&self.name))
+            && let Some(principal) = self.cache.find(&self.name, self.issuers, self.now)
+        {
             return Ok(End::Found(principal));
         }
         let (mut refused, mut undecided) = (None, Vec::new());
@@ -259,7 +263,7 @@ impl<'t> Trial<'t> {
     fn remember(&self, issuer: &Issuer, check: &Check<'_>, key: KeyId, now: i64) -> Arc<Principal> {
         let fingerprint = self.credential.fingerprint();
         let id = TokenId::of_signed(self.jwt.signed());
-        let principal = Arc::new(Principal::of(issuer, self.jwt.claims(), check.ends_at(), fingerprint, id));
+        let principal = Arc::new(Principal::of(issuer, self.jwt.shared_claims(), check.ends_at(), fingerprint, id));
         let verdict = Verdict::new(principal.clone(), issuer, key, check.ends_at(), self.passed_over(issuer));
         self.cache.keep(self.name, verdict, now);
         principal

@@ -107,7 +107,8 @@ impl Scene {
             ..Asked::get("/")
         };
         let members = self.claims.as_object().unwrap();
-        let principal = Principal::of(&self.issuer, members, None, Fingerprint([0; 6]), TokenId::of(TOKEN));
+        let principal =
+            Principal::of(&self.issuer, Arc::new(members.clone()), None, Fingerprint([0; 6]), TokenId::of(TOKEN));
         asked.with_view(|view| {
             let credential = TokenPlaces::default().credential(view, 1000).unwrap();
             check(&principal, &credential, std::slice::from_ref(&self.issuer), &self.proofs, view, self.now)
