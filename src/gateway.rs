@@ -70,11 +70,14 @@ impl Gateway {
         let mut exchange = Exchange::begin(self.observer.clone(), snapshot.clone(), head, &asked.arrival);
         let head_only = head.method == Method::HEAD;
         let origin = cors::origin(&head.headers).cloned();
-        let asked_by_dpop = credential::asks_by_dpop(&head.headers);
 
         let mut response = match answer(&snapshot, &mut exchange, &mut asked).await {
             Ok(response) => response,
-            Err(refusal) => refuse(&mut exchange, &refusal, asked_by_dpop, head_only),
+            // Once its fields went on, no challenge comes of it.
+            Err(refusal) => {
+                let asked_by_dpop = credential::asks_by_dpop(&asked.head.headers);
+                refuse(&mut exchange, &refusal, asked_by_dpop, head_only)
+            }
         };
         write_on_all_answers(&exchange, origin.as_ref(), response.headers_mut());
         exchange.answer_with(response)

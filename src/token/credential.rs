@@ -113,7 +113,7 @@ pub(in crate::token) fn authorization(headers: &HeaderMap) -> Result<Option<(Sch
     if values.next().is_some() {
         return Err(Refusal::Credential("there is more than one Authorization header"));
     }
-    let (Some(scheme), rest) = scheme(value.as_bytes()) else { return Ok(None) };
+    let Some((scheme, rest)) = scheme(value.as_bytes()) else { return Ok(None) };
     match rest {
         [b' ', token @ ..] => {
             let spaces = token.iter().take_while(|byte| **byte == b' ').count();
@@ -125,18 +125,18 @@ pub(in crate::token) fn authorization(headers: &HeaderMap) -> Result<Option<(Sch
 
 /// Whether a request presents a token by the scheme DPoP, well-formed or not: its challenge is then of that scheme.
 pub fn asks_by_dpop(headers: &HeaderMap) -> bool {
-    headers.get(AUTHORIZATION).is_some_and(|value| scheme(value.as_bytes()).0 == Some(Scheme::Dpop))
+    headers.get(AUTHORIZATION).is_some_and(|value| matches!(scheme(value.as_bytes()), Some((Scheme::Dpop, _))))
 }
 
-/// The scheme, in any case (RFC 9110, section 11.1), and what follows it.
-fn scheme(value: &[u8]) -> (Option<Scheme>, &[u8]) {
-    let (name, rest) = value.split_at(value.iter().position(|byte| !is_tchar(*byte)).unwrap_or(value.len()));
-    let scheme = match name {
-        name if name.eq_ignore_ascii_case(b"Bearer") => Some(Scheme::Bearer),
-        name if name.eq_ignore_ascii_case(b"DPoP") => Some(Scheme::Dpop),
-        _ => None,
+/// The scheme, in any case (RFC 9110, section 11.1), and what follows it; None where it is neither.
+fn scheme(value: &[u8]) -> Option<(Scheme, &[u8])> {
+    let after = |name: &[u8]| {
+        let (begin, rest) = value.split_at_checked(name.len())?;
+        let is_whole = !rest.first().is_some_and(|byte| is_tchar(*byte));
+        (is_whole && begin.eq_ignore_ascii_case(name)).then_some(rest)
     };
-    (scheme, rest)
+    let bearer = after(b"Bearer").map(|rest| (Scheme::Bearer, rest));
+    bearer.or_else(|| after(b"DPoP").map(|rest| (Scheme::Dpop, rest)))
 }
 
 /// RFC 9110, section 5.6.2.
