@@ -9,7 +9,8 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Tells when a moment has come, one wait after the other. It stays in the runtime's timers from one wait to the next, and is moved
-/// when it goes off too early: a request that is answered at once costs no place among them.
+/// when it goes off too early: a request that is answered at once costs no place among them. Not for another runtime than that of its
+/// first wait.
 #[derive(Default)]
 pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
 

@@ -13,6 +13,7 @@ use tokio::{
 
 use super::{
     addresses::Addresses,
+    alarm::Alarm,
     connection::{Connection, Shared},
     endpoint::Seat,
     standing::Standing,
@@ -92,7 +93,12 @@ impl Pool {
 
     /// Any worker's, the own ones first: where connections are limited, another's idle one must not block this one.
     pub(super) fn take_any(&self, worker: usize) -> Option<Connection> {
-        self.take(worker).or_else(|| (0..self.workers.len()).find_map(|other| self.take(other)))
+        self.take(worker).or_else(|| {
+            let mut connection = (0..self.workers.len()).find_map(|other| self.take(other))?;
+            // Its timer is of the other's runtime, which may end before this one's does.
+            connection.give_alarm(Alarm::default());
+            Some(connection)
+        })
     }
 
     /// A place on one of this worker's shared connections.
