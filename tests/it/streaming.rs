@@ -1,6 +1,6 @@
 //! Bodies pass as they come, within their bounds; what breaks behind the gateway has its status.
 
-use std::io::Write;
+use std::{io::Write, thread::sleep, time::Duration};
 
 use crate::support::{
     ClosedPort,
@@ -201,15 +201,41 @@ fn an_upstream_that_refuses_connections_is_502() {
     assert_eq!(client.receive().status, 502);
 }
 
+fn with_response_timeout(timeout: &str) -> Scene {
+    scene_with(|yaml| {
+        let url = yaml.lines().find(|line| line.starts_with("  echo:")).unwrap().to_owned();
+        yaml.replace(&url, &url.replace('}', &format!(", response_timeout: {timeout}}}")))
+    })
+}
+
 #[test]
 fn an_upstream_that_is_too_slow_is_504() {
-    let scene = scene_with(|yaml| {
-        let url = yaml.lines().find(|line| line.starts_with("  echo:")).unwrap().to_owned();
-        yaml.replace(&url, &url.replace('}', ", response_timeout: 1s}"))
-    });
+    let scene = with_response_timeout("1s");
     let until = scene.upstream.answer_when_told();
     assert_eq!(scene.gateway.get("/open/x").status, 504);
     assert_eq!(scene.gateway.get("/short").status, 504);
+    drop(until);
+}
+
+#[test]
+fn each_request_on_a_connection_has_its_own_time() {
+    let scene = with_response_timeout("2s");
+    let mut client = scene.gateway.client();
+    let mut get = || {
+        client.send("GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.receive().status
+    };
+    assert_eq!(get(), 200);
+    // The time of the first ends while the second is under way, and long before the second's.
+    sleep(Duration::from_millis(1200));
+    scene.upstream.answer(|_, stream| {
+        sleep(Duration::from_millis(1200));
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").map(|()| After::KeepAlive)
+    });
+    assert_eq!(get(), 200);
+    assert_eq!(scene.upstream.connections(), 1);
+    let until = scene.upstream.answer_when_told();
+    assert_eq!(get(), 504);
     drop(until);
 }
 
