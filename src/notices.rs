@@ -65,13 +65,9 @@ impl NoticePlaces {
     pub fn of(issuers: &[Arc<Issuer>], listeners: Vec<usize>) -> NoticePlaces {
         let mut places = HashMap::new();
         for issuer in issuers {
-            let (name, logout) = (&issuer.settings.name, issuer.settings.logout);
-            for (is_wanted, channel) in [(logout.back_channel, Channel::BackChannel), (logout.events, Channel::Events)]
-            {
-                if is_wanted {
-                    let path = format!("/.well-known/bearward/{}/{name}", word(channel));
-                    places.insert(path.into(), NoticePlace { issuer: issuer.clone(), channel });
-                }
+            for channel in Channel::of(issuer.settings.logout) {
+                let place = NoticePlace { issuer: issuer.clone(), channel };
+                places.insert(channel.place(&issuer.settings.name).into(), place);
             }
         }
         let issuers = issuers.iter().filter(|issuer| issuer.settings.logout.is_wanted()).count();
@@ -125,7 +121,7 @@ impl NoticePlace {
         };
         let told = self.clone().see_through(exchange.snapshot().clone(), token, arrival.alive.clone()).await?;
         let request_id = exchange.request_id().clone();
-        let received = NoticeReceived { issuer, channel: word(self.channel), request_id: request_id.as_str() };
+        let received = NoticeReceived { issuer, channel: self.channel.word(), request_id: request_id.as_str() };
         match told {
             Ok((notice, ended)) => {
                 exchange.heard_well();
@@ -196,14 +192,6 @@ impl NoticePlace {
         };
         response.headers_mut().insert(CONTENT_LANGUAGE, HeaderValue::from_static("en"));
         response
-    }
-}
-
-/// What a channel is called in paths and in the log.
-fn word(channel: Channel) -> &'static str {
-    match channel {
-        Channel::BackChannel => "logout",
-        Channel::Events => "events",
     }
 }
 

@@ -1,12 +1,16 @@
 //! `state.dir`: what outlives a restart.
 
+mod append_file;
+
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
+
+pub use self::append_file::AppendFile;
 
 /// Written by others: the group's and everybody's write permission.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -31,7 +35,8 @@ impl StateDir {
         created.map_err(|error| format!("state.dir: {shown} can't be created: {error}"))?;
         let tried = create(path, "probe").and_then(|(probe, file)| {
             let owner = file.metadata()?.uid();
-            fs::remove_file(probe).map(|()| owner)
+            fs::remove_file(probe)?;
+            sync_folder(path).map(|()| owner)
         });
         let owner = tried.map_err(|error| format!("state.dir: {shown} can't be written: {error}"))?;
         Ok(StateDir { path: path.to_owned(), owner })
@@ -49,12 +54,12 @@ impl StateDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             named => named.map_err(wrong)?,
         };
-        if !named.is_file() || named.uid() != self.owner || named.mode() & WRITABLE_BY_OTHERS != 0 {
+        if !is_of(&named, self.owner) {
             return Err(format!("{}: not a file of this process's user that nobody else may write", path.display()));
         }
         let file = File::open(&path).map_err(wrong)?;
         let opened = file.metadata().map_err(wrong)?;
-        if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) {
+        if !is_same(&opened, &named) {
             return Err(format!("{}: replaced while it was opened", path.display()));
         }
         let mut content = Vec::new();
@@ -65,19 +70,63 @@ impl StateDir {
         Ok(Some(content))
     }
 
-    /// Replaces a file's content, all at once: whoever reads it finds the old one or the new one. 0600.
+    /// Replaces a file's content, all at once: whoever reads it finds the old one or the new one, also when the machine
+    /// stops meanwhile. On disk when this returns. 0600.
     ///
     /// # Errors
-    /// Of the file system; the old content is still there.
+    /// Of the file system; the old content is still there, or the new one already.
     pub fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.begin(name, content).map(drop)
+    }
+
+    /// The same for a file that is to grow.
+    ///
+    /// # Errors
+    /// As `write`.
+    pub fn begin(&self, name: &str, content: &[u8]) -> io::Result<AppendFile> {
         let (unfinished, mut file) = create(&self.path, name)?;
+        let path = self.path.join(name);
         let written = file.write_all(content).and_then(|()| file.sync_all());
-        let placed = written.and_then(|()| fs::rename(&unfinished, self.path.join(name)));
-        if placed.is_err() {
+        if let Err(error) = written.and_then(|()| fs::rename(&unfinished, &path)) {
             // If that fails, too, it is in nobody's way.
             let _ = fs::remove_file(&unfinished);
+            return Err(error);
         }
-        placed
+        sync_folder(&self.path)?;
+        Ok(AppendFile::new(file, path, self.owner, content.len() as u64))
+    }
+
+    /// A file that is there and is to grow from this length on, which is what was read of it.
+    ///
+    /// # Errors
+    /// It can't be written, has grown meanwhile, or others may have written it.
+    pub fn resume(&self, name: &str, length: u64) -> io::Result<AppendFile> {
+        let path = self.path.join(name);
+        if !is_of(&fs::symlink_metadata(&path)?, self.owner) {
+            return Err(append_file::replaced());
+        }
+        let file = OpenOptions::new().append(true).open(&path)?;
+        let file = AppendFile::new(file, path, self.owner, length);
+        file.check()?;
+        Ok(file)
+    }
+}
+
+/// Whether it is a file of this user's that nobody else may write.
+fn is_of(named: &Metadata, owner: u32) -> bool {
+    named.is_file() && named.uid() == owner && named.mode() & WRITABLE_BY_OTHERS == 0
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Without it, a file that was renamed may have its old name again when the machine stops.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // File systems that know no such thing.
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
     }
 }
 
@@ -92,7 +141,7 @@ fn create(folder: &Path, name: &str) -> io::Result<(PathBuf, File)> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
     Ok((path, file))
 }
 
@@ -155,6 +204,46 @@ mod tests {
         });
         assert!(contents.contains(&dir.read("keys", 10_000).unwrap().unwrap()));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing unfinished is left");
+    }
+
+    #[test]
+    fn a_file_grows_from_where_it_was_read_to_and_only_while_it_is_that_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(folder.path()).unwrap();
+        let path = folder.path().join("log");
+        let read = || fs::read_to_string(&path).unwrap();
+        assert!(dir.resume("log", 0).is_err(), "there is none");
+        let mut file = dir.begin("log", b"one\n").unwrap();
+        file.append(b"two\n").unwrap();
+        file.append(b"").unwrap();
+        assert_eq!((read().as_str(), file.length()), ("one\ntwo\n", 8));
+        assert!(dir.resume("log", 7).is_err(), "somebody has written meanwhile");
+        dir.resume("log", 8).unwrap().append(b"three\n").unwrap();
+        assert_eq!(read(), "one\ntwo\nthree\n");
+        assert!(file.append(b"x").is_err() && file.append(b"").is_err(), "it has grown by another");
+
+        type Harm = fn(&Path);
+        let harms: [Harm; 5] = [
+            |path| fs::remove_file(path).unwrap(),
+            |path| fs::rename(path, path.with_extension("old")).unwrap(),
+            |path| fs::write(path, "").unwrap(),
+            |path| fs::set_permissions(path, fs::Permissions::from_mode(0o620)).unwrap(),
+            |path| {
+                let moved = path.with_extension("moved");
+                fs::rename(path, &moved).unwrap();
+                symlink(&moved, path).unwrap();
+            },
+        ];
+        for (number, harm) in harms.into_iter().enumerate() {
+            let mut file = dir.begin("log", b"one\n").unwrap();
+            harm(&path);
+            assert!(file.append(b"two\n").is_err(), "{number}");
+            assert!(dir.resume("log", 4).is_err(), "{number}");
+        }
+        let other = StateDir { owner: dir.owner + 1, ..dir };
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        assert!(other.resume("log", 0).is_err(), "somebody else's");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub use self::fault::{NoticeFault, Refused};
 use super::{
     Asking,
     check::{Check, Step},
-    issuer::Issuer,
+    issuer::{Issuer, LogoutSettings},
     jwt::Jwt,
     key_set::KeySet,
     revocation::{Source, Target, TokenId, Wish},
@@ -51,6 +51,27 @@ pub enum Channel {
     BackChannel,
     /// By a security event token, pushed (RFC 8935).
     Events,
+}
+
+impl Channel {
+    /// Those by which an issuer is to tell.
+    pub fn of(logout: LogoutSettings) -> impl Iterator<Item = Channel> {
+        let channels = [(logout.back_channel, Channel::BackChannel), (logout.events, Channel::Events)];
+        channels.into_iter().filter_map(|(is_wanted, channel)| is_wanted.then_some(channel))
+    }
+
+    /// What it is called in paths and in the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Channel::BackChannel => "logout",
+            Channel::Events => "events",
+        }
+    }
+
+    /// The canonical path at which the issuer of this name tells by it.
+    pub fn place(self, issuer: &str) -> String {
+        format!("/.well-known/bearward/{}/{issuer}", self.word())
+    }
 }
 
 /// What an issuer has told: signed by it, for this gateway, lately.

@@ -72,6 +72,9 @@ pub enum NotRevoked {
     NoId,
 }
 
+/// By their ids.
+type Ledger = HashMap<Arc<str>, Arc<Revocation>>;
+
 /// All revocations of a process. They outlive every snapshot.
 pub struct Revocations {
     tokens: Index,
@@ -80,8 +83,8 @@ pub struct Revocations {
     clients: Index,
     sids: Index,
     subs: Index,
-    /// By their ids. Writers take turns with it; who asks about a token doesn't.
-    ledger: Mutex<HashMap<Arc<str>, Arc<Revocation>>>,
+    /// Writers take turns with it; who asks about a token doesn't.
+    ledger: Mutex<Ledger>,
     shares: Shares,
     /// Tells those who wait for a token's end.
     added: watch::Sender<()>,
@@ -120,15 +123,17 @@ impl Revocations {
     /// # Errors
     /// They can't be read, so that what had ended would be let in; in words for the operator.
     pub fn restored(observer: &Observer, dir: Arc<StateDir>) -> Result<Revocations, String> {
-        let kept = Kept::new(dir);
-        let earlier = kept.load(now())?;
+        let (kept, earlier) = Kept::load(dir, now())?;
+        Ok(Revocations::of(observer, kept, earlier))
+    }
+
+    fn of(observer: &Observer, kept: Kept, earlier: Vec<Arc<Revocation>>) -> Revocations {
         let revocations = Revocations { kept: Some(kept), ..Revocations::new(observer) };
-        let mut ledger = revocations.ledger();
-        for revocation in earlier {
-            revocations.insert(&mut ledger, revocation);
+        revocations.insert_all(earlier);
+        if let Some(kept) = &revocations.kept {
+            kept.fold(|| revocations.state());
         }
-        drop(ledger);
-        Ok(revocations)
+        revocations
     }
 
     /// Whether there is none.
@@ -192,9 +197,9 @@ impl Revocations {
         let Wish { target, issuer, issued_before, expires_at, source } = wish;
         let id = random_id().ok_or(NotRevoked::NoId)?;
         let revocation = Revocation { id, target, issuer, issued_before, expires_at, created_at: now, source };
-        let revocation = self.replace(&mut ledger, revocation, &needless);
-        let instead_of = needless.iter().map(|old| old.id.clone()).collect();
-        self.journal.push(Change::Added { revocation: revocation.clone(), instead_of });
+        let revocation = Arc::new(revocation);
+        let change = self.replace(&mut ledger, &revocation, &needless);
+        self.journal.push(change);
         drop(ledger);
         self.added.send_replace(());
         Ok(revocation)
@@ -221,7 +226,7 @@ impl Revocations {
                 return Err(NotRevoked::Full);
             }
         }
-        self.replace(&mut ledger, revocation, &needless);
+        self.replace(&mut ledger, &Arc::new(revocation), &needless);
         drop(ledger);
         self.added.send_replace(());
         Ok(())
@@ -250,7 +255,9 @@ impl Revocations {
         let mut ledger = self.ledger();
         let Some(revocation) = ledger.remove(id) else { return false };
         self.forget(&revocation);
-        self.journal.push(Change::Lifted(revocation.id.clone()));
+        let change = Change::Lifted(revocation.id.clone());
+        self.note(&change);
+        self.journal.push(change);
         !revocation.is_over(now())
     }
 
@@ -259,6 +266,7 @@ impl Revocations {
         let mut ledger = self.ledger();
         if let Some(revocation) = ledger.remove(id) {
             self.forget(&revocation);
+            self.note(&Change::Lifted(revocation.id.clone()));
         }
     }
 
@@ -303,11 +311,7 @@ impl Revocations {
     /// Many who wait for it are served by one writing.
     fn save(&self, version: u64) -> bool {
         let Some(kept) = &self.kept else { return true };
-        let state = || {
-            let ledger = self.ledger();
-            (self.version.load(Ordering::Acquire), ledger.values().cloned().collect::<Vec<_>>())
-        };
-        match kept.save(version, state) {
+        match kept.save(version, || self.state()) {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(%error, "revocations could not be kept in state.dir: they end with this process");
@@ -316,7 +320,13 @@ impl Revocations {
         }
     }
 
-    fn sweep_ledger(&self, ledger: &mut HashMap<Arc<str>, Arc<Revocation>>, now: i64) {
+    /// What is in force, and the version of that.
+    fn state(&self) -> (u64, MutexGuard<'_, Ledger>) {
+        let ledger = self.ledger();
+        (self.version.load(Ordering::Acquire), ledger)
+    }
+
+    fn sweep_ledger(&self, ledger: &mut Ledger, now: i64) {
         let over = ledger.values().filter(|revocation| revocation.is_over(now)).cloned().collect::<Vec<_>>();
         for revocation in over {
             ledger.remove(&revocation.id);
@@ -325,29 +335,43 @@ impl Revocations {
     }
 
     /// Takes one in, and those out whose place it takes. In this order: there is no moment without either.
-    fn replace(
-        &self,
-        ledger: &mut HashMap<Arc<str>, Arc<Revocation>>,
-        revocation: Revocation,
-        needless: &[Arc<Revocation>],
-    ) -> Arc<Revocation> {
-        let revocation = self.insert(ledger, revocation);
+    fn replace(&self, ledger: &mut Ledger, revocation: &Arc<Revocation>, needless: &[Arc<Revocation>]) -> Change {
+        self.index(&revocation.target).insert(revocation);
+        self.enter(ledger, revocation.clone());
         for old in needless {
             if ledger.remove(&old.id).is_some() {
                 self.forget(old);
             }
         }
-        revocation
+        let instead_of = needless.iter().map(|old| old.id.clone()).collect();
+        let change = Change::Added { revocation: revocation.clone(), instead_of };
+        self.note(&change);
+        change
     }
 
-    fn insert(&self, ledger: &mut HashMap<Arc<str>, Arc<Revocation>>, revocation: Revocation) -> Arc<Revocation> {
-        let revocation = Arc::new(revocation);
-        self.index(&revocation.target).insert(&revocation);
+    /// Takes in those of an earlier run, before anybody asks.
+    fn insert_all(&self, revocations: Vec<Arc<Revocation>>) {
+        for index in [&self.tokens, &self.jtis, &self.subjects, &self.clients, &self.sids, &self.subs] {
+            index.insert_all(revocations.iter().filter(|one| std::ptr::eq(self.index(&one.target), index)));
+        }
+        let mut ledger = self.ledger();
+        for revocation in revocations {
+            self.enter(&mut ledger, revocation);
+        }
+    }
+
+    fn enter(&self, ledger: &mut Ledger, revocation: Arc<Revocation>) {
         self.shares.add(&revocation);
-        ledger.insert(revocation.id.clone(), revocation.clone());
         self.version.fetch_add(1, Ordering::Release);
         self.metrics.held(revocation.source.name(), 1);
-        revocation
+        ledger.insert(revocation.id.clone(), revocation);
+    }
+
+    /// Keeps a change for the next writing. Whoever made it still holds the ledger's lock, so that they are in order.
+    fn note(&self, change: &Change) {
+        if let Some(kept) = &self.kept {
+            kept.note(change.clone());
+        }
     }
 
     fn forget(&self, revocation: &Revocation) {
@@ -368,7 +392,7 @@ impl Revocations {
         }
     }
 
-    fn ledger(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Revocation>>> {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -42,6 +42,7 @@ pub(super) fn look(policy: &Policy, file: &ConfigFile, source: &Sources, finding
         surroundings::open_below,
         surroundings::hidden_values,
         unreachable::paths,
+        unreachable::places_of_notices,
         host_ranks::open_on_a_lower_rank,
         redundant_rules::warnings,
         unmet_rules::warnings,

@@ -106,6 +106,56 @@ told! {
 ", ["GET /a/7: 401 below"];
 }
 
+/// At the places where issuers tell of their sessions.
+#[tokio::test]
+async fn places_of_notices() {
+    let text = |listen: &str, routes: &str| {
+        format!(
+            "listen: [{listen}]\nissuers:\n  a: {{issuer: \"https://a.example\", audiences: [api], logout: {{back_channel: true, events: true}}}}\n  \
+             b.c: {{issuer: \"https://b.example\", audiences: [api], logout: {{back_channel: true}}}}\n\
+             upstreams: {{u: {{url: \"http://127.0.0.1:1\"}}}}\nroutes:\n{routes}"
+        )
+    };
+    let (proxy, asked) = (
+        "{name: p, address: \"127.0.0.1:1\"}",
+        "{name: d, address: \"127.0.0.1:2\", mode: forward_auth, request_from: self}",
+    );
+    let hidden = "  - {name: logout, paths: [/.well-known/bearward/logout/a/, /mine], methods: [POST], upstream: u, allow: public}
+  - {name: events, path: /.well-known/bearward/events/a, hosts: [\"*.example\"], upstream: u, allow: public}
+  - {name: encoded, path: \"/%2Ewell-known/bearward/logout/b%2ec\", upstream: u, allow: authenticated}
+";
+    insta::assert_snapshot!(shown(&text(proxy, hidden)));
+    assert_eq!(
+        behaviour(&text(proxy, hidden)).await,
+        [
+            "POST /.well-known/bearward/logout/a: 200 ",
+            "GET a.example/.well-known/bearward/events/a: 405 ",
+            "GET /.well-known/bearward/logout/b.c: 405 "
+        ]
+    );
+    for good in [
+        "/.well-known/bearward/events/b.c",
+        "/.well-known/bearward/logout/A",
+        "/.well-known/bearward/logout/a/**",
+        "/.well-known/bearward/logout/a/more",
+        "/.well-known/bearward/logout",
+        "\"/.well-known/bearward/{x}/a\"",
+        "/**",
+    ] {
+        let route = format!("  - {{name: r, path: {good}, upstream: u, allow: [{{scopes: [a]}}]}}\n");
+        assert_eq!(messages(&text(proxy, &route)), Vec::<String>::new(), "{good}");
+    }
+    let at = |listeners: &str| {
+        let place = "/.well-known/bearward/logout/a";
+        format!("  - {{name: r, path: {place}, listeners: {listeners}, upstream: u, allow: [{{scopes: [a]}}]}}\n")
+    };
+    let both = format!("{proxy}, {asked}");
+    assert_eq!(messages(&text(&both, &at("[p]"))).len(), 1);
+    assert_eq!(messages(&text(&both, &at("[p, d]"))), Vec::<String>::new(), "it is asked about there");
+    let decided = text(&both, &at("[d]")).replace("upstream: u, ", "");
+    assert_eq!(messages(&decided), ["warning: no route leads to this upstream"]);
+}
+
 #[test]
 fn known_risks() {
     let text = r#"

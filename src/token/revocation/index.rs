@@ -70,6 +70,21 @@ impl Index {
         self.count.fetch_add(1, Ordering::Release);
     }
 
+    /// Many at once: each part is copied once.
+    pub(super) fn insert_all<'r>(&self, revocations: impl Iterator<Item = &'r Arc<Revocation>>) {
+        let mut changed: Vec<Part> = self.parts.iter().map(|part| Part::clone(&part.load())).collect();
+        for revocation in revocations {
+            let name = revocation.target.key();
+            if let Some(part) = self.place(name).and_then(|place| changed.get_mut(place)) {
+                part.entry(name.into()).or_default().push(revocation.clone());
+                self.count.fetch_add(1, Ordering::Release);
+            }
+        }
+        for (part, changed) in self.parts.iter().zip(changed) {
+            part.store(Arc::new(changed));
+        }
+    }
+
     pub(super) fn remove(&self, revocation: &Revocation) {
         let name = revocation.target.key();
         let Some(part) = self.part(name) else { return };
@@ -84,7 +99,10 @@ impl Index {
     }
 
     fn part(&self, name: &[u8]) -> Option<&ArcSwap<Part>> {
-        let hash = usize::try_from(self.hasher.hash_one(name) % PARTS as u64).ok()?;
-        self.parts.get(hash)
+        self.parts.get(self.place(name)?)
+    }
+
+    fn place(&self, name: &[u8]) -> Option<usize> {
+        usize::try_from(self.hasher.hash_one(name) % PARTS as u64).ok()
     }
 }

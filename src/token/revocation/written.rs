@@ -2,8 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{OfIssuer, Revocation, Source, Target, TokenId};
+use super::{Change, OfIssuer, Revocation, Source, Target, TokenId};
 use crate::token::{credential::Fingerprint, json};
+
+const LIFTED: &str = "lifted";
+const INSTEAD_OF: &str = "instead_of";
 
 impl Revocation {
     /// As the admin listener shows it. A token is named as logs name it.
@@ -39,6 +42,15 @@ impl Revocation {
 impl Revocation {
     /// For `state.dir` and for other replicas.
     pub(crate) fn to_line(&self) -> String {
+        Value::Object(self.members()).to_string()
+    }
+
+    /// What `to_line` has written.
+    pub(crate) fn from_line(line: &[u8]) -> Option<Revocation> {
+        read(&json::parse_object(line).ok()?)
+    }
+
+    fn members(&self) -> Map<String, Value> {
         let mut line = self.to_json();
         if let Target::Token { id, .. } = &self.target {
             line.insert("sha256".to_owned(), hex(&id.0).into());
@@ -46,23 +58,49 @@ impl Revocation {
         if let Some(issuer) = &self.issuer {
             line.insert("authority".to_owned(), issuer.authority.as_str().into());
         }
-        Value::Object(line).to_string()
-    }
-
-    /// What `to_line` has written.
-    pub(crate) fn from_line(line: &[u8]) -> Option<Revocation> {
-        read(line)
+        line
     }
 }
 
-fn read(line: &[u8]) -> Option<Revocation> {
-    let line = json::parse_object(line).ok()?;
+impl Change {
+    /// For `state.dir`. One line for one change, so that none is ever read by half: a revocation, with the ids of those whose
+    /// place it takes if there are any, or `{"lifted": id}`.
+    pub(super) fn to_line(&self) -> String {
+        let members = match self {
+            Change::Added { revocation, instead_of } => {
+                let mut line = revocation.members();
+                if !instead_of.is_empty() {
+                    let ids = instead_of.iter().map(|id| (**id).into()).collect();
+                    line.insert(INSTEAD_OF.to_owned(), Value::Array(ids));
+                }
+                line
+            }
+            Change::Lifted(id) => Map::from_iter([(LIFTED.to_owned(), (**id).into())]),
+        };
+        Value::Object(members).to_string()
+    }
+
+    /// What `to_line` has written. A revocation alone is one that was added.
+    pub(super) fn from_line(line: &[u8]) -> Option<Change> {
+        let line = json::parse_object(line).ok()?;
+        if let Some(id) = line.get(LIFTED) {
+            return (line.len() == 1).then_some(Change::Lifted(id.as_str()?.into()));
+        }
+        let instead_of = match line.get(INSTEAD_OF) {
+            None => Vec::new(),
+            Some(ids) => ids.as_array()?.iter().map(|id| Some(id.as_str()?.into())).collect::<Option<_>>()?,
+        };
+        Some(Change::Added { revocation: read(&line)?.into(), instead_of })
+    }
+}
+
+fn read(line: &Map<String, Value>) -> Option<Revocation> {
     let text = |name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned);
     let moment = |name: &str| match line.get(name) {
         None => Some(None),
         Some(moment) => moment.as_i64().map(Some),
     };
-    let target = target(&line)?;
+    let target = target(line)?;
     let issuer = match (line.get("issuer"), line.get("authority")) {
         (None, None) => None,
         (Some(Value::String(written)), Some(Value::String(authority))) => {
