@@ -12,6 +12,7 @@
 //! ```
 
 pub mod app;
+pub mod background;
 pub mod config;
 pub mod reload;
 pub mod snapshot;

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    background,
     config::{Attempt, Diagnostic, FileRead, Loaded, Origin, Policy, Severity},
     gateway::Gateway,
     observe::{ConfigReloaded, NewConfig, Observer},
@@ -119,7 +120,7 @@ pub struct Reloader {
 /// The configuration in force.
 #[derive(Debug)]
 struct Running {
-    policy: Policy,
+    policy: Arc<Policy>,
     hash: Arc<str>,
     warnings: Vec<Diagnostic>,
     files: Vec<FileRead>,
@@ -175,13 +176,13 @@ impl Reloader {
 
     async fn reload_shadow(&mut self, was_asked: bool) -> Option<ShadowOutcome> {
         let in_force = self.parts.gateway.snapshot();
-        Some(self.shadow.as_mut()?.reload(was_asked, (&self.running.policy, &in_force)).await)
+        Some(self.shadow.as_mut()?.reload(was_asked, (&*self.running.policy, &in_force)).await)
     }
 
     /// Reads the configuration and lets it take over. Where nobody asked, what was seen before isn't told again.
     async fn reload(&mut self, was_asked: bool) -> Outcome {
         let origin = self.origin.clone();
-        let Ok(Attempt { files, outcome }) = tokio::task::spawn_blocking(move || origin.read()).await else {
+        let Some(Attempt { files, outcome }) = background::run(move || origin.read()).await else {
             return self.refuse(vec![self.problem("", "reading it has failed".to_owned(), None)], was_asked);
         };
         if !was_asked && !self.files.are_at_rest().await {
@@ -206,24 +207,27 @@ impl Reloader {
                 }
             };
         }
-        let renewed = match self.take_over(&loaded.policy).await {
+        let new = Running::new(loaded, files);
+        let renewed = match self.take_over(&new.policy).await {
             Ok(renewed) => renewed,
             Err(wrong) => {
-                self.files.watch(paths(&files, true));
+                self.files.watch(paths(&new.files, true));
                 return self.refuse(wrong, was_asked);
             }
         };
-        let new = Running::new(loaded, files);
-        let changed = changes::with_renewed(&changes::between(&self.running.policy, &new.policy), &renewed);
+        let (one, other) = (self.running.policy.clone(), new.policy.clone());
+        let changed = background::run(move || changes::between(&one, &other)).await;
+        let changed = changes::with_renewed(changed.as_deref().unwrap_or("something"), &renewed);
         let warnings = new.warnings.clone();
         let before = std::mem::replace(&mut self.running, new);
         let InForce { file, .. } = InForce::clone(&self.parts.in_force.load());
         self.parts.in_force.store(Arc::new(InForce::new(file.as_deref(), &self.running.hash)));
         log_warnings(warnings.iter().filter(|warning| !before.warnings.contains(warning)));
         self.record(&before.hash, Ok(&changed));
+        background::forget(Arc::new(before));
         self.refused = None;
         if let Some(shadow) = &mut self.shadow {
-            shadow.stand_beside((&self.running.policy, &self.parts.gateway.snapshot())).await;
+            shadow.stand_beside((&*self.running.policy, &self.parts.gateway.snapshot())).await;
         }
         self.outcome(Ok(changed), warnings)
     }
@@ -238,7 +242,7 @@ impl Reloader {
     }
 
     /// All of it, or nothing. The listeners whose certificates are others now.
-    async fn take_over(&self, policy: &Policy) -> Result<Vec<Arc<str>>, Vec<Diagnostic>> {
+    async fn take_over(&self, policy: &Arc<Policy>) -> Result<Vec<Arc<str>>, Vec<Diagnostic>> {
         let need_restart = changes::that_need_restart(&self.running.policy, policy);
         if !need_restart.is_empty() {
             let hint = "restart the gateway, or put it back as it was: until then nothing else takes effect either";
@@ -252,11 +256,13 @@ impl Reloader {
         let parts = &self.parts;
         parts.observer.log_by(&policy.logging).map_err(|why| vec![self.problem("logging.level", why, None)])?;
         // From here on nothing can fail.
-        parts.gateway.snapshot().retire_for(&snapshot);
+        let before = parts.gateway.snapshot();
+        before.retire_for(&snapshot);
         snapshot.maintain();
         begin_fetching(&stores).await;
         parts.observer.client_certificates_are(&snapshot.client_certificates());
         parts.gateway.go_by(snapshot);
+        background::forget(before);
         parts.server.adjust(&policy.server);
         let renewed = parts.server.renew(certificates, &parts.observer);
         parts.times.store(Arc::new(DrainTimes::of(&policy.server)));
@@ -264,14 +270,14 @@ impl Reloader {
     }
 
     /// Everything that may fail or take long, off the runtime.
-    async fn prepare(&self, policy: Policy) -> Result<Ready, String> {
+    async fn prepare(&self, policy: Arc<Policy>) -> Result<Ready, String> {
         let (long_lived, server) = (self.parts.long_lived.clone(), self.parts.server.clone());
         let work = move || {
             let (snapshot, stores) = Snapshot::assemble(&policy, &long_lived)?;
             let certificates = server.read_certificates(&policy.listen).map_err(|error| error.to_string())?;
             Ok(Ready { snapshot, stores, certificates })
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err("it could not be put to work".to_owned()))
+        background::run(work).await.unwrap_or_else(|| Err("it could not be put to work".to_owned()))
     }
 
     fn accept(&mut self, changed: String, warnings: Vec<Diagnostic>) -> Outcome {
@@ -316,7 +322,7 @@ impl Reloader {
 
 impl Running {
     fn new(loaded: Loaded, files: Vec<FileRead>) -> Running {
-        Running { policy: loaded.policy, hash: loaded.hash.into(), warnings: loaded.warnings, files }
+        Running { policy: Arc::new(loaded.policy), hash: loaded.hash.into(), warnings: loaded.warnings, files }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Running, begin_fetching, changes, is_other, log_problems, log_warnings, paths};
 use crate::{
+    background,
     config::{Attempt, Diagnostic, FileRead, Loaded, Origin, Policy},
     observe::ShadowReloaded,
     shadow::{Bystander, Shadow},
@@ -75,7 +76,7 @@ impl ShadowReloader {
     /// Reads the file and lets it take over. Where nobody asked, what was seen before isn't told again.
     pub(super) async fn reload(&mut self, was_asked: bool, in_force: InForce<'_>) -> ShadowOutcome {
         let origin = self.origin.clone();
-        let Ok(Attempt { files, outcome }) = tokio::task::spawn_blocking(move || origin.read()).await else {
+        let Some(Attempt { files, outcome }) = background::run(move || origin.read()).await else {
             return self.refuse(vec![self.problem("reading it has failed".to_owned())], was_asked);
         };
         if !was_asked && !self.files.are_at_rest().await {
@@ -119,8 +120,8 @@ impl ShadowReloader {
         let (own, policy, snapshot) = (new.policy.clone(), policy.clone(), snapshot.clone());
         let long_lived = self.long_lived.clone();
         let work = move || Bystander::assemble(&own, (&policy, &snapshot), &long_lived);
-        let assembled = tokio::task::spawn_blocking(work).await;
-        let (bystander, stores) = assembled.unwrap_or_else(|_| Err("it could not be put to work".to_owned()))?;
+        let assembled = background::run(work).await;
+        let (bystander, stores) = assembled.unwrap_or_else(|| Err("it could not be put to work".to_owned()))?;
         begin_fetching(&stores).await;
         self.shadow.go_by(bystander, new.hash.clone());
         Ok(())

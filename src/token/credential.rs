@@ -59,7 +59,7 @@ impl Credential {
         }
         match std::str::from_utf8(token) {
             Ok(text) if is_b64token(token) => {
-                let mut token = SPARE.take();
+                let mut token = String::from_utf8(SPARE.take()).unwrap_or_default();
                 token.push_str(text);
                 Ok(Credential { token, way: Way::Bearer })
             }
@@ -157,16 +157,19 @@ fn is_b64token(token: &[u8]) -> bool {
 const MOST_SPARE: usize = 4 * 1024;
 
 thread_local! {
-    /// Wiped.
-    static SPARE: Cell<String> = const { Cell::new(String::new()) };
+    /// Empty, and wiped.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl Drop for Credential {
     fn drop(&mut self) {
-        self.token.zeroize();
-        if self.token.capacity() <= MOST_SPARE {
+        let mut token = std::mem::take(&mut self.token).into_bytes();
+        // What is beyond its end was wiped with the token before.
+        token.as_mut_slice().zeroize();
+        token.clear();
+        if token.capacity() <= MOST_SPARE {
             // It is gone where the thread ends.
-            let _ = SPARE.try_with(|spare| spare.set(std::mem::take(&mut self.token)));
+            let _ = SPARE.try_with(|spare| spare.set(token));
         }
     }
 }
