@@ -47,6 +47,7 @@ routes:
   - {{name: limited, path: /limited, upstream: "http://{upstream}", allow: public, rate_limit: {{rate: 1000000/s}}}}
   - {{name: open, path: /open, upstream: "http://{upstream}", allow: public}}
   - {{name: closed, path: "/closed/{{id}}", upstream: "http://{upstream}", allow: [{{scopes: [read]}}]}}
+  - {{name: bare, path: /bare, upstream: "http://{upstream}", allow: [{{scopes: [read]}}], identity: {{headers: {{}}}}}}
 "#,
             URL_SAFE_NO_PAD.encode(key.public_key())
         );
