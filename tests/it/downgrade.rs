@@ -58,10 +58,11 @@ impl Setting {
         // Whatever is left of it on an upstream's connection, the next client's request comes alone.
         assert_eq!(self.gateway.get("/after").status, 200, "{shown}");
         let messages = self.upstream.take_messages().unwrap_or_else(|wrong| panic!("{shown}: {wrong}"));
-        // What came of it may have been whole by its length before the frame came that makes it wrong: no more than that goes on.
-        let is_whole = |first: &Message| data.len() > 1 && first.target == b"/a" && first.body == data[0].as_bytes();
-        let rest = messages.split_first().filter(|(first, _)| is_whole(first)).map_or(&messages[..], |(_, rest)| rest);
-        let targets: Vec<_> = rest.iter().map(|message| String::from_utf8_lossy(&message.target)).collect();
+        // What came of it may have been whole by its length before the frame came that makes it wrong: no more than that goes on, and
+        // on a connection of its own it may be read late.
+        let is_whole = |message: &Message| data.len() > 1 && message.target == b"/a" && message.body == data[0].as_bytes();
+        let rest = messages.iter().filter(|message| !is_whole(message));
+        let targets: Vec<_> = rest.map(|message| String::from_utf8_lossy(&message.target)).collect();
         assert_eq!(targets, ["/after"], "{shown}");
     }
 }
@@ -269,15 +270,15 @@ fn lengths_that_are_not_those_of_the_body() {
     let setting = start();
     let head = post("/a");
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    for second in ["3", "4", "0"] {
+        setting.is_refused(&with(&head, &[("content-length", "3"), ("content-length", second)]), &["abc"], None);
+    }
     for (length, data) in [
         ("0", &["abc"][..]),
         ("3", &[]),
         ("3", &[""]),
         ("3", &["ab"]),
-        ("3", &["a", "b", ""]),
         ("3", &["abcd"]),
-        ("3", &["abc", smuggled]),
-        ("3", &["abc", "", "d"]),
         ("18446744073709551615", &["abc"]),
         ("18446744073709551616", &["abc"]),
         ("+3", &["abc"]),
@@ -290,6 +291,10 @@ fn lengths_that_are_not_those_of_the_body() {
         ("3.0", &["abc"]),
         ("", &["abc"]),
         ("3\t", &["abc"]),
+        // Last, since what is whole of these may be read while the next is under way.
+        ("3", &["a", "b", ""]),
+        ("3", &["abc", smuggled]),
+        ("3", &["abc", "", "d"]),
     ] {
         let fields = with(&head, &[("content-length", length)]);
         setting.is_refused(&fields, data, None);
@@ -298,9 +303,6 @@ fn lengths_that_are_not_those_of_the_body() {
             setting.is_refused(&with(&fields, &[("trailer", "x-sum")]), data, Some(&[("x-sum", "1")]));
         }
         setting.is_refused(&with(&get("/a"), &[("content-length", length)]), data, None);
-    }
-    for second in ["3", "4", "0"] {
-        setting.is_refused(&with(&head, &[("content-length", "3"), ("content-length", second)]), &["abc"], None);
     }
     assert_eq!(find(&setting.upstream.wire(), b"smuggled"), None);
 }
