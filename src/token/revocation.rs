@@ -22,7 +22,10 @@ use std::{
 };
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 pub(crate) use self::journal::{Change, Journal};
 pub use self::target::{OfIssuer, Source, Target, TokenId, Wish};
@@ -41,6 +44,8 @@ use crate::{
 const MOST: usize = 100_000;
 /// Between two looks for those that are over.
 const SWEEP: Duration = Duration::from_secs(60);
+/// Between two looks for what was learned from other replicas and isn't kept yet.
+const KEEP_LEARNED: Duration = Duration::from_secs(1);
 /// A revocation of a token that expires stays so many seconds longer: `clock_skew` may be raised meanwhile.
 pub(in crate::token) const AFTER_EXPIRY: i64 = 24 * 3600;
 
@@ -300,11 +305,18 @@ impl Revocations {
         tokio::task::spawn_blocking(move || this.save(version)).await.unwrap_or(false)
     }
 
-    /// Forgets those that are over, now and then, to the end of the process.
+    /// Keeps what was learned from other replicas, and forgets those that are over, now and then, to the end of the process.
     pub async fn maintain(self: Arc<Self>) {
+        let mut swept = Instant::now();
         loop {
-            sleep(SWEEP).await;
-            self.sweep_ledger(&mut self.ledger(), now());
+            sleep(KEEP_LEARNED).await;
+            if self.kept.as_ref().is_some_and(Kept::has_waiting) {
+                self.keep().await;
+            }
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                self.sweep_ledger(&mut self.ledger(), now());
+            }
         }
     }
 

@@ -99,6 +99,12 @@ impl Kept {
         }
     }
 
+    /// Whether there are changes that nobody has written yet.
+    pub(super) fn has_waiting(&self) -> bool {
+        let waiting = self.waiting();
+        !waiting.changes.is_empty() || waiting.is_incomplete
+    }
+
     /// Writes what has changed, unless what is on disk is of that version, or a later one, already.
     pub(super) fn save<'l>(&self, wanted: u64, state: impl Fn() -> State<'l>) -> io::Result<()> {
         let mut disk = self.disk();

@@ -53,6 +53,29 @@ fn jti(name: &str) -> Wish {
     Wish { target, issuer: None, issued_before: None, expires_at: None, source: Source::Admin }
 }
 
+#[tokio::test]
+async fn what_is_learned_from_others_is_kept_and_what_they_lift_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, elsewhere) = (restored(folder.path()), Revocations::new(&Observer::silent()));
+    tokio::spawn(here.clone().maintain());
+    let there = elsewhere.add(jti("a")).unwrap();
+    here.learn(Revocation::clone(&there)).unwrap();
+    kept_are(folder.path(), 1).await;
+    here.lift_here(&there.id);
+    kept_are(folder.path(), 0).await;
+}
+
+/// Waits until so many would be there after a restart.
+async fn kept_are(folder: &Path, count: usize) {
+    for _ in 0..100 {
+        if restored(folder).count() == count {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("not {count} after 10 s");
+}
+
 /// A later one takes an earlier one's place.
 fn told(sid: &str, before: i64) -> Wish {
     let issuer = OfIssuer { written: "a".to_owned(), authority: "https://a.example".to_owned() };
