@@ -39,12 +39,11 @@ pub(super) fn plain(head: &Bytes, fields: usize, arrival: &Arrival) -> Option<Bo
         };
     }
     // In HTTP/1.1, as new ones are.
-    let (mut head_of_it, ()) = Request::new(()).into_parts();
-    head_of_it.method = Method::from_bytes(method).ok()?;
-    head_of_it.uri = Uri::from_maybe_shared(head.slice_ref(target)).ok()?;
-    head_of_it.headers = headers;
-    let arrival = Arrival { body_fault: BodyFault::nowhere(), ..arrival.clone() };
-    Some(Box::new(Asked { head: head_of_it, body: Arriving::nothing(), arrival }))
+    let mut request = Request::new(Arriving::nothing());
+    *request.method_mut() = Method::from_bytes(method).ok()?;
+    *request.uri_mut() = Uri::from_maybe_shared(head.slice_ref(target)).ok()?;
+    *request.headers_mut() = headers;
+    Some(Asked::new(request, Arrival { body_fault: BodyFault::nowhere(), ..arrival.clone() }))
 }
 
 /// A line without its end, and what follows it.

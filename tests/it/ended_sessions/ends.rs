@@ -226,16 +226,18 @@ fn what_one_replica_is_told_all_know() {
     assert!(!is_let_in(&late, &joes) && !is_let_in(&late, &anns));
 }
 
+/// One that shares what it knows through Redis at this address.
+fn replica(issuer: &Issuer, upstream: &Upstream, address: SocketAddr) -> Gateway {
+    Gateway::start(&format!("{}\nstate: {{redis: \"redis://{address}\"}}\n", yaml(issuer, upstream)))
+}
+
 /// Who was cut off and is cut off again, while it reads what has changed, lets nothing in that it didn't before.
 #[test]
 fn what_a_later_logout_replaced_stays_ended_wherever_the_way_to_redis_breaks() {
     let Some(redis) = Redis::start() else { return };
     let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
     let way = Relay::to(redis.address());
-    let start = |address: SocketAddr| {
-        Gateway::start(&format!("{}\nstate: {{redis: \"redis://{address}\"}}\n", yaml(&issuer, &upstream)))
-    };
-    let (one, other) = (start(redis.address()), start(way.address));
+    let (one, other) = (replica(&issuer, &upstream, redis.address()), replica(&issuer, &upstream, way.address));
     let until_up = |up: f64| eventually("bearward_state_up", || other.metric("bearward_state_up") == up);
     let joes = issuer.token().sub("joe").claim("iat", json!(now() - 200)).build();
     let log_joe_out = |before: i64| {
@@ -280,10 +282,7 @@ fn what_was_lifted_and_ended_anew_meanwhile_is_ended() {
     let Some(redis) = Redis::start() else { return };
     let (issuer, upstream) = (Issuer::start(&Key::es256("k1")), Upstream::start());
     let way = Relay::to(redis.address());
-    let start = |address: SocketAddr| {
-        Gateway::start(&format!("{}\nstate: {{redis: \"redis://{address}\"}}\n", yaml(&issuer, &upstream)))
-    };
-    let (one, other) = (start(redis.address()), start(way.address));
+    let (one, other) = (replica(&issuer, &upstream, redis.address()), replica(&issuer, &upstream, way.address));
     let joes = issuer.token().sub("joe").claim("iat", json!(now() - 200)).build();
     let log_joe_out = |jti: &str| {
         let token = logout_token(&issuer).sub("joe").claim("iat", json!(now() - 100));
